@@ -1,0 +1,33 @@
+# Everything a developer does; each target makes .venv when it is needed.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: demo test lint bench fixtures clean
+
+$(READY): pyproject.toml pyimount/__init__.py
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@
+
+demo: $(READY)  ## make a small disk image and show what is in it
+	@$(BIN)/python -m fixtures demo build/demo
+	$(BIN)/pyimount detect build/demo/disk.img
+
+lint: $(READY)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+test: lint  ## everything that must hold
+	$(BIN)/pytest -n auto
+
+bench: $(READY)  ## how fast, beside the other tools on this machine
+	$(BIN)/python -m tests.benchmarks
+
+fixtures: $(READY)  ## make the test images anew, as far as this machine has the tools
+	$(BIN)/python -m fixtures make
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

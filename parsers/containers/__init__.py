@@ -1,0 +1,1 @@
+"""Files that hold a disk: one container format a file."""

@@ -1,0 +1,1 @@
+"""Volumes that hold files, and swap."""

@@ -1,0 +1,416 @@
+"""ext2, ext3, ext4 and their external journals.
+
+Layout: kernel.org, Documentation/filesystems/ext4, "Super Block"
+https://www.kernel.org/doc/html/latest/filesystems/ext4/super.html
+"""
+
+from typing import Any
+
+from construct import Bytes, Const, Int16sl, Int16ul, Int32sb, Int32ub, Int32ul, Int64ul, Struct
+
+from pyimount.checksums import crc32c
+from pyimount.formats import Format, Identity, Json, NotThisFormat, Signature, Usage
+from pyimount.layouts import layout, parse_struct, read_struct
+from pyimount.notation import flag_names, text, unix_time, uuid_text
+from pyimount.problems import Code, Problem
+from pyimount.sources.view import ShortRead, View
+
+MAGIC = b"\x53\xef"
+# Runs of fields of which nothing is told, or only seldom, are one Bytes each: every field costs time.
+SUPERBLOCK = layout(
+    lambda: Struct(
+        "s_inodes_count" / Int32ul,
+        "s_blocks_count_lo" / Int32ul,
+        "s_r_blocks_count_lo" / Int32ul,
+        "s_free_blocks_count_lo" / Int32ul,
+        "s_free_inodes_count" / Int32ul,
+        "s_first_data_block" / Int32ul,
+        "s_log_block_size" / Int32ul,
+        "s_log_cluster_size" / Int32ul,
+        "s_blocks_per_group" / Int32ul,
+        "s_clusters_per_group" / Int32ul,
+        "s_inodes_per_group" / Int32ul,
+        "s_mtime" / Int32ul,
+        "s_wtime" / Int32ul,
+        "s_mnt_count" / Int16ul,
+        "s_max_mnt_count" / Int16sl,
+        "s_magic" / Const(MAGIC),
+        "s_state" / Int16ul,
+        "s_errors" / Int16ul,
+        "s_minor_rev_level" / Int16ul,
+        "s_lastcheck" / Int32ul,
+        "s_checkinterval" / Int32ul,
+        "s_creator_os" / Int32ul,
+        "s_rev_level" / Int32ul,
+        "s_def_resuid_to_s_first_ino" / Bytes(8),
+        "s_inode_size" / Int16ul,
+        "s_block_group_nr" / Int16ul,
+        "s_feature_compat" / Int32ul,
+        "s_feature_incompat" / Int32ul,
+        "s_feature_ro_compat" / Int32ul,
+        "s_uuid" / Bytes(16),
+        "s_volume_name" / Bytes(16),
+        "s_last_mounted" / Bytes(64),
+        "s_algorithm_usage_bitmap_to_s_reserved_gdt_blocks" / Bytes(8),
+        "s_journal_uuid" / Bytes(16),
+        "s_journal_inum" / Int32ul,
+        "s_journal_dev_to_s_desc_size" / Bytes(28),
+        "s_default_mount_opts_and_s_first_meta_bg" / Bytes(8),
+        "s_mkfs_time" / Int32ul,
+        "s_jnl_blocks" / Bytes(17 * 4),
+        "s_blocks_count_hi" / Int32ul,
+        "s_r_blocks_count_hi" / Int32ul,
+        "s_free_blocks_count_hi" / Int32ul,
+        "s_min_extra_isize_and_s_want_extra_isize" / Bytes(4),
+        "s_flags" / Int32ul,
+        "s_raid_stride_to_s_raid_stripe_width" / Bytes(STRIPES_SIZE),
+        "s_log_groups_per_flex_to_s_reserved_pad" / Bytes(4),
+        "s_kbytes_written" / Int64ul,
+        "s_snapshot_inum_to_s_snapshot_list" / Bytes(20),
+        "s_error_count_to_s_last_error_func" / Bytes(ERRORS_SIZE),
+        "s_mount_opts" / Bytes(64),
+        "s_usr_quota_inum_to_s_checksum_seed" / Bytes(52),
+        # The fifth bytes of times: s_wtime_hi, s_mtime_hi, s_mkfs_time_hi, s_lastcheck_hi,
+        # s_first_error_time_hi, s_last_error_time_hi.
+        "s_times_hi" / Bytes(6),
+        "s_first_error_errcode_to_s_reserved" / Bytes(386),
+        "s_checksum" / Int32ul,
+    )
+)
+STRIPES_SIZE = 16
+STRIPES = layout(
+    lambda: Struct(
+        "s_raid_stride" / Int16ul,
+        "s_mmp_interval" / Int16ul,
+        "s_mmp_block" / Int64ul,
+        "s_raid_stripe_width" / Int32ul,
+    )
+)
+ERRORS_SIZE = 108
+ERRORS = layout(
+    lambda: Struct(
+        "s_error_count" / Int32ul,
+        "s_first_error_time" / Int32ul,
+        "s_first_error_ino" / Int32ul,
+        "s_first_error_block" / Int64ul,
+        "s_first_error_func" / Bytes(32),
+        "s_first_error_line" / Int32ul,
+        "s_last_error_time" / Int32ul,
+        "s_last_error_ino" / Int32ul,
+        "s_last_error_line" / Int32ul,
+        "s_last_error_block" / Int64ul,
+        "s_last_error_func" / Bytes(32),
+    )
+)
+# journal_superblock_s of jbd2, from Documentation/filesystems/ext4/journal.
+JOURNAL_SUPERBLOCK = layout(
+    lambda: Struct(
+        "h_magic" / Const(0xC03B3998, Int32ub),
+        "h_blocktype" / Int32ub,
+        "h_sequence" / Int32ub,
+        "s_blocksize" / Int32ub,
+        "s_maxlen" / Int32ub,
+        "s_first" / Int32ub,
+        "s_sequence" / Int32ub,
+        "s_start" / Int32ub,
+        "s_errno" / Int32sb,
+        "s_feature_compat" / Int32ub,
+        "s_feature_incompat" / Int32ub,
+        "s_feature_ro_compat" / Int32ub,
+        "s_uuid" / Bytes(16),
+        "s_nr_users" / Int32ub,
+        "s_dynsuper_to_s_padding" / Bytes(188),
+        "s_users" / Bytes(48 * 16),
+    )
+)
+
+PRIMARY = 1024
+# Group 1 starts with a copy: at its first block, which the block size decides.
+COPIES = {1024: 8193 * 1024, 2048: 16384 * 2048, 4096: 32768 * 4096}
+_MAGIC_AT = 0x38
+
+HAS_JOURNAL = 0x4
+RECOVER = 0x4
+JOURNAL_DEV = 0x8
+BIT64 = 0x80
+METADATA_CSUM = 0x400
+BIGALLOC = 0x200
+
+COMPAT = {
+    0x1: "dir_prealloc",
+    0x2: "imagic_inodes",
+    0x4: "has_journal",
+    0x8: "ext_attr",
+    0x10: "resize_inode",
+    0x20: "dir_index",
+    0x40: "lazy_bg",
+    0x80: "exclude_inode",
+    0x100: "exclude_bitmap",
+    0x200: "sparse_super2",
+    0x400: "fast_commit",
+    0x800: "stable_inodes",
+    0x1000: "orphan_file",
+}
+INCOMPAT = {
+    0x1: "compression",
+    0x2: "filetype",
+    0x4: "needs_recovery",
+    0x8: "journal_dev",
+    0x10: "meta_bg",
+    0x40: "extent",
+    0x80: "64bit",
+    0x100: "mmp",
+    0x200: "flex_bg",
+    0x400: "ea_inode",
+    0x1000: "dirdata",
+    0x2000: "metadata_csum_seed",
+    0x4000: "large_dir",
+    0x8000: "inline_data",
+    0x10000: "encrypt",
+    0x20000: "casefold",
+}
+RO_COMPAT = {
+    0x1: "sparse_super",
+    0x2: "large_file",
+    0x4: "btree_dir",
+    0x8: "huge_file",
+    0x10: "uninit_bg",
+    0x20: "dir_nlink",
+    0x40: "extra_isize",
+    0x80: "has_snapshot",
+    0x100: "quota",
+    0x200: "bigalloc",
+    0x400: "metadata_csum",
+    0x800: "replica",
+    0x1000: "read-only",
+    0x2000: "project",
+    0x4000: "shared_blocks",
+    0x8000: "verity",
+    0x10000: "orphan_present",
+}
+# What the ext2 and ext3 drivers can mount; anything else makes it ext4. As libblkid decides.
+EXT3_INCOMPAT = 0x2 | 0x4 | 0x10
+EXT3_RO_COMPAT = 0x1 | 0x2 | 0x4
+EXT2_INCOMPAT = 0x2 | 0x10
+TEST_FILESYS = 0x4
+
+STATE_CLEAN, STATE_ERRORS = 0x1, 0x2
+CREATORS = {0: "Linux", 1: "Hurd", 2: "Masix", 3: "FreeBSD", 4: "Lites"}
+ON_ERRORS = {1: "continue", 2: "remount-ro", 3: "panic"}
+
+
+def parse(view: View) -> Identity:
+    """The identity of an ext file system or journal device, from a backup superblock if need be."""
+    try:
+        return _identity(view, PRIMARY)
+    except (NotThisFormat, ShortRead):
+        for block_size, offset in COPIES.items():
+            if view.peek(offset + _MAGIC_AT, len(MAGIC)) == MAGIC:
+                try:
+                    return _identity(view, offset, block_size)
+                except (NotThisFormat, ShortRead):
+                    continue
+        raise
+
+
+def _identity(view: View, offset: int, copy_of: int | None = None) -> Identity:
+    sb = read_struct(view, SUPERBLOCK, offset)
+    # As the kernel and libblkid do, the features count whatever the revision says.
+    compat, incompat, ro_compat = sb.s_feature_compat, sb.s_feature_incompat, sb.s_feature_ro_compat
+    block_size = _plausible(sb, incompat, ro_compat)
+    problems = []
+    if copy_of is not None:
+        # A magic of two bytes far away proves little: the copy must know where it is.
+        if block_size != copy_of or sb.s_block_group_nr != 1:
+            raise NotThisFormat("no backup superblock of this place")
+        message = f"the superblock at {PRIMARY} is unusable; the facts come from the copy at {offset}"
+        problems.append(Problem(Code.BACKUP_USED, message))
+    checked = False
+    if ro_compat & METADATA_CSUM:
+        checked = crc32c(view.read(offset, 1020)) == sb.s_checksum
+        if not checked:
+            problems.append(
+                Problem(Code.BAD_CHECKSUM, f"the checksum of the superblock at {offset} does not match")
+            )
+    high = incompat & BIT64
+    blocks = sb.s_blocks_count_lo | (sb.s_blocks_count_hi << 32 if high else 0)
+    details: dict[str, Json] = {
+        "features": [
+            *flag_names(compat, COMPAT, "compat"),
+            *flag_names(incompat, INCOMPAT, "incompat"),
+            *flag_names(ro_compat, RO_COMPAT, "ro_compat"),
+        ],
+        "blocks": blocks,
+    }
+    label, uuid = text(sb.s_volume_name), uuid_text(sb.s_uuid)
+    version = f"{sb.s_rev_level}.{sb.s_minor_rev_level}"
+    kind = _type(sb, compat, incompat, ro_compat)
+    if kind == "jbd":
+        return Identity(
+            type="jbd",
+            usage=Usage.OTHER,
+            label=label,
+            uuid=uuid,
+            version=version,
+            block_size=block_size,
+            fs_size=blocks * block_size,
+            created=_time(sb.s_mkfs_time, sb.s_times_hi[2]),
+            offset=offset,
+            checked=checked,
+            details={**details, "loguuid": uuid, **_journal(view, block_size, problems)},
+            problems=tuple(problems),
+        )
+    free = sb.s_free_blocks_count_lo | (sb.s_free_blocks_count_hi << 32 if high else 0)
+    reserved = sb.s_r_blocks_count_lo | (sb.s_r_blocks_count_hi << 32 if high else 0)
+    if free > blocks or reserved > blocks:
+        message = f"{free} blocks free and {reserved} reserved, of {blocks}"
+        problems.append(Problem(Code.DAMAGED, message))
+    details |= {
+        "free_blocks": free,
+        "reserved_blocks": reserved,
+        "reserved": reserved * block_size,
+        "blocks_per_group": sb.s_blocks_per_group,
+        "inodes": sb.s_inodes_count,
+        "free_inodes": sb.s_free_inodes_count,
+        "inode_size": sb.s_inode_size if sb.s_rev_level else 128,
+        "needs_recovery": bool(incompat & RECOVER),
+        "mount_count": sb.s_mnt_count,
+        "max_mount_count": sb.s_max_mnt_count,
+        "last_checked": _time(sb.s_lastcheck, sb.s_times_hi[3]),
+        "check_interval_seconds": sb.s_checkinterval,
+        "creator_os": CREATORS.get(sb.s_creator_os, str(sb.s_creator_os)),
+        "on_errors": ON_ERRORS.get(sb.s_errors, str(sb.s_errors)),
+        "lifetime_written": sb.s_kbytes_written * 1024,
+        "mount_options": text(sb.s_mount_opts),
+    }
+    # As libblkid has it: also of an ext4 whose newer features are all of the read-only sort.
+    if kind != "ext2" and not incompat & ~EXT2_INCOMPAT:
+        details["sec_type"] = "ext2"
+    if compat & HAS_JOURNAL:
+        details["journal_inode"] = sb.s_journal_inum
+        if journal := uuid_text(sb.s_journal_uuid):
+            details["ext_journal"] = journal
+    if ro_compat & BIGALLOC:
+        details["cluster_size"] = 1024 << sb.s_log_cluster_size
+    if any(sb.s_raid_stride_to_s_raid_stripe_width):
+        details |= _stripes(sb)
+    if any(sb.s_error_count_to_s_last_error_func):
+        details["errors"] = _errors(sb)
+    return Identity(
+        type=kind,
+        fstype="ext",
+        label=label,
+        uuid=uuid,
+        version=version,
+        block_size=block_size,
+        fs_size=blocks * block_size,
+        free=free * block_size,
+        created=_time(sb.s_mkfs_time, sb.s_times_hi[2]),
+        modified=_time(sb.s_wtime, sb.s_times_hi[0]),
+        mounted=_time(sb.s_mtime, sb.s_times_hi[1]),
+        last_mountpoint=text(sb.s_last_mounted),
+        state=_state(sb, incompat),
+        offset=offset,
+        checked=checked,
+        details=details,
+        problems=tuple(problems),
+    )
+
+
+def _state(sb: Any, incompat: int) -> str:
+    if sb.s_state & STATE_ERRORS:
+        return "error"
+    return "clean" if sb.s_state & STATE_CLEAN and not incompat & RECOVER else "dirty"
+
+
+def _stripes(sb: Any) -> dict[str, Json]:
+    fields = parse_struct(sb.s_raid_stride_to_s_raid_stripe_width, STRIPES)
+    return {
+        "raid_stride_blocks": fields.s_raid_stride,
+        "raid_stripe_width_blocks": fields.s_raid_stripe_width,
+        "mmp_interval_seconds": fields.s_mmp_interval,
+        "mmp_block": fields.s_mmp_block,
+    }
+
+
+def _errors(sb: Any) -> dict[str, Json]:
+    fields = parse_struct(sb.s_error_count_to_s_last_error_func, ERRORS)
+    return {
+        "count": fields.s_error_count,
+        "first": _time(fields.s_first_error_time, sb.s_times_hi[4]),
+        "first_function": text(fields.s_first_error_func),
+        "first_line": fields.s_first_error_line,
+        "first_inode": fields.s_first_error_ino,
+        "first_block": fields.s_first_error_block,
+        "last": _time(fields.s_last_error_time, sb.s_times_hi[5]),
+        "last_function": text(fields.s_last_error_func),
+        "last_line": fields.s_last_error_line,
+        "last_inode": fields.s_last_error_ino,
+        "last_block": fields.s_last_error_block,
+    }
+
+
+def _journal(view: View, block_size: int, problems: list[Problem]) -> dict[str, Json]:
+    """What the superblock of an external journal tells: it follows the block that holds ext's."""
+    offset = 2048 if block_size == 1024 else block_size
+    try:
+        sb = read_struct(view, JOURNAL_SUPERBLOCK, offset)
+    except (NotThisFormat, ShortRead) as error:
+        problems.append(Problem(Code.DAMAGED, f"there is no journal superblock at {offset}: {error}"))
+        return {}
+    users = [uuid_text(sb.s_users[at : at + 16]) for at in range(0, min(sb.s_nr_users, 48) * 16, 16)]
+    return {
+        "journal_blocks": sb.s_maxlen,
+        "journal_sequence": sb.s_sequence,
+        "journal_start": sb.s_start,
+        "needs_recovery": sb.s_start != 0,
+        "journal_users": [user for user in users if user],
+    }
+
+
+def _plausible(sb: Any, incompat: int, ro_compat: int) -> int:
+    """The block size in bytes, if the superblock's figures can be true together."""
+    if sb.s_log_block_size > 6 or sb.s_rev_level > 1:
+        raise NotThisFormat(f"block size 2**{10 + sb.s_log_block_size}, revision {sb.s_rev_level}")
+    block_size: int = 1024 << sb.s_log_block_size
+    blocks = sb.s_blocks_count_lo | (sb.s_blocks_count_hi << 32 if incompat & BIT64 else 0)
+    if blocks <= sb.s_first_data_block:
+        raise NotThisFormat(f"{blocks} blocks, of which the first is number {sb.s_first_data_block}")
+    if incompat & JOURNAL_DEV:
+        return block_size
+    if ro_compat & BIGALLOC and not sb.s_log_block_size <= sb.s_log_cluster_size <= 20:
+        raise NotThisFormat(f"cluster size 2**{10 + sb.s_log_cluster_size}")
+    per_group = sb.s_clusters_per_group if ro_compat & BIGALLOC else sb.s_blocks_per_group
+    if not 0 < per_group <= 8 * block_size or sb.s_inodes_count == 0 or sb.s_inodes_per_group == 0:
+        raise NotThisFormat(f"{per_group} blocks and {sb.s_inodes_per_group} inodes a group")
+    return block_size
+
+
+def _type(sb: Any, compat: int, incompat: int, ro_compat: int) -> str:
+    if incompat & JOURNAL_DEV:
+        return "jbd"
+    if sb.s_flags & TEST_FILESYS:
+        return "ext4dev"
+    if incompat & ~EXT3_INCOMPAT or ro_compat & ~EXT3_RO_COMPAT:
+        return "ext4"
+    if compat & HAS_JOURNAL:
+        return "ext3"
+    return "ext4" if incompat & ~EXT2_INCOMPAT else "ext2"
+
+
+def _time(low: int, high: int) -> str | None:
+    return unix_time(low | high << 32)
+
+
+FORMAT = Format(
+    name="ext",
+    title="ext2/ext3/ext4",
+    specification="https://www.kernel.org/doc/html/latest/filesystems/ext4/super.html",
+    usage=Usage.FILESYSTEM,
+    types=("ext2", "ext3", "ext4", "ext4dev", "jbd"),
+    parse=parse,
+    signatures=(
+        Signature(MAGIC, PRIMARY + _MAGIC_AT),
+        *(Signature(MAGIC, copy + _MAGIC_AT, copy=True) for copy in COPIES.values()),
+    ),
+)

@@ -1,0 +1,1 @@
+"""Partition tables: a disk that holds extents."""

@@ -1,0 +1,1 @@
+"""Members of arrays and volume groups: extents that make up a volume."""

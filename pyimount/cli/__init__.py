@@ -1,0 +1,70 @@
+"""The command line: one module per subcommand, each loaded only when it is asked for."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+
+from pyimount import __version__
+
+EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130
+
+_COMMANDS = {
+    "detect": "tell what is in disk images, layer by layer",
+    "formats": "list what is recognised",
+    "completion": "print the completion script of a shell",
+}
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of the whole command line; every subcommand's options are in it."""
+    top = argparse.ArgumentParser(
+        prog="pyimount",
+        description="Tell what is in a disk image, layer by layer, without root and without changing it.",
+        epilog="'pyimount COMMAND --help' tells more of each command.",
+    )
+    top.add_argument("--version", action="version", version=f"pyimount {__version__}")
+    commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True, prog="pyimount")
+    for name, summary in _COMMANDS.items():
+        module = import_module(f"pyimount.cli.{name}")
+        command = commands.add_parser(
+            name,
+            help=summary,
+            description=module.__doc__,
+            epilog=module.EXAMPLES,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        module.arguments(command)
+        command.set_defaults(run=module.run)
+    return top
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status. ``arguments``: instead of the process's own."""
+    for stream in (sys.stdout, sys.stderr):
+        # A file name may be any bytes; a message about it must not fail on them.
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    parsed = parser().parse_args(arguments)
+    run: Callable[[argparse.Namespace], int] = parsed.run
+    try:
+        status = run(parsed)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read our output has seen enough. Python would complain again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        complain("stopped")
+        return EXIT_INTERRUPTED
+    except OSError as error:
+        complain(f"cannot write the report: {error.strerror or error}")
+        return 1
+    return status
+
+
+def complain(message: str) -> None:
+    """Tell a person what went wrong, on standard error."""
+    print(f"pyimount: {message}", file=sys.stderr)

@@ -1,0 +1,273 @@
+"""The layers of a scan, frozen: what ``detect`` returns, with the names that the report has.
+
+A layer knows its parents and never its children; ``Scan`` derives those. Every value is one that
+JSON has, so a scan can be stored and loaded again: ``Scan.from_dict(scan.to_dict()) == scan``.
+"""
+
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from typing import Any, TypeAlias
+
+from pyimount.formats import Details
+from pyimount.probing import Candidate
+from pyimount.problems import Code, Problem
+from pyimount.records import EMPTY, Record
+
+SCHEMA = "pyimount/1"
+
+
+class Recipe(Record):
+    """How to come by a layer's bytes: never the bytes, never a key.
+
+    ``kind`` ``image``: from files (``paths``, ``container``, and the folders that policy allowed);
+    ``slice``: ``size`` bytes at ``offset`` of the parent; ``none``: no bytes of its own here.
+    """
+
+    kind: str
+    parameters: Details = EMPTY
+
+
+class Group(Record, kw_only=True):
+    """The array or volume group that a layer is a member of; report.md's ``group``.
+
+    ``members``: how many there should be, None where the member does not know. ``present``: how
+    many this scan found. ``volume``: index under which the assembled volumes stand.
+    """
+
+    type: str
+    uuid: str
+    name: str | None
+    role: str | None
+    members: int | None
+    present: int
+    complete: bool
+    volume: str | None = None
+
+
+class DiskLayer(Record, kw_only=True):
+    """One image: its files, its container, its size, the partition table on it.
+
+    ``size`` and ``sector_size`` in bytes. ``size`` is None when the image could not be opened;
+    ``problems`` then says why.
+    """
+
+    id: int
+    index: str | None
+    paths: tuple[str, ...]
+    container: Details
+    size: int | None
+    sector_size: int
+    recipe: Recipe
+    pttype: str | None = None
+    ptuuid: str | None = None
+    table: Details = EMPTY
+    candidates: tuple[Candidate, ...] = ()
+    problems: tuple[Problem, ...] = ()
+    bytes_read: int = 0
+    """Bytes that the scan read from the files."""
+
+
+class VolumeLayer(Record, kw_only=True):
+    """A run of bytes in a disk: partition, gap, table, file system, member …; None where unknown.
+
+    The names and their meaning are those of the report. Sizes and offsets are bytes: ``offset``
+    from the start of the parent's bytes, ``disk_offset`` from the start of the disk.
+    """
+
+    id: int
+    parents: tuple[int, ...]
+    recipe: Recipe
+    index: str
+    slot: int | None = None
+    flag: str = "alloc"
+    offset: int | None = None
+    disk_offset: int | None = None
+    size: int | None = None
+    pttype: str | None = None
+    ptuuid: str | None = None
+    table: Details = EMPTY
+    part_type: str | None = None
+    part_type_name: str | None = None
+    part_name: str | None = None
+    part_uuid: str | None = None
+    part_flags: tuple[str, ...] = ()
+    type: str | None = None
+    usage: str | None = None
+    label: str | None = None
+    uuid: str | None = None
+    uuid_sub: str | None = None
+    version: str | None = None
+    block_size: int | None = None
+    fstype: str | None = None
+    fs_size: int | None = None
+    free: int | None = None
+    created: str | None = None
+    modified: str | None = None
+    mounted: str | None = None
+    last_mountpoint: str | None = None
+    state: str | None = None
+    locked: bool | None = None
+    group: Group | None = None
+    candidates: tuple[Candidate, ...] = ()
+    details: Details = EMPTY
+    problems: tuple[Problem, ...] = ()
+
+
+Layer: TypeAlias = DiskLayer | VolumeLayer
+
+
+class Scan(Record):
+    """Everything that one call of ``detect`` found, in one frozen value.
+
+    ``disks``: one for every image that was named, in that order, readable or not. ``volumes``:
+    all layers within them, each after its parents. ``problems``: those of the whole call.
+    """
+
+    disks: tuple[DiskLayer, ...]
+    volumes: tuple[VolumeLayer, ...]
+    problems: tuple[Problem, ...] = ()
+
+    @cached_property
+    def _by_id(self) -> Mapping[int, Layer]:
+        layers: tuple[Layer, ...] = self.disks + self.volumes
+        return {layer.id: layer for layer in layers}
+
+    @cached_property
+    def _children(self) -> Mapping[int, tuple[VolumeLayer, ...]]:
+        found: dict[int, list[VolumeLayer]] = {}
+        for volume in self.volumes:
+            # What several members make up stands under the first.
+            found.setdefault(volume.parents[0], []).append(volume)
+        return {parent: tuple(children) for parent, children in found.items()}
+
+    def children(self, layer: Layer) -> tuple[VolumeLayer, ...]:
+        """The volumes that stand directly under ``layer``, in the order of their indexes."""
+        return self._children.get(layer.id, ())
+
+    def parents(self, volume: VolumeLayer) -> tuple[Layer, ...]:
+        """The layers whose bytes make up ``volume``: one, or all the members of an array."""
+        return tuple(self._by_id[parent] for parent in volume.parents)
+
+    def disk(self, layer: Layer) -> DiskLayer:
+        """The disk that ``layer`` lies on (the first, where it lies on several)."""
+        while isinstance(layer, VolumeLayer):
+            layer = self._by_id[layer.parents[0]]
+        return layer
+
+    def walk(self, layer: Layer) -> Iterator[VolumeLayer]:
+        """All volumes under ``layer``, each before those within it."""
+        pending = list(reversed(self.children(layer)))
+        while pending:
+            volume = pending.pop()
+            yield volume
+            pending.extend(reversed(self.children(volume)))
+
+    def __getitem__(self, key: str) -> VolumeLayer:
+        """The volume of this index or UUID; raises KeyError when there is none, or several of that UUID."""
+        by_index = [volume for volume in self.volumes if volume.index == key]
+        found = by_index or [
+            volume for volume in self.volumes if volume.uuid and volume.uuid.lower() == key.lower()
+        ]
+        if len(found) != 1:
+            raise KeyError(f"{key}: {len(found) or 'no'} such volume{'s' if found else ''}")
+        return found[0]
+
+    def exit_status(self, *, strict: bool = False) -> int:
+        """What the command ends with: 0; 1 when an image could not be read.
+
+        3 with ``strict`` when something is locked, incomplete, damaged, ambiguous or unknown.
+        """
+        if any(disk.size is None for disk in self.disks):
+            return 1
+        if not strict:
+            return 0
+        unknown = any(
+            volume.flag == "alloc" and volume.type is None and volume.pttype is None
+            for volume in self.volumes
+        )
+        incomplete = any(volume.group is not None and not volume.group.complete for volume in self.volumes)
+        return 3 if unknown or incomplete or any(self.all_problems()) else 0
+
+    def all_problems(self) -> Iterator[tuple[Layer | None, Problem]]:
+        """Every problem with the layer that has it, None for those of the whole call."""
+        for problem in self.problems:
+            yield None, problem
+        for disk in self.disks:
+            for problem in disk.problems:
+                yield disk, problem
+            for volume in self.walk(disk):
+                for problem in volume.problems:
+                    yield volume, problem
+
+    def to_dict(self, *, strict: bool = False) -> dict[str, Any]:
+        """The report as JSON values, as the JSON Schema that ships with the package describes it.
+
+        ``strict`` only decides the report's ``exit_status``.
+        """
+        from pyimount import __version__
+
+        return {
+            "schema": SCHEMA,
+            "pyimount": __version__,
+            "exit_status": self.exit_status(strict=strict),
+            "disks": [self._nested(disk) for disk in self.disks],
+            "problems": [_plain(problem) for problem in self.problems],
+        }
+
+    def _nested(self, layer: Layer) -> dict[str, Any]:
+        made: dict[str, Any] = _plain(layer)
+        problems = made.pop("problems")
+        made["volumes"] = [self._nested(child) for child in self.children(layer)]
+        made["problems"] = problems
+        return made
+
+    @classmethod
+    def from_dict(cls, report: Mapping[str, Any]) -> "Scan":
+        """A scan from what ``to_dict`` gave; unknown fields are passed over.
+
+        Raises ValueError when it is a report of another schema, or no report.
+        """
+        if report.get("schema") != SCHEMA:
+            raise ValueError(f"this is no report of schema {SCHEMA}: {report.get('schema')!r}")
+        try:
+            disks: list[DiskLayer] = []
+            volumes: list[VolumeLayer] = []
+            pending = []
+            for disk in report["disks"]:
+                disks.append(_layer(DiskLayer, disk))
+                pending.extend(disk["volumes"])
+            while pending:
+                volume = pending.pop()
+                volumes.append(_layer(VolumeLayer, volume))
+                pending.extend(volume["volumes"])
+            volumes.sort(key=lambda volume: volume.id)
+            return cls(tuple(disks), tuple(volumes), _problems(report["problems"]))
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"the report is incomplete: {error}") from error
+
+
+def _plain(value: Any) -> Any:
+    """A frozen layer, or a value in it, as JSON values."""
+    if isinstance(value, str | int | float | None):
+        return value
+    if isinstance(value, tuple | list):
+        return [_plain(entry) for entry in value]
+    if isinstance(value, Mapping):
+        return {key: _plain(entry) for key, entry in value.items()}
+    return {name: _plain(getattr(value, name)) for name in value.fields}
+
+
+def _problems(entries: list[dict[str, Any]]) -> tuple[Problem, ...]:
+    return tuple(Problem(Code(entry["code"]), entry["message"]) for entry in entries)
+
+
+def _layer(kind: type[Any], report: Mapping[str, Any]) -> Any:
+    values = {name: report[name] for name in kind.fields}
+    values["recipe"] = Recipe(**values["recipe"])
+    values["candidates"] = tuple(Candidate(**entry) for entry in values["candidates"])
+    values["problems"] = _problems(values["problems"])
+    if values.get("group") is not None:
+        values["group"] = Group(**values["group"])
+    return kind(
+        **{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    )

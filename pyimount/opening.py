@@ -1,0 +1,99 @@
+"""From the files of an image to the bytes of the disk inside: containers, split images, plain files."""
+
+from pyimount.formats import Container, ContainerFormat, NotThisFormat, Opened
+from pyimount.problems import Code, Problem
+from pyimount.registry import container_signatures
+from pyimount.sources.broker import Broker
+from pyimount.sources.budget import Meter
+from pyimount.sources.errors import OpenError, ReadError
+from pyimount.sources.image import Image
+from pyimount.sources.segments import Segments
+from pyimount.sources.source import ConcatSource, Source
+from pyimount.sources.view import ShortRead, View
+
+_CHAIN_CAP = 16
+"""No chain of backing files is followed further than this."""
+
+_TAIL = 4096
+
+
+def open_image(segments: Segments, broker: Broker, meter: Meter) -> tuple[Image, Opened]:
+    """Open the files of one image, and the disk inside.
+
+    Raises OpenError when the first file cannot be opened; a later one that cannot is a missing
+    segment. ``Opened.source`` is None where the container is recognised and its data cannot be
+    read; its problems say why. Close the image's ``files`` when done.
+    """
+    paths, files, missing = (
+        [segments.paths[0]],
+        [broker.open(segments.paths[0], meter)],
+        list(segments.missing),
+    )
+    for path in segments.paths[1:]:
+        try:
+            files.append(broker.open(path, meter))
+            paths.append(path)
+        except OpenError:
+            missing.append(path.name)
+    image = Image(tuple(paths), tuple(files), broker, meter, _open_named_disk, tuple(missing))
+    return image, _open_disk(image)
+
+
+def _open_disk(image: Image) -> Opened:
+    found = _recognise(image.files[0])
+    if found is not None:
+        declared, container = found
+        try:
+            return declared.open(container, image)
+        except (OpenError, ReadError, ShortRead, NotThisFormat) as error:
+            problem = Problem(Code.DAMAGED, f"{declared.title}: {error}")
+            return Opened(container=container.replaced(problems=(*container.problems, problem)), source=None)
+    if len(image.files) == 1 and not image.missing:
+        size = image.files[0].size
+        return Opened(container=Container(type="raw", size=size), source=image.files[0])
+    return _open_split(image)
+
+
+def _open_split(image: Image) -> Opened:
+    problems = tuple(
+        Problem(Code.MISSING_SEGMENT, f"{name} is missing; what follows it stands at a wrong place")
+        for name in image.missing
+    )
+    source: Source = ConcatSource(image.files)
+    details = {"segments": len(image.files), "segment_size": image.files[0].size}
+    return Opened(
+        container=Container(type="split", size=source.size, details=details, problems=problems), source=source
+    )
+
+
+def _recognise(source: Source) -> tuple[ContainerFormat, Container] | None:
+    view = View(source)
+    view.preload(((0, _TAIL), (max(0, source.size - _TAIL), _TAIL)))
+    for declared in container_signatures().hits(view):
+        try:
+            return declared, declared.parse(view)
+        except (NotThisFormat, ShortRead, ReadError):
+            continue
+    return None
+
+
+def _open_named_disk(name: str, image: Image) -> Opened:
+    if len(image.chain) >= _CHAIN_CAP:
+        raise OpenError(f"{name}: the chain of backing files is longer than {_CHAIN_CAP}")
+    source = image.open_named(name)
+    path = source.path
+    chain = (*image.chain, *(own.resolve() for own in image.paths))
+    if path in chain:
+        source.close()
+        raise OpenError(f"{name}: the chain of backing files leads back to {path.name}")
+    return _open_disk(
+        Image(
+            (path,),
+            (source,),
+            image.broker,
+            image.meter,
+            image.open_disk,
+            named_files=image.named_files,
+            chain=chain,
+        )
+    )

@@ -1,0 +1,53 @@
+"""Which files may be opened: the image, its segments, and what lies beside it; no more."""
+
+from pathlib import Path
+
+from pyimount.sources.budget import Meter
+from pyimount.sources.errors import OpenError
+from pyimount.sources.file import FileSource
+
+
+class Broker:
+    """Opens files by policy.
+
+    An image may name other files: a backing file, extents, an external data file. The name is
+    the image's, so it may be anything; it is followed only to a file that lies, links resolved,
+    in the image's own folder or below one of ``allow``.
+    """
+
+    def __init__(self, allow: tuple[Path, ...] = ()) -> None:
+        self.allow = tuple(folder.resolve() for folder in allow)
+
+    def open(self, path: Path, meter: Meter) -> FileSource:
+        """Open a path that the user named; raises OpenError."""
+        return FileSource(path, meter)
+
+    def open_named(self, name: str, image: Path, meter: Meter) -> FileSource:
+        """Open the file that ``image`` calls ``name``.
+
+        Only the last part of the name counts unless a folder is allowed: an absolute path or one
+        with folders is looked for beside the image first. Raises OpenError, which says whether
+        the file is missing or not allowed.
+        """
+        base = image.resolve().parent
+        wanted = Path(name.replace("\\", "/"))
+        # Without an allowed folder, no other place is even looked at: it may be a network's.
+        for candidate in (base / wanted.name, base / wanted) if self.allow else (base / wanted.name,):
+            try:
+                real = candidate.resolve()
+                found = self._allowed(real, base) and real.exists()
+            except (OSError, ValueError, RuntimeError) as error:
+                raise OpenError(f"the image names a file that cannot be: {error}") from error
+            if found:
+                return FileSource(real, meter)
+        raise OpenError(
+            f"the image names {name!r}: there is no such file beside it"
+            + (
+                ", and files elsewhere are opened only below a folder that is allowed (--allow)"
+                if wanted.name != name
+                else ""
+            )
+        )
+
+    def _allowed(self, real: Path, base: Path) -> bool:
+        return real.parent == base or any(real.is_relative_to(folder) for folder in self.allow)

@@ -1,0 +1,39 @@
+"""What can go wrong with bytes."""
+
+import struct
+import zlib
+
+
+class SourceError(Exception):
+    """Base of all errors of this package; ``str()`` is a sentence for a person."""
+
+
+class ReadError(SourceError):
+    """Bytes within a source's size could not be had."""
+
+
+class BudgetError(SourceError):
+    """A read would pass the scan's budget."""
+
+
+class OpenError(SourceError):
+    """A path cannot be opened as an image."""
+
+
+FOREIGN_ERRORS = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    BufferError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    struct.error,
+    zlib.error,
+)
+"""What a library that was not written for hostile bytes raises on them (RuntimeError takes in
+RecursionError and its kin). Caught only around calls into such a library, never around our own code."""

@@ -1,0 +1,54 @@
+"""The files of one image, as a container format gets to see them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pyimount.sources.broker import Broker
+from pyimount.sources.budget import Meter
+from pyimount.sources.file import FileSource
+from pyimount.sources.source import Source
+
+if TYPE_CHECKING:
+    from pyimount.formats import Opened
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """One image: its files in order, and the way to others that its header names.
+
+    ``paths`` and ``files`` run in parallel: an image without segments has one of each.
+    ``missing``: names of segments that should stand between these and do not. ``named_files``:
+    the further files that were opened on the header's word, in the order of their opening.
+    """
+
+    paths: tuple[Path, ...]
+    files: tuple[Source, ...]
+    broker: Broker
+    meter: Meter
+    open_disk: Callable[[str, Image], Opened]
+    """Open the image that a header calls by this name as a disk, whatever its container:
+    a backing or parent image. Raises OpenError where policy or disk has none, or the chain is too long."""
+    missing: tuple[str, ...] = ()
+    named_files: list[FileSource] = field(default_factory=list)
+    chain: tuple[Path, ...] = ()
+    """The images whose headers led here, outermost first."""
+
+    @property
+    def all_paths(self) -> tuple[Path, ...]:
+        """Every file that was opened for this image."""
+        return (*self.paths, *(file.path for file in self.named_files))
+
+    def open_named(self, name: str) -> FileSource:
+        """Open a file that the header names, as plain bytes; raises OpenError as the broker does."""
+        source = self.broker.open_named(name, self.paths[0], self.meter)
+        self.named_files.append(source)
+        return source
+
+    def close(self) -> None:
+        """Close every file that was opened for this image."""
+        for file in (*self.files, *self.named_files):
+            file.close()

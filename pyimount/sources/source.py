@@ -1,0 +1,121 @@
+"""The Source interface, and the sources that are made of other sources."""
+
+from abc import ABC, abstractmethod
+from bisect import bisect_right
+from collections.abc import Sequence
+from itertools import accumulate
+
+from pyimount.sources.errors import ReadError
+
+
+class Source(ABC):
+    """Read-only bytes of known size, readable at any offset from any thread.
+
+    ``size`` is in bytes and does not change. A subclass gives ``_read``; everybody calls
+    ``read_at``.
+    """
+
+    __slots__ = ("size",)
+
+    size: int
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        """Return ``length`` bytes at ``offset``, fewer only where the source ends.
+
+        Raises ReadError when bytes within the source cannot be had, BudgetError when the scan
+        may not read any more, ValueError when offset or length is negative.
+        """
+        if offset < 0 or length < 0:
+            raise ValueError(f"cannot read {length} bytes at {offset}")
+        length = min(length, self.size - offset)
+        if length <= 0:
+            return b""
+        data = self._read(offset, length)
+        if len(data) != length:
+            raise ReadError(f"{len(data)} of {length} bytes could be read at {offset}")
+        return data
+
+    @abstractmethod
+    def _read(self, offset: int, length: int) -> bytes:
+        """Return exactly ``length`` (> 0) bytes at ``offset``; the range lies within ``size``."""
+
+    def close(self) -> None:  # noqa: B027  (most sources hold nothing)
+        """Give back what the source holds open; reading afterwards is an error."""
+
+
+class BytesSource(Source):
+    """Bytes in memory."""
+
+    __slots__ = ("_data",)
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self.size = len(data)
+
+    def _read(self, offset: int, length: int) -> bytes:
+        return self._data[offset : offset + length]
+
+
+class SliceSource(Source):
+    """A run of another source. A run that reaches beyond it ends where it ends."""
+
+    __slots__ = ("_parent", "_start")
+
+    _parent: Source
+    _start: int
+
+    def __init__(self, parent: Source, offset: int, size: int) -> None:
+        if offset < 0 or size < 0:
+            raise ValueError(f"no run of {size} bytes at {offset}")
+        # A slice of a slice reads from the bottom at once: depth costs nothing.
+        while isinstance(parent, SliceSource):
+            size = min(size, max(0, parent.size - offset))
+            offset += parent._start
+            parent = parent._parent
+        self._parent = parent
+        self._start = offset
+        self.size = max(0, min(size, parent.size - offset))
+
+    def _read(self, offset: int, length: int) -> bytes:
+        return self._parent.read_at(self._start + offset, length)
+
+
+class ConcatSource(Source):
+    """Sources one after the other, as one: the segments of a split image."""
+
+    __slots__ = ("_ends", "_parts")
+
+    def __init__(self, parts: Sequence[Source]) -> None:
+        self._parts = tuple(parts)
+        self._ends = tuple(accumulate(part.size for part in self._parts))
+        self.size = self._ends[-1] if self._ends else 0
+
+    def _read(self, offset: int, length: int) -> bytes:
+        chunks = []
+        number = bisect_right(self._ends, offset)
+        while length:
+            part = self._parts[number]
+            at = offset - (self._ends[number] - part.size)
+            chunk = part.read_at(at, min(length, part.size - at))
+            chunks.append(chunk)
+            offset += len(chunk)
+            length -= len(chunk)
+            number += 1
+        return b"".join(chunks)
+
+    def close(self) -> None:
+        """Close every part."""
+        for part in self._parts:
+            part.close()
+
+
+class ZeroSource(Source):
+    """Zeros: what stands for a hole."""
+
+    __slots__ = ()
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+    def _read(self, offset: int, length: int) -> bytes:  # noqa: ARG002
+        return bytes(length)

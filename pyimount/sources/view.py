@@ -1,0 +1,125 @@
+"""What a parser sees: one layer's bytes, with what has been read kept for the next parser."""
+
+from bisect import bisect_right, insort
+from collections.abc import Iterable
+
+from pyimount.sources.errors import ReadError
+from pyimount.sources.source import Source
+
+READ_CAP = 16 << 20
+"""No parser reads more than this many bytes at once, whatever a length field says."""
+
+_KEPT = 1 << 20
+
+
+class ShortRead(Exception):  # noqa: N818  (a signal between parser and prober, not an error of the program)
+    """A parser wants bytes that lie beyond the end of the layer."""
+
+
+class View:
+    """A layer's bytes for parsers: exact reads, bounded, and each byte fetched once.
+
+    ``size``: bytes in the layer. ``sector_size``: bytes, where the container or the caller knows
+    it, else None. ``disk_offset``: where the layer starts on its disk in bytes, None where it is
+    not one run of it. ``read_errors``: what could not be read so far, a sentence each.
+    """
+
+    __slots__ = (
+        "_runs",
+        "_size_kept",
+        "_starts",
+        "disk_offset",
+        "read_errors",
+        "sector_size",
+        "size",
+        "source",
+    )
+
+    def __init__(self, source: Source, sector_size: int | None = None, disk_offset: int | None = 0) -> None:
+        self.source = source
+        self.size = source.size
+        self.sector_size = sector_size
+        self.disk_offset = disk_offset
+        self._starts: list[int] = []
+        self._runs: dict[int, bytes] = {}
+        self._size_kept = 0
+        self.read_errors: list[str] = []
+
+    def preload(self, runs: Iterable[tuple[int, int]]) -> None:
+        """Read these ``(offset, length)`` runs, as far as the layer reaches, for later reads.
+
+        What cannot be read is left for a later, smaller read to fail on.
+        """
+        for offset, length in runs:
+            if 0 <= offset < self.size:
+                self._keep(offset, self._try(offset, length))
+
+    def glance(self, offset: int, length: int) -> bytes:
+        """Bytes at ``offset``, fewer where the layer ends or where they cannot be read."""
+        if offset < 0 or length <= 0:
+            return b""
+        known = self._known(offset, length)
+        return self._try(offset, length) if known is None else known
+
+    def peek(self, offset: int, length: int) -> bytes:
+        """Bytes at ``offset``; fewer than ``length`` where the layer ends, none outside it.
+
+        Raises ReadError and BudgetError as the source does.
+        """
+        if offset < 0 or length <= 0:
+            return b""
+        known = self._known(offset, length)
+        if known is not None:
+            return known
+        data = self._fetch(offset, min(length, READ_CAP))
+        if self._size_kept + len(data) <= _KEPT:
+            self._keep(offset, data)
+        return data
+
+    def _known(self, offset: int, length: int) -> bytes | None:
+        at = bisect_right(self._starts, offset) - 1
+        if at < 0:
+            return None
+        start = self._starts[at]
+        run = self._runs[start]
+        if offset + length <= start + len(run):
+            return run[offset - start : offset - start + length]
+        # A run that ends where the layer does has all there is.
+        if start + len(run) == self.size:
+            return run[offset - start :]
+        return None
+
+    def _fetch(self, offset: int, length: int) -> bytes:
+        try:
+            return self.source.read_at(offset, length)
+        except ReadError as error:
+            if str(error) not in self.read_errors:
+                self.read_errors.append(str(error))
+            raise
+
+    def _try(self, offset: int, length: int) -> bytes:
+        try:
+            return self._fetch(offset, length)
+        except ReadError:
+            return b""
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Exactly ``length`` bytes at ``offset``.
+
+        Raises ShortRead when the layer has not that many there, or when ``length`` passes
+        READ_CAP; ReadError and BudgetError as the source does.
+        """
+        if offset < 0 or length < 0 or length > READ_CAP or offset + length > self.size:
+            raise ShortRead(f"{length} bytes at {offset}, of {self.size}")
+        return self.peek(offset, length)
+
+    def _keep(self, offset: int, data: bytes) -> None:
+        if not data:
+            return
+        known = self._runs.get(offset)
+        if known is None:
+            insort(self._starts, offset)
+        elif len(known) >= len(data):
+            return
+        self._runs[offset] = data
+        self._size_kept += len(data)

@@ -1,0 +1,32 @@
+"""Every committed image reads as the tools say, alone and made anew."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+import pyimount
+from fixtures.workshop import Fixture, Recipe, Workshop, as_found, differences, fixtures, recipes
+
+
+@pytest.mark.parametrize("fixture", fixtures(), ids=lambda fixture: fixture.name)
+def test_a_committed_image_reads_as_expected(fixture: Fixture, tmp_path: Path) -> None:
+    report = pyimount.detect(fixture.unpack(tmp_path)).to_dict()
+    assert differences(fixture.expected, as_found(report)) == []
+
+
+@pytest.mark.parametrize("recipe", recipes().values(), ids=lambda recipe: recipe.name)
+def test_an_image_made_now_reads_as_its_tools_say(recipe: Recipe, tmp_path: Path) -> None:
+    if missing := recipe.missing():
+        reason = f"not installed: {', '.join(missing)}"
+        if os.environ.get("CI"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    made = recipe.make(Workshop(tmp_path))
+    report = pyimount.detect(made.files[0]).to_dict()
+    assert differences(made.expected, as_found(report)) == []
+
+
+def test_every_committed_image_has_a_recipe() -> None:
+    kept = {name for name, recipe in recipes().items() if recipe.commit}
+    assert {fixture.name for fixture in fixtures()} == kept
