@@ -14,20 +14,24 @@ def crc32c(data: bytes, seed: int = 0xFFFFFFFF) -> int:
     return int(google_crc32c.extend(seed ^ 0xFFFFFFFF, data)) ^ 0xFFFFFFFF
 
 
-_NOT_ZERO = re.compile(rb"[^\0]")
+_NOT_ZERO = re.compile(rb"[^\0]+")
 
 
 def rotated_sum(data: bytes, bits: int) -> int:
     """Microsoft's boot-sector checksum: each byte is added to the sum so far, rotated right by one bit.
 
-    ``bits``: width of the sum. Only bytes that are not zero cost anything: those between are one rotation.
+    ``bits``: width of the sum. A run of zeros, most of a boot sector, costs a single rotation.
     """
-    mask = (1 << bits) - 1
-    total, last = 0, -1
-    for found in _NOT_ZERO.finditer(data):
-        at = found.start()
-        turn = (at - last) % bits
-        total = ((total >> turn | total << (bits - turn)) + data[at]) & mask
-        last = at
-    turn = (len(data) - 1 - last) % bits
-    return (total >> turn | total << (bits - turn)) & mask
+    mask, high = (1 << bits) - 1, bits - 1
+    total = end = 0
+    for run in _NOT_ZERO.finditer(data):
+        total = _rotated(total, run.start() - end, bits)
+        for byte in run.group():
+            total = ((total >> 1 | (total & 1) << high) + byte) & mask
+        end = run.end()
+    return _rotated(total, len(data) - end, bits)
+
+
+def _rotated(value: int, turns: int, bits: int) -> int:
+    turns %= bits
+    return (value >> turns | value << (bits - turns)) & ((1 << bits) - 1)

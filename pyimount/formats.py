@@ -210,8 +210,8 @@ class TableFormat(Record, kw_only=True):
     """A format of partition tables; the fields are Format's.
 
     ``parse`` returns a Table or raises NotThisFormat. ``over``: names of table formats that this
-    one overrules where both hold (GPT over its protective MBR). ``vstypes``: the words under
-    which a caller may ask for it.
+    one overrules where both hold. ``belongs``: types of table that are a part of this one (GPT's
+    protective MBR). ``vstypes``: the words under which a caller may ask for it.
     """
 
     name: str
@@ -222,6 +222,7 @@ class TableFormat(Record, kw_only=True):
     types: tuple[str, ...]
     vstypes: tuple[str, ...] = ()
     over: frozenset[str] = frozenset()
+    belongs: frozenset[str] = frozenset()
 
 
 class Container(Record, kw_only=True):

@@ -26,17 +26,7 @@ def text(raw: bytes, encoding: str = "utf-8") -> str | None:
 
     None when nothing is left.
     """
-    end = (
-        "\0".encode(encoding.removesuffix("-le").removesuffix("-be"))[-2:]
-        if encoding.startswith("utf-16")
-        else b"\0"
-    )
-    if len(end) == 2:
-        units = [raw[at : at + 2] for at in range(0, len(raw) - 1, 2)]
-        raw = b"".join(units[: units.index(b"\0\0")] if b"\0\0" in units else units)
-    else:
-        raw = raw.split(b"\0", 1)[0]
-    return raw.decode(encoding, "backslashreplace").rstrip(" ") or None
+    return raw.decode(encoding, "backslashreplace").partition("\0")[0].rstrip(" ") or None
 
 
 def _iso(epoch: datetime, ticks: int, per_second: int) -> str | None:

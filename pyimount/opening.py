@@ -1,5 +1,7 @@
 """From the files of an image to the bytes of the disk inside: containers, split images, plain files."""
 
+from pathlib import Path
+
 from pyimount.formats import Container, ContainerFormat, NotThisFormat, Opened
 from pyimount.problems import Code, Problem
 from pyimount.registry import container_signatures
@@ -7,7 +9,8 @@ from pyimount.sources.broker import Broker
 from pyimount.sources.budget import Meter
 from pyimount.sources.errors import OpenError, ReadError
 from pyimount.sources.image import Image
-from pyimount.sources.segments import Segments
+from pyimount.sources.pool import OPEN_FILES, FilePool
+from pyimount.sources.segments import Segments, is_folder
 from pyimount.sources.source import ConcatSource, Source
 from pyimount.sources.view import ShortRead, View
 
@@ -24,18 +27,22 @@ def open_image(segments: Segments, broker: Broker, meter: Meter) -> tuple[Image,
     segment. ``Opened.source`` is None where the container is recognised and its data cannot be
     read; its problems say why. Close the image's ``files`` when done.
     """
-    paths, files, missing = (
-        [segments.paths[0]],
-        [broker.open(segments.paths[0], meter)],
-        list(segments.missing),
-    )
+    first = segments.paths[0]
+    if is_folder(first):
+        raise OpenError(f"{first}: is a directory without disk image segments")
+    pool = FilePool(broker, meter) if len(segments.paths) > OPEN_FILES else None
+    missing = list(segments.missing)
+    paths: list[Path] = [first]
+    files: list[Source] = [pool.open(first) if pool else broker.open(first, meter)]
     for path in segments.paths[1:]:
         try:
-            files.append(broker.open(path, meter))
+            files.append(pool.open(path) if pool else broker.open(path, meter))
             paths.append(path)
         except OpenError:
             missing.append(path.name)
-    image = Image(tuple(paths), tuple(files), broker, meter, _open_named_disk, tuple(missing))
+    image = Image(tuple(paths), tuple(files), broker, meter, _open_named_disk, [], tuple(missing))
+    if segments.split:
+        return image, _open_split(image)
     return image, _open_disk(image)
 
 
@@ -48,22 +55,34 @@ def _open_disk(image: Image) -> Opened:
         except (OpenError, ReadError, ShortRead, NotThisFormat) as error:
             problem = Problem(Code.DAMAGED, f"{declared.title}: {error}")
             return Opened(container=container.replaced(problems=(*container.problems, problem)), source=None)
-    if len(image.files) == 1 and not image.missing:
-        size = image.files[0].size
-        return Opened(container=Container(type="raw", size=size), source=image.files[0])
-    return _open_split(image)
+    size = image.files[0].size
+    return Opened(container=Container(type="raw", size=size), source=image.files[0])
 
 
 def _open_split(image: Image) -> Opened:
-    problems = tuple(
+    """The disk in a file that was cut into segments: that file, or what the container that it is holds."""
+    problems = [
         Problem(Code.MISSING_SEGMENT, f"{name} is missing; what follows it stands at a wrong place")
         for name in image.missing
-    )
-    source: Source = ConcatSource(image.files)
-    details = {"segments": len(image.files), "segment_size": image.files[0].size}
-    return Opened(
-        container=Container(type="split", size=source.size, details=details, problems=problems), source=source
-    )
+    ]
+    segment_size = image.files[0].size
+    problems += [
+        Problem(
+            Code.TRUNCATED,
+            f"{path.name} is shorter than the segments before; what follows it stands at a wrong place",
+        )
+        for path, file in zip(image.paths[:-1], image.files[:-1], strict=True)
+        if file.size < segment_size
+    ]
+    details = {"segments": len(image.files), "segment_size": segment_size}
+    whole = ConcatSource(image.files)
+    opened = _open_disk(image.replaced(paths=image.paths[:1], files=(whole,), missing=()))
+    container = opened.container
+    if container.type == "raw":
+        container = Container(type="split", size=whole.size, details=details)
+    else:
+        container = container.replaced(details={**container.details, **details})
+    return opened.replaced(container=container.replaced(problems=(*container.problems, *problems)))
 
 
 def _recognise(source: Source) -> tuple[ContainerFormat, Container] | None:

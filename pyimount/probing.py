@@ -146,6 +146,8 @@ def _choose_table(
     for other in tables:
         if other is chosen:
             continue
+        if other.table.pttype in chosen.format.belongs:
+            continue
         if other.format.name in chosen.format.over:
             why = f"{chosen.format.title} stands in front of it"
         else:
@@ -172,10 +174,10 @@ def _choose_reading(
     for other in readings:
         if other is chosen:
             continue
-        if other.format.precedence > chosen.format.precedence:
-            why = f"{chosen.format.title} takes the bytes beneath it"
-        elif other.format.name in chosen.format.tolerates or chosen.format.name in other.format.tolerates:
+        if other.format.name in chosen.format.tolerates or chosen.format.name in other.format.tolerates:
             why = f"stands beside {chosen.format.title} by design"
+        elif other.format.precedence > chosen.format.precedence:
+            why = f"{chosen.format.title} takes the bytes beneath it"
         elif chosen.identity.checked and not other.identity.checked:
             why = f"the checksum of {chosen.format.title} holds, this one has none that does"
             problems.append(_ambiguous(chosen.identity.type, other.identity.type))

@@ -129,8 +129,12 @@ class _Scanner:
         }
         try:
             image, opened = open_image(segments, self._broker, meter)
-        except (OpenError, BudgetError) as error:
-            self._disks.append(_unreadable(place, segments, str(error)))
+        except OpenError as error:
+            self._disks.append(_unreadable(place, segments, Problem(Code.UNREADABLE, str(error))))
+            return
+        except BudgetError as error:
+            message = f"{segments.paths[0]}: not opened: {error}"
+            self._disks.append(_unreadable(place, segments, Problem(Code.BUDGET, message)))
             return
         container = opened.container
         parameters: dict[str, Json] = {
@@ -343,7 +347,7 @@ _IDENTITY_FIELDS = (
 )
 
 
-def _unreadable(place: Mapping[str, Any], segments: Segments, why: str) -> DiskLayer:
+def _unreadable(place: Mapping[str, Any], segments: Segments, why: Problem) -> DiskLayer:
     paths = tuple(str(path) for path in segments.paths)
     return DiskLayer(
         **place,
@@ -352,7 +356,7 @@ def _unreadable(place: Mapping[str, Any], segments: Segments, why: str) -> DiskL
         size=None,
         sector_size=SECTOR_SIZE,
         recipe=Recipe("none"),
-        problems=(Problem(Code.UNREADABLE, why),),
+        problems=(why,),
     )
 
 

@@ -21,8 +21,8 @@ STAGES = (
     ("opening", "probing"),
     ("layers",),
     ("extents", "groups"),
-    ("scanning",),
     ("mapping",),
+    ("scanning",),
     ("reports",),
     ("cli",),
 )

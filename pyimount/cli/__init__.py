@@ -18,12 +18,24 @@ _COMMANDS = {
 }
 
 
+class HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    """Help as wide as the terminal, which is asked without the modules that argparse loads for that."""
+
+    def __init__(self, prog: str) -> None:
+        try:
+            columns = os.get_terminal_size().columns
+        except (OSError, ValueError, AttributeError):
+            columns = 80
+        super().__init__(prog, width=max(40, columns - 2))
+
+
 def parser() -> argparse.ArgumentParser:
     """The parser of the whole command line; every subcommand's options are in it."""
     top = argparse.ArgumentParser(
         prog="pyimount",
         description="Tell what is in a disk image, layer by layer, without root and without changing it.",
         epilog="'pyimount COMMAND --help' tells more of each command.",
+        formatter_class=HelpFormatter,
     )
     top.add_argument("--version", action="version", version=f"pyimount {__version__}")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True, prog="pyimount")
@@ -34,7 +46,7 @@ def parser() -> argparse.ArgumentParser:
             help=summary,
             description=module.__doc__,
             epilog=module.EXAMPLES,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
+            formatter_class=HelpFormatter,
         )
         module.arguments(command)
         command.set_defaults(run=module.run)

@@ -75,7 +75,7 @@ class TreeReport:
         line.append(f"  {size.rjust(widths[1])}  ")
         line.append(kind.ljust(widths[2]), style="cyan" if volume.type or volume.pttype else _MUTED)
         if volume.label:
-            line.append(f"  {printable(volume.label)}", style="green")
+            line.append(f'  "{printable(volume.label)}"', style="green")
         if volume.uuid:
             line.append(f"  {printable(volume.uuid)}", style=_MUTED)
         for fact in self._matters(volume):
@@ -85,9 +85,9 @@ class TreeReport:
     def _matters(self, volume: VolumeLayer) -> Iterator[str]:
         """What an analyst wants to know first of a layer of this type."""
         if volume.type is None and volume.part_type_name:
-            yield f"({printable(volume.part_type_name)})"
-        if volume.part_name and volume.part_name != volume.label:
-            yield f"“{printable(volume.part_name)}”"
+            yield printable(volume.part_type_name)
+        if volume.part_name and volume.part_name.lower() != (volume.label or "").lower():
+            yield f"({printable(volume.part_name)})"
         if volume.last_mountpoint:
             yield f"on {printable(volume.last_mountpoint)}"
         if volume.locked is not None:

@@ -1,10 +1,14 @@
 """Which files may be opened: the image, its segments, and what lies beside it; no more."""
 
+from itertools import islice
 from pathlib import Path
 
 from pyimount.sources.budget import Meter
 from pyimount.sources.errors import OpenError
 from pyimount.sources.file import FileSource
+
+_LISTING_CAP = 1 << 14
+_NAMES_CAP = 64
 
 
 class Broker:
@@ -48,6 +52,14 @@ class Broker:
                 else ""
             )
         )
+
+    def names_beside(self, image: Path, suffix: str) -> list[str]:
+        """The names in the image's folder that end in ``suffix``, in whatever case, sorted; a few at most."""
+        try:
+            names = [path.name for path in islice(image.resolve().parent.iterdir(), _LISTING_CAP)]
+        except OSError:
+            return []
+        return sorted(name for name in names if name.lower().endswith(suffix))[:_NAMES_CAP]
 
     def _allowed(self, real: Path, base: Path) -> bool:
         return real.parent == base or any(real.is_relative_to(folder) for folder in self.allow)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pyimount.records import Record
 from pyimount.sources.broker import Broker
 from pyimount.sources.budget import Meter
 from pyimount.sources.file import FileSource
@@ -16,8 +16,7 @@ if TYPE_CHECKING:
     from pyimount.formats import Opened
 
 
-@dataclass(frozen=True, slots=True)
-class Image:
+class Image(Record):
     """One image: its files in order, and the way to others that its header names.
 
     ``paths`` and ``files`` run in parallel: an image without segments has one of each.
@@ -32,8 +31,8 @@ class Image:
     open_disk: Callable[[str, Image], Opened]
     """Open the image that a header calls by this name as a disk, whatever its container:
     a backing or parent image. Raises OpenError where policy or disk has none, or the chain is too long."""
+    named_files: list[FileSource]
     missing: tuple[str, ...] = ()
-    named_files: list[FileSource] = field(default_factory=list)
     chain: tuple[Path, ...] = ()
     """The images whose headers led here, outermost first."""
 

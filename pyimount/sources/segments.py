@@ -7,15 +7,15 @@ segment's is one only beside others of its set: ``disk.001`` alone is a plain im
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
+
+from pyimount.records import Record
 
 LISTING_CAP = 1 << 14
 """No more entries of a folder than this are looked at."""
 
 
-@dataclass(frozen=True, slots=True)
-class Segments:
+class Segments(Record):
     """The files of one image in order, and the names of those that should be among them.
 
     ``split``: the files are runs of one file that was cut up, whatever that is. Else it is one
@@ -36,7 +36,7 @@ def gather(paths: Iterable[Path]) -> tuple[Segments, ...]:
     found: dict[Path, Segments] = {}
     folders: dict[Path, _Folder] = {}
     for path in paths:
-        if _is_folder(path):
+        if is_folder(path):
             groups: Iterable[Segments] = _images_in(_list(path))
         else:
             groups = (_around(path, folders),)
@@ -45,19 +45,28 @@ def gather(paths: Iterable[Path]) -> tuple[Segments, ...]:
     return tuple(found.values())
 
 
-def _is_folder(path: Path) -> bool:
+def is_folder(path: Path) -> bool:
+    """Whether this is a folder; False for what is no path at all."""
     try:
         return path.is_dir()
     except (OSError, ValueError):
         return False
 
 
-@dataclass(frozen=True, slots=True)
+def is_file(path: Path) -> bool:
+    """Whether this is a plain file; False for what is no path at all."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
 class _Folder:
     """The plain files of a folder: their sizes in bytes by stem and suffix (``disk``, ``001``)."""
 
-    path: Path
-    sizes: dict[str, dict[str, int]] = field(default_factory=dict)
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.sizes: dict[str, dict[str, int]] = {}
 
 
 def _list(path: Path) -> _Folder:
@@ -81,7 +90,10 @@ def _parts(name: str) -> tuple[str, str]:
 # What counts as an image in a folder when it is not a segment. A file that the user names is
 # looked at whatever it is called.
 _IMAGE_SUFFIXES = frozenset(
-    "aff aff4 afd afm avhd avhdx dd dmg hdd hds img ima image iso qcow qcow2 qed raw vdi vfd vhd vhdx vmdk".split()
+    (
+        *("aff", "aff4", "afd", "afm", "avhd", "avhdx", "dd", "dmg", "hdd", "hds", "ima", "image", "img"),
+        *("iso", "qcow", "qcow2", "qed", "raw", "vdi", "vfd", "vhd", "vhdx", "vmdk"),
+    )
 )
 _EXTENT_ENDS = ("-flat", "-delta", "-rdm", "-rdmp")
 _BUNDLE = ("DiskDescriptor", "xml")
@@ -120,7 +132,13 @@ def _is_extent(stem: str, suffix: str) -> bool:
 def _around(path: Path, folders: dict[Path, _Folder]) -> Segments:
     """The set that ``path`` is of, or it alone."""
     stem, suffix = _parts(path.name)
-    if not any(True for _ in _series_of(suffix)):
+    series = tuple(_series_of(suffix))
+    if suffix.lower() in _IMAGE_SUFFIXES:
+        # ``img`` and ``dd`` are the name of an image, unless the first segment of a set is there:
+        # that is worth a look at one name, not at a folder of thousands.
+        first = (f"{stem}.{each.suffix(each.first({}), suffix)}" for each in series)
+        series = series if any(is_file(path.with_name(name)) for name in first) else ()
+    if not series:
         return Segments((path,))
     if path.parent not in folders:
         folders[path.parent] = _list(path.parent)

@@ -54,6 +54,11 @@ class View:
             if 0 <= offset < self.size:
                 self._keep(offset, self._try(offset, length))
 
+    @property
+    def head(self) -> bytes:
+        """The run from the start of the layer that has been read so far."""
+        return self._runs.get(0, b"")
+
     def glance(self, offset: int, length: int) -> bytes:
         """Bytes at ``offset``, fewer where the layer ends or where they cannot be read."""
         if offset < 0 or length <= 0:

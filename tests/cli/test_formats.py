@@ -1,0 +1,27 @@
+"""``pyimount formats``: the registry, listed."""
+
+import json
+
+import pytest
+
+from pyimount.cli import main
+from pyimount.registry import container_formats, table_formats, volume_formats
+
+
+def test_every_format_is_listed_once(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["formats", "--json"]) == 0
+    listed = json.loads(capsys.readouterr().out)
+    declared = [*container_formats(), *table_formats(), *volume_formats()]
+    assert [entry["name"] for entry in listed] == [entry.name for entry in declared]
+    assert len({entry["name"] for entry in listed}) == len(listed)
+    for entry in listed:
+        assert entry["title"]
+        assert entry["types"]
+        assert entry["specification"]
+
+
+def test_the_list_for_people(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["formats"]) == 0
+    out = capsys.readouterr().out
+    assert "ext2/ext3/ext4" in out
+    assert len(out.splitlines()) == len([*container_formats(), *table_formats(), *volume_formats()])

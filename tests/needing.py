@@ -1,0 +1,17 @@
+"""Tests that need tools: skipped where these are not installed, failed where they should be."""
+
+import os
+
+import pytest
+
+from fixtures.workshop import find_tool
+
+
+def needs(*tools: str) -> None:
+    """Go on only if all of these are installed."""
+    missing = [tool for tool in tools if find_tool(tool) is None]
+    if missing:
+        reason = f"not installed: {', '.join(missing)}"
+        if os.environ.get("CI"):
+            pytest.fail(reason)
+        pytest.skip(reason)

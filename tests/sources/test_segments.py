@@ -1,0 +1,272 @@
+"""All segments are found from any one of them, in order; what is no segment is left alone."""
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import pyimount
+from pyimount.problems import Code
+from pyimount.sources.pool import OPEN_FILES
+from pyimount.sources.segments import Segments, gather
+from tests.disks import MIB, assert_holds, assert_threads_agree, contents, opened, source_of
+
+
+def put(folder: Path, *names: str, size: int = 100) -> list[Path]:
+    paths = [folder / name for name in names]
+    for path in paths:
+        path.write_bytes(bytes(size))
+    return paths
+
+
+def names(segments: Segments) -> list[str]:
+    return [path.name for path in segments.paths]
+
+
+def ewf_names(count: int, first: str = "E") -> list[str]:
+    """The specification's own words: .E01 to .E99, .EAA to .EZZ, then .FAA."""
+    letters = [chr(ord("A") + number) for number in range(26)]
+    found = [f"{first}{number:02}" for number in range(1, 100)]
+    for rolling in letters[letters.index(first) :]:
+        found += [f"{rolling}{a}{b}" for a in letters for b in letters]
+    return found[:count]
+
+
+SETS = [
+    ["disk.E01", "disk.E02", "disk.E03"],
+    ["disk.e01", "disk.e02"],
+    ["disk.s01", "disk.s02"],
+    ["disk.Ex01", "disk.Ex02", "disk.Ex03"],
+    ["disk.L01", "disk.L02"],
+    ["disk.001", "disk.002", "disk.003"],
+    ["disk.000", "disk.001"],
+    ["disk.dd.01", "disk.dd.02"],
+    ["disk.00", "disk.01", "disk.02"],
+    ["disk.aa", "disk.ab", "disk.ac"],
+    ["disk.aaa", "disk.aab"],
+    ["disk.AA", "disk.AB"],
+    [".E01.001", ".E01.002"],
+]
+
+
+@pytest.mark.parametrize("members", SETS, ids=lambda members: members[0])
+def test_every_segment_leads_to_all(members: list[str], tmp_path: Path) -> None:
+    paths = put(tmp_path, *members)
+    put(tmp_path, "notes.txt", "other.001", "diskette.E01", "disk")
+    for path in paths:
+        (found,) = gather([path])
+        assert found.paths == tuple(paths)
+        assert found.missing == ()
+
+
+@pytest.mark.parametrize("members", SETS, ids=lambda members: members[0])
+def test_all_segments_and_their_folder_are_one_image(members: list[str], tmp_path: Path) -> None:
+    paths = put(tmp_path, *members)
+    assert [found.paths for found in gather(paths[::-1])] == [tuple(paths)]
+    assert [found.paths for found in gather([tmp_path])] == [tuple(paths)]
+    assert [found.paths for found in gather([tmp_path, *paths])] == [tuple(paths)]
+
+
+def test_after_e99_come_letters(tmp_path: Path) -> None:
+    suffixes = ewf_names(99 + 26 * 26 + 30)
+    assert suffixes[98:101] == ["E99", "EAA", "EAB"]
+    assert suffixes[99 + 676] == "FAA"
+    paths = put(tmp_path, *(f"disk.{suffix}" for suffix in suffixes))
+    for named in (paths[0], paths[99], paths[-1]):
+        (found,) = gather([named])
+        assert found.paths == tuple(paths)
+    (tmp_path / "disk.EAB").unlink()
+    (tmp_path / "disk.EZZ").unlink()
+    assert gather(paths[:1])[0].missing == ("disk.EAB", "disk.EZZ")
+
+
+def test_after_ex99_come_letters(tmp_path: Path) -> None:
+    members = [f"disk.Ex{number:02}" for number in range(1, 100)] + ["disk.ExAA", "disk.ExAB"]
+    paths = put(tmp_path, *members)
+    (tmp_path / "disk.ExAA").unlink()
+    (found,) = gather([paths[0]])
+    assert names(found) == [name for name in members if name != "disk.ExAA"]
+    assert found.missing == ("disk.ExAA",)
+
+
+def test_after_999_comes_1000(tmp_path: Path) -> None:
+    paths = put(tmp_path, *(f"disk.{number:03}" for number in range(1, 1003)), size=1)
+    for named in (paths[0], paths[-1]):
+        assert gather([named])[0].paths == tuple(paths)
+
+
+@pytest.mark.parametrize(
+    ("there", "missing"),
+    [
+        (["disk.E01", "disk.E04"], ("disk.E02", "disk.E03")),
+        (["disk.E02", "disk.E03"], ("disk.E01",)),
+        (["disk.E02"], ("disk.E01",)),
+        (["disk.e02", "disk.e04"], ("disk.e01", "disk.e03")),
+        (["disk.002", "disk.003"], ("disk.001",)),
+        (["disk.000", "disk.002"], ("disk.001",)),
+        (["disk.ab", "disk.ac", "disk.ae"], ("disk.aa", "disk.ad")),
+        (["disk.Ex01", "disk.Ex03"], ("disk.Ex02",)),
+    ],
+)
+def test_what_is_missing_is_named(there: list[str], missing: tuple[str, ...], tmp_path: Path) -> None:
+    paths = put(tmp_path, *there)
+    for path in paths:
+        (found,) = gather([path])
+        assert (names(found), found.missing) == (there, missing)
+
+
+@pytest.mark.parametrize(
+    ("there", "named", "alone"),
+    [
+        (["disk.001"], "disk.001", "disk.001"),
+        (["disk.003"], "disk.003", "disk.003"),
+        (["disk.2024", "disk.2025"], "disk.2024", "disk.2024"),
+        (["disk.aa"], "disk.aa", "disk.aa"),
+        (["disk.dd", "disk.gz"], "disk.dd", "disk.dd"),
+        (["disk.aa", "disk.ab", "disk.dd"], "disk.dd", "disk.dd"),
+        (["disk.E01", "disk.E02", "disk.exe"], "disk.exe", "disk.exe"),
+        (["disk.E01", "disk.e02"], "disk.E01", "disk.E01"),
+        (["disk.img", "disk.001"], "disk.img", "disk.img"),
+        (["disk"], "disk", "disk"),
+        ([".001", ".002"], ".001", ".001"),
+    ],
+)
+def test_what_is_no_segment_stands_alone(there: list[str], named: str, alone: str, tmp_path: Path) -> None:
+    put(tmp_path, *there)
+    (found,) = gather([tmp_path / named])
+    assert names(found) == [alone]
+
+
+def test_a_later_file_that_is_larger_was_not_cut_up_with_the_first(tmp_path: Path) -> None:
+    put(tmp_path, "disk.001", size=100)
+    put(tmp_path, "disk.002", size=5000)
+    assert [names(found) for found in gather([tmp_path / "disk.001"])] == [["disk.001"]]
+
+
+def test_a_folder_holds_several_images(tmp_path: Path) -> None:
+    put(
+        tmp_path,
+        "a.E01",
+        "a.E02",
+        "b.001",
+        "b.002",
+        "c.vmdk",
+        "c-flat.vmdk",
+        "c-s001.vmdk",
+        "d.img",
+        "e.txt",
+        "f",
+    )
+    found = gather([tmp_path])
+    assert [names(each) for each in found] == [["a.E01", "a.E02"], ["b.001", "b.002"], ["c.vmdk"], ["d.img"]]
+
+
+def test_a_parallels_disk_is_a_folder_that_is_one_image(tmp_path: Path) -> None:
+    put(tmp_path, "DiskDescriptor.xml", "disk.hdd", "disk.hdd.0.hds")
+    assert [names(found) for found in gather([tmp_path])] == [["DiskDescriptor.xml"]]
+
+
+def test_what_is_no_plain_file_is_passed_over(tmp_path: Path) -> None:
+    put(tmp_path, "disk.001", "disk.003")
+    os.mkfifo(tmp_path / "disk.002")
+    (tmp_path / "disk.004").mkdir()
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "disk.005"))
+        (tmp_path / "disk.006").symlink_to("nowhere")
+        (found,) = gather([tmp_path])
+    assert names(found) == ["disk.001", "disk.003"]
+    assert found.missing == ("disk.002",)
+
+
+@pytest.mark.parametrize("there", [(), ("notes.txt",)])
+def test_a_folder_without_an_image_is_an_error_in_words(there: tuple[str, ...], tmp_path: Path) -> None:
+    put(tmp_path, *there)
+    scan = pyimount.detect(tmp_path)
+    assert [disk.size for disk in scan.disks] == [None]
+    assert "is a directory without disk image segments" in scan.disks[0].problems[0].message
+
+
+def test_paths_that_are_none_raise_nothing(tmp_path: Path) -> None:
+    bad = [
+        tmp_path / "absent.001",
+        Path("\0.001"),
+        Path("x" * 5000 + ".E01"),
+        tmp_path / "absent" / "disk.E01",
+    ]
+    assert [found.paths for found in gather(bad)] == [(path,) for path in bad]
+
+
+@given(st.lists(st.text("eExXsaz0159.", min_size=1, max_size=9), max_size=8))
+@settings(max_examples=60, deadline=None)
+def test_any_names_give_each_file_once(tmp_path_factory: pytest.TempPathFactory, drawn: list[str]) -> None:
+    folder = tmp_path_factory.mktemp("names")
+    there = sorted({name for name in drawn if name.strip(".")})
+    paths = put(folder, *there, size=1)
+    found = [path for segments in gather(paths) for path in segments.paths]
+    assert sorted(found) == sorted(paths)
+
+
+def split_up(content: bytes, folder: Path, size: int, name: str = "disk") -> list[Path]:
+    paths = []
+    for number, at in enumerate(range(0, len(content), size), 1):
+        path = folder / f"{name}.{number:03}"
+        path.write_bytes(content[at : at + size])
+        paths.append(path)
+    return paths
+
+
+def test_a_split_disk_reads_as_the_whole(tmp_path: Path) -> None:
+    content = contents(2 * MIB)
+    paths = split_up(content, tmp_path, 700_001)
+    found = opened(paths[1])
+    assert found.container.type == "split"
+    assert found.container.details == {"segments": 3, "segment_size": 700_001}
+    assert found.container.problems == ()
+    assert found.source is not None
+    assert_holds(found.source, content)
+
+
+def test_a_disk_may_have_more_segments_than_files_are_open(tmp_path: Path) -> None:
+    content = contents(MIB)
+    paths = split_up(content, tmp_path, 5000)
+    assert len(paths) > 2 * OPEN_FILES
+    before = len(list(Path("/proc/self/fd").iterdir())) if Path("/proc/self/fd").is_dir() else 0
+    source = source_of(paths[0])
+    assert_holds(source, content)
+    assert_threads_agree(source, content)
+    if before:
+        assert len(list(Path("/proc/self/fd").iterdir())) <= before + OPEN_FILES + 1
+    source.close()
+
+
+def test_a_missing_or_short_segment_is_a_problem_of_the_disk(tmp_path: Path) -> None:
+    paths = split_up(contents(MIB), tmp_path, 300_000)
+    paths[1].unlink()
+    (problem,) = opened(paths[0]).container.problems
+    assert problem.code is Code.MISSING_SEGMENT
+    assert "disk.002" in problem.message
+    with paths[2].open("r+b") as file:
+        file.truncate(1000)
+    found = [each.code for each in opened(paths[0]).container.problems]
+    assert found == [Code.MISSING_SEGMENT, Code.TRUNCATED]
+
+
+def test_a_segment_that_may_not_be_read_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = split_up(contents(MIB), tmp_path, 300_000)
+    from pyimount.sources.broker import Broker
+    from pyimount.sources.errors import OpenError
+
+    allowed = Broker.open
+
+    def refuse(broker: Broker, path: Path, meter: object) -> object:
+        if path == paths[2]:
+            raise OpenError(f"{path}: permission denied")
+        return allowed(broker, path, meter)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Broker, "open", refuse)
+    (problem,) = opened(paths[0]).container.problems
+    assert problem.code is Code.MISSING_SEGMENT
+    assert "disk.003" in problem.message
