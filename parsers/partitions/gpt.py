@@ -1,0 +1,351 @@
+"""GPT: GUID partition table.
+
+Layout: UEFI Specification 2.10, 5.3 "GUID Partition Table (GPT) Disk Layout"
+https://uefi.org/specs/UEFI/2.10/05_GUID_Partition_Table_Format.html
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+from zlib import crc32
+
+from construct import Bytes, Int32ul, Int64ul, Struct
+
+from pyimount.formats import Extent, Json, NotThisFormat, Partition, Signature, Table, TableFormat
+from pyimount.layouts import layout, parse_struct
+from pyimount.notation import guid_text, text
+from pyimount.parsers.partitions import boot_sector
+from pyimount.parsers.partitions.gpt_types import TYPES
+from pyimount.parsers.partitions.mbr_types import TYPES as MBR_TYPES
+from pyimount.problems import Code, Problem
+from pyimount.records import Record
+from pyimount.sources.view import View
+
+MAGIC = b"EFI PART"
+
+HEADER = layout(
+    lambda: Struct(
+        "Signature" / Bytes(8),
+        "Revision" / Int32ul,
+        "HeaderSize" / Int32ul,
+        "HeaderCRC32" / Int32ul,
+        "Reserved" / Int32ul,
+        "MyLBA" / Int64ul,
+        "AlternateLBA" / Int64ul,
+        "FirstUsableLBA" / Int64ul,
+        "LastUsableLBA" / Int64ul,
+        "DiskGUID" / Bytes(16),
+        "PartitionEntryLBA" / Int64ul,
+        "NumberOfPartitionEntries" / Int32ul,
+        "SizeOfPartitionEntry" / Int32ul,
+        "PartitionEntryArrayCRC32" / Int32ul,
+    )
+)
+
+ENTRY = layout(
+    lambda: Struct(
+        "PartitionTypeGUID" / Bytes(16),
+        "UniquePartitionGUID" / Bytes(16),
+        "StartingLBA" / Int64ul,
+        "EndingLBA" / Int64ul,
+        "Attributes" / Int64ul,
+        "PartitionName" / Bytes(72),
+    )
+)
+
+SECTOR_SIZES = (512, 4096, 2048, 1024)
+"""Bytes; the order in which they are tried on an image that does not say."""
+
+ENTRIES_CAP = 1 << 20
+"""No larger array of entries is read, in bytes. The usual one has 16 KiB."""
+
+_CRC_AT = 16
+_UNUSED = bytes(16)
+_HEAD = 4096
+
+# As sfdisk spells them; bits 48 to 63 belong to the partition's type.
+_ATTRIBUTES = {0: "RequiredPartition", 1: "NoBlockIOProtocol", 2: "LegacyBIOSBootable"}
+
+
+class _Copy(Record):
+    """One of the two copies: a header, and the array of entries that it describes."""
+
+    offset: int
+    unit: int
+    header: Any
+    array: bytes
+    header_fault: Problem | None
+    array_fault: Problem | None
+
+    @property
+    def whole(self) -> bool:
+        return self.header_fault is None and self.array_fault is None
+
+    @property
+    def worth(self) -> int:
+        """How far this copy can be believed: 3 whole, 0 not at all."""
+        return 2 * (self.header_fault is None) + (self.array_fault is None)
+
+    def faults(self, name: str) -> list[Problem]:
+        """What is wrong with this copy, called ``name``."""
+        found = (self.header_fault, self.array_fault)
+        return [Problem(fault.code, f"{name} table: {fault.message}") for fault in found if fault]
+
+    @property
+    def facts(self) -> tuple[object, ...]:
+        """What both copies must agree on."""
+        header = self.header
+        return (
+            header.DiskGUID,
+            header.FirstUsableLBA,
+            header.LastUsableLBA,
+            header.NumberOfPartitionEntries,
+            header.SizeOfPartitionEntry,
+            header.PartitionEntryArrayCRC32,
+        )
+
+
+def parse(view: View) -> Table:
+    """Read the table from the primary copy, or from the backup where that is the better one."""
+    sector = view.glance(0, boot_sector.SIZE)
+    primary = _best(_copy(view, unit, unit) for unit in _sector_sizes(view))
+    backup = _best(_copy(view, at, unit) for at, unit in _backup_places(view, sector, primary))
+    chosen = _best((primary, backup))
+    if chosen is None or chosen.worth == 0:
+        raise NotThisFormat("no header whose checksums hold")
+    problems = [*_copy_problems(view, primary, backup, chosen)]
+    if not boot_sector.is_protective(sector):
+        _reject_left_over(view, sector, blank_wanted=primary is None)
+        problems.append(Problem(Code.DAMAGED, "the protective MBR in the first sector is missing"))
+
+    header, unit = chosen.header, chosen.unit
+    details: dict[str, Json] = {
+        "revision": f"{header.Revision >> 16}.{header.Revision & 0xFFFF}",
+        "first_usable_lba": header.FirstUsableLBA,
+        "last_usable_lba": header.LastUsableLBA,
+        "alternate_lba": header.AlternateLBA,
+        "entries": header.NumberOfPartitionEntries,
+        "entry_size": header.SizeOfPartitionEntry,
+        "primary_valid": primary is not None and primary.whole,
+        "backup_valid": backup is not None and backup.whole,
+    }
+    hybrid = _hybrid(sector, unit)
+    if hybrid:
+        details["hybrid_mbr"] = hybrid
+    return Table(
+        pttype="gpt",
+        sector_size=unit,
+        partitions=tuple(_partitions(chosen)),
+        ptuuid=guid_text(header.DiskGUID),
+        meta=tuple(_extents(view, sector, primary, backup, chosen)),
+        details=details,
+        problems=tuple(problems),
+        checked=chosen.whole,
+    )
+
+
+def _sector_sizes(view: View) -> tuple[int, ...]:
+    told = view.sector_size
+    if told not in SECTOR_SIZES or told == SECTOR_SIZES[0]:
+        return SECTOR_SIZES
+    return (told, *(size for size in SECTOR_SIZES if size != told))
+
+
+def _copy(view: View, offset: int, unit: int) -> _Copy | None:
+    """The copy whose header is at ``offset``, None where there is none."""
+    if view.glance(offset, len(MAGIC)) != MAGIC:
+        return None
+    block = view.glance(offset, unit)
+    if len(block) < HEADER.size:
+        return None
+    header = parse_struct(block, HEADER)
+    header_fault = _header_fault(header, block, offset, unit)
+    array, array_fault = _array(view, header, unit)
+    return _Copy(offset, unit, header, array, header_fault, array_fault)
+
+
+def _header_fault(header: Any, block: bytes, offset: int, unit: int) -> Problem | None:
+    size = header.HeaderSize
+    if not HEADER.size <= size <= len(block):
+        return Problem(Code.DAMAGED, f"a header of {size} bytes is not plausible")
+    if crc32(block[:_CRC_AT] + bytes(4) + block[_CRC_AT + 4 : size]) != header.HeaderCRC32:
+        return Problem(Code.BAD_CHECKSUM, "the checksum of the header is wrong")
+    if header.MyLBA * unit != offset:
+        return Problem(Code.DAMAGED, f"its header says that it is in sector {header.MyLBA}, and it is not")
+    if header.FirstUsableLBA > header.LastUsableLBA + 1:
+        return Problem(Code.DAMAGED, "the usable sectors end before they start")
+    return None
+
+
+def _array(view: View, header: Any, unit: int) -> tuple[bytes, Problem | None]:
+    """The array of entries, in one read, as far as it is there; and what is wrong with it."""
+    size, count, at = header.SizeOfPartitionEntry, header.NumberOfPartitionEntries, header.PartitionEntryLBA
+    if size < ENTRY.size or size % 8 or not 0 < size * count <= ENTRIES_CAP:
+        return b"", Problem(Code.DAMAGED, f"{count} entries of {size} bytes are not plausible")
+    array = view.glance(at * unit, size * count)
+    if len(array) < size * count:
+        return array, Problem(Code.TRUNCATED, f"its entries at byte {at * unit} are cut off")
+    if crc32(array) != header.PartitionEntryArrayCRC32:
+        return array, Problem(Code.BAD_CHECKSUM, f"the checksum of the entries at byte {at * unit} is wrong")
+    return array, None
+
+
+def _best(copies: Iterable[_Copy | None]) -> _Copy | None:
+    """The copy that is worth most, the first of several; none after a whole one is looked at."""
+    best = None
+    for copy in copies:
+        if copy is not None and (best is None or copy.worth > best.worth):
+            best = copy
+            if copy.whole:
+                break
+    return best
+
+
+def _backup_places(view: View, sector: bytes, primary: _Copy | None) -> Iterator[tuple[int, int]]:
+    """Where the backup header may be, and the sector size that goes with it."""
+    if primary is not None:
+        if primary.header.AlternateLBA > 1:
+            yield primary.header.AlternateLBA * primary.unit, primary.unit
+        yield (view.size // primary.unit - 1) * primary.unit, primary.unit
+        return
+    ends = [
+        record.StartingLBA + record.SizeInLBA - 1
+        for _, record in boot_sector.records(sector)
+        if record.OSType == boot_sector.PROTECTIVE
+    ]
+    for unit in _sector_sizes(view):
+        yield (view.size // unit - 1) * unit, unit
+        for lba in ends:
+            yield lba * unit, unit
+
+
+def _copy_problems(
+    view: View, primary: _Copy | None, backup: _Copy | None, chosen: _Copy
+) -> Iterator[Problem]:
+    """What is wrong with either copy, and with the two together."""
+    if chosen is backup:
+        state = "missing" if primary is None else "damaged"
+        yield Problem(Code.BACKUP_USED, f"the primary table is {state}; its backup was read")
+    if primary is not None:
+        yield from primary.faults("primary")
+    if backup is not None:
+        yield from backup.faults("backup")
+    elif primary is not None:
+        place = primary.header.AlternateLBA * primary.unit
+        if place + primary.unit > view.size:
+            message = f"the backup table, its header at byte {place}, lies after the end at {view.size}"
+            yield Problem(Code.TRUNCATED, message)
+        else:
+            yield Problem(Code.DAMAGED, f"the backup table, its header at byte {place}, is missing")
+    whole = [copy for copy in (primary, backup) if copy is not None and copy.whole]
+    if len({copy.facts for copy in whole}) > 1:
+        yield Problem(Code.COPIES_DIFFER, "the two copies of the table differ; the primary was read")
+
+
+def _reject_left_over(view: View, sector: bytes, *, blank_wanted: bool) -> None:
+    """Raise NotThisFormat when something newer than the table is at the start of the disk.
+
+    What writes a GUID partition table protects it by a record in the first sector. Where that
+    record is missing, other partitions or a file system's boot sector have replaced the table;
+    and a backup at the end counts only on a disk whose start was wiped.
+    """
+    if boot_sector.has_signature(sector) and (
+        boot_sector.records(sector) or boot_sector.boots_a_volume(sector)
+    ):
+        raise NotThisFormat("left over: the first sector has other partitions, or boots a volume")
+    head = view.glance(0, _HEAD)
+    if blank_wanted and head.count(head[:1]) != len(head):
+        raise NotThisFormat("left over: only the backup is there, and the start of the disk is in use")
+
+
+def _partitions(copy: _Copy) -> Iterator[Partition]:
+    size, unit, array = copy.header.SizeOfPartitionEntry, copy.unit, copy.array
+    for slot, at in enumerate(range(0, len(array) - ENTRY.size + 1, size) if array else ()):
+        if array[at : at + 16] == _UNUSED:
+            continue
+        entry = parse_struct(array, ENTRY, at)
+        type_guid = guid_text(entry.PartitionTypeGUID)
+        yield Partition(
+            number=slot + 1,
+            slot=slot,
+            offset=entry.StartingLBA * unit,
+            # The last sector is the partition's, too.
+            size=max(0, entry.EndingLBA + 1 - entry.StartingLBA) * unit,
+            type=type_guid,
+            type_name=TYPES.get(type_guid or ""),
+            name=text(entry.PartitionName, "utf-16-le"),
+            uuid=guid_text(entry.UniquePartitionGUID),
+            flags=_flags(entry.Attributes),
+            problems=_entry_problems(entry, copy.header),
+        )
+
+
+def _entry_problems(entry: Any, header: Any) -> tuple[Problem, ...]:
+    start, end = entry.StartingLBA, entry.EndingLBA
+    if end < start:
+        return (Problem(Code.DAMAGED, f"ends in sector {end}, before it starts in {start}"),)
+    if start < header.FirstUsableLBA or end > header.LastUsableLBA:
+        usable = f"{header.FirstUsableLBA} to {header.LastUsableLBA}"
+        return (Problem(Code.DAMAGED, f"lies outside the sectors that its table calls usable, {usable}"),)
+    return ()
+
+
+def _flags(attributes: int) -> tuple[str, ...]:
+    found = []
+    while attributes:
+        bit = (attributes & -attributes).bit_length() - 1
+        attributes &= attributes - 1
+        found.append(_ATTRIBUTES.get(bit) or (f"GUID:{bit}" if bit >= 48 else f"Reserved:{bit}"))
+    return tuple(found)
+
+
+def _hybrid(sector: bytes, unit: int) -> list[Json]:
+    """The partitions that the first sector has besides the one that protects."""
+    if not boot_sector.is_protective(sector):
+        return []
+    return [
+        {
+            "number": slot + 1,
+            "type": f"{record.OSType:#x}",
+            "type_name": MBR_TYPES.get(record.OSType),
+            "offset": record.StartingLBA * unit,
+            "size": record.SizeInLBA * unit,
+            "active": record.BootIndicator == 0x80,
+        }
+        for slot, record in boot_sector.records(sector)
+        if record.OSType != boot_sector.PROTECTIVE
+    ]
+
+
+def _extents(
+    view: View, sector: bytes, primary: _Copy | None, backup: _Copy | None, chosen: _Copy
+) -> Iterator[Extent]:
+    """Where the table's own structures lie."""
+    if boot_sector.is_protective(sector):
+        yield Extent(offset=0, size=chosen.unit, name="Safety Table")
+    for copy, suffix in ((primary, ""), (backup, " (backup)")):
+        # A damaged copy's word on where its entries are is not taken.
+        if copy is None or copy.header_fault is not None:
+            continue
+        yield Extent(offset=copy.offset, size=copy.unit, name=f"GPT Header{suffix}")
+        at = copy.header.PartitionEntryLBA * copy.unit
+        if copy.array and at < view.size:
+            size = -(-len(copy.array) // copy.unit) * copy.unit
+            yield Extent(offset=at, size=size, name=f"Partition Table{suffix}")
+
+
+FORMAT = TableFormat(
+    name="gpt",
+    title="GUID partition table",
+    specification="https://uefi.org/specs/UEFI/2.10/05_GUID_Partition_Table_Format.html",
+    parse=parse,
+    signatures=(
+        *(Signature(MAGIC, size) for size in SECTOR_SIZES),
+        *(Signature(MAGIC, -size, align=size) for size in SECTOR_SIZES),
+        # A protective record alone: the backup may lie before the end of a disk that has grown.
+        *(Signature(b"\xee", boot_sector.RECORDS_AT + 16 * slot + 4) for slot in range(4)),
+    ),
+    types=("gpt",),
+    vstypes=("guid", "efi"),
+    over=frozenset({"mbr", "apm", "bsd", "sun"}),
+    belongs=frozenset({"PMBR"}),
+)
