@@ -1,0 +1,40 @@
+"""Apple Data Compression, by which old disk images are packed: literals, and copies of what went before.
+
+Described in https://github.com/libyal/libfmos, documentation, "Apple Data Compression".
+"""
+
+from pyimount.sources.errors import ReadError
+
+
+def unpack_adc(data: bytes, size: int) -> bytes:
+    """Undo the compression; at most ``size`` bytes come out. Raises ReadError for damaged data."""
+    out = bytearray()
+    at, end = 0, len(data)
+    while at < end and len(out) < size:
+        code = data[at]
+        if code & 0x80:
+            count = (code & 0x7F) + 1
+            out += data[at + 1 : at + 1 + count]
+            at += 1 + count
+            continue
+        if code & 0x40:
+            count, head = (code & 0x3F) + 4, 3
+        else:
+            count, head = (code >> 2) + 3, 2
+        if at + head > end:
+            raise ReadError("compressed data ends before it is complete")
+        back = int.from_bytes(data[at + 1 : at + 3], "big") if head == 3 else (code & 3) << 8 | data[at + 1]
+        _repeat(out, back + 1, count)
+        at += head
+    if len(out) > size:
+        raise ReadError(f"compressed data gives more than the {size} bytes that belong there")
+    return bytes(out)
+
+
+def _repeat(out: bytearray, back: int, count: int) -> None:
+    """Append ``count`` bytes from ``back`` bytes before the end, where they may overlap what is appended."""
+    start = len(out) - back
+    if start < 0:
+        raise ReadError("compressed data refers to bytes before its beginning")
+    piece = out[start : start + count]
+    out += (piece * (count // len(piece) + 1))[:count]

@@ -1,0 +1,100 @@
+"""Disks that are stored in compressed chunks of one size: what the Expert Witness formats share."""
+
+import threading
+import zlib
+from collections import OrderedDict
+from collections.abc import Callable
+
+from pyimount.sources.errors import ReadError
+from pyimount.sources.source import Source
+
+CHUNK_CAP = 16 << 20
+"""No chunk is larger than this in bytes: what the largest count of sectors in a chunk that the tools
+offer (32768, of 512 bytes) makes."""
+
+_KEPT = 4 << 20
+
+
+class ChunkSource(Source):
+    """A disk of ``size`` bytes in chunks of ``chunk_size``; the last may be shorter.
+
+    ``load(number)`` gives a chunk's bytes, as many as belong to it, or raises ReadError. A few
+    chunks are kept.
+    """
+
+    __slots__ = ("_chunk_size", "_chunks", "_keep", "_load", "_lock")
+
+    def __init__(self, size: int, chunk_size: int, load: Callable[[int], bytes]) -> None:
+        self.size = size
+        self._chunk_size = chunk_size
+        self._load = load
+        self._chunks: OrderedDict[int, bytes] = OrderedDict()
+        self._keep = max(2, _KEPT // chunk_size)
+        self._lock = threading.Lock()
+
+    def _read(self, offset: int, length: int) -> bytes:
+        pieces = []
+        while length:
+            number, at = divmod(offset, self._chunk_size)
+            piece = self._chunk(number)[at : at + length]
+            if not piece:
+                raise ReadError(f"chunk {number} of the image ends before byte {at}")
+            pieces.append(piece)
+            offset += len(piece)
+            length -= len(piece)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _chunk(self, number: int) -> bytes:
+        with self._lock:
+            if number in self._chunks:
+                self._chunks.move_to_end(number)
+                return self._chunks[number]
+        # Not under the lock: other threads may load other chunks meanwhile.
+        chunk = self._load(number)
+        with self._lock:
+            self._chunks[number] = chunk
+            while len(self._chunks) > self._keep:
+                self._chunks.popitem(last=False)
+        return chunk
+
+
+def inflate(data: bytes, size: int) -> bytes:
+    """Undo zlib compression that gives at most ``size`` bytes, with its checksum verified.
+
+    Bytes after the end of the stream are passed over. Raises ReadError when the stream is
+    damaged, cut, or gives more: it is never unpacked further than that.
+    """
+    unpacker = zlib.decompressobj()
+    try:
+        unpacked = unpacker.decompress(data, size + 1)
+        if len(unpacked) <= size and not unpacker.eof:
+            # All bytes may be out, and the checksum not yet looked at.
+            unpacked += unpacker.decompress(unpacker.unconsumed_tail, size + 1 - len(unpacked))
+    except zlib.error as error:
+        raise ReadError(f"compressed data is damaged ({error})") from error
+    return _whole(unpacked, size, ended=unpacker.eof)
+
+
+def unpack_bzip2(data: bytes, size: int) -> bytes:
+    """The same for bzip2."""
+    import bz2
+
+    unpacker = bz2.BZ2Decompressor()
+    try:
+        unpacked = unpacker.decompress(data, size + 1)
+    except (OSError, ValueError) as error:
+        raise ReadError(f"compressed data is damaged ({error})") from error
+    return _whole(unpacked, size, ended=unpacker.eof)
+
+
+def _whole(unpacked: bytes, size: int, *, ended: bool) -> bytes:
+    if len(unpacked) > size:
+        raise ReadError(f"compressed data gives more than the {size} bytes that belong there")
+    if not ended:
+        raise ReadError("compressed data ends before it is complete")
+    return unpacked
+
+
+def packed_bound(size: int) -> int:
+    """How many bytes ``size`` bytes take at most when they are packed: incompressible data grows a little."""
+    return size + size // 64 + 4096

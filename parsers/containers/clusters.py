@@ -1,0 +1,95 @@
+"""What disks in clusters share, whatever leads to these: unpacked clusters, backing disks, truncation."""
+
+import threading
+import zlib
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from typing import Literal
+
+from pyimount.formats import Container
+from pyimount.parsers.containers.runs import Parent, open_parent
+from pyimount.problems import Code, Problem
+from pyimount.sources.errors import OpenError, ReadError
+from pyimount.sources.image import Image
+from pyimount.sources.source import Source
+
+SURVEY = 64 << 10
+"""No more bytes of one table than these are read to see whether a file is truncated."""
+
+_KEPT = 4 << 20
+
+
+class Unpacked:
+    """Unpacked clusters by a number; the least recently used go when all together pass 4 MiB.
+
+    The newest stays however large it is.
+    """
+
+    def __init__(self) -> None:
+        self._held = 0
+        self._values: OrderedDict[int, bytes] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, number: int, unpack: Callable[[], bytes]) -> bytes:
+        """The cluster of this number, unpacked now if it is not kept; raises what ``unpack`` does."""
+        with self._lock:
+            value = self._values.get(number)
+            if value is not None:
+                self._values.move_to_end(number)
+                return value
+        value = unpack()  # not under the lock: other threads may unpack others meanwhile
+        with self._lock:
+            if number not in self._values:
+                self._values[number] = value
+                self._held += len(value)
+            while self._held > _KEPT and len(self._values) > 1:
+                self._held -= len(self._values.popitem(last=False)[1])
+        return value
+
+
+def inflate_raw(data: bytes, size: int) -> bytes:
+    """Return the ``size`` bytes that ``data``, deflate without zlib's header, begins with; raises ReadError.
+
+    QEMU packs this way, with a window of 4 KiB, and fills the last sector with whatever is there.
+    """
+    try:
+        unpacked = zlib.decompressobj(-12).decompress(data, size)
+    except zlib.error as error:
+        raise ReadError(f"a compressed cluster is damaged ({error})") from error
+    if len(unpacked) != size:
+        raise ReadError(f"a compressed cluster gives {len(unpacked)} bytes, and {size} belong there")
+    return unpacked
+
+
+def open_backing(
+    image: Image,
+    name: str,
+    what: str,
+    *,
+    raw: bool = False,
+    refuse: Callable[[Container], str | None] = lambda _: None,
+) -> Parent:
+    """The disk beneath ``image``, which its header calls ``name``; ``what`` says what that is, for people.
+
+    ``raw``: its bytes as they are, whatever they look like: what a guest writes there decides nothing.
+    ``refuse`` says why a disk that was found cannot be it. Never raises for what is there or is not.
+    """
+    if not raw:
+        return open_parent(image, [name], refuse, what)
+    try:
+        return Parent(image.open_named(name))
+    except OpenError as error:
+        message = f"{what} cannot be read, nor what this image has from it: {error}"
+        return Parent(None, (Problem(Code.MISSING_BACKING_FILE, message),))
+
+
+def truncated(file: Source, what: str) -> Problem:
+    """The problem of a file that ends before ``what``, to which its tables point."""
+    message = f"the file ends at byte {file.size}, before {what} that its tables point to"
+    return Problem(Code.TRUNCATED, message)
+
+
+def integers(table: bytes, width: int, order: Literal["big", "little"]) -> Iterable[int]:
+    """The entries of a table, each of ``width`` bytes; what is left over at its end is no entry."""
+    ends = range(width, len(table) + 1, width)
+    return (int.from_bytes(table[end - width : end], order) for end in ends)

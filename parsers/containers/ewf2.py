@@ -1,0 +1,449 @@
+"""Expert Witness Compression Format, version 2: Ex01 (EnCase 7), Lx01.
+
+Layout: "Expert Witness Compression Format version 2 specification", libewf's documentation
+https://github.com/libyal/libewf/blob/main/documentation/Expert%20Witness%20Compression%20Format%202%20(EWF2).asciidoc
+"""
+
+import zlib
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from construct import Bytes, Int8ul, Int16ul, Int32ul, Int64ul, Struct
+
+from pyimount.formats import Container, ContainerFormat, Json, NotThisFormat, Opened, Signature
+from pyimount.layouts import layout, parse_struct, read_struct
+from pyimount.notation import guid_text, unix_time
+from pyimount.parsers.containers.chunks import (
+    CHUNK_CAP,
+    ChunkSource,
+    inflate,
+    packed_bound,
+    unpack_bzip2,
+)
+from pyimount.parsers.containers.runs import EntryTable
+from pyimount.problems import Code, Problem
+from pyimount.records import Record
+from pyimount.sources.errors import ReadError
+from pyimount.sources.image import Image
+from pyimount.sources.source import Source
+from pyimount.sources.view import ShortRead, View
+
+DISK_SIGNATURE = b"EVF2\r\n\x81\x00"
+LOGICAL_SIGNATURE = b"LEF2\r\n\x81\x00"
+
+FILE_HEADER = layout(
+    lambda: Struct(
+        "signature" / Bytes(8),
+        "major_version" / Int8ul,
+        "minor_version" / Int8ul,
+        "compression_method" / Int16ul,
+        "segment_number" / Int32ul,
+        "set_identifier" / Bytes(16),
+    )
+)
+SECTION_DESCRIPTOR = layout(
+    lambda: Struct(
+        "type" / Int32ul,
+        "data_flags" / Int32ul,
+        "previous_offset" / Int64ul,
+        "data_size" / Int64ul,
+        "descriptor_size" / Int32ul,
+        "padding_size" / Int32ul,
+        "integrity_hash" / Bytes(16),
+        "padding" / Bytes(12),
+        "checksum" / Int32ul,
+    )
+)
+TABLE_HEADER = layout(
+    lambda: Struct(
+        "first_chunk_number" / Int64ul,
+        "number_of_entries" / Int32ul,
+        "padding" / Bytes(4),
+        "checksum" / Int32ul,
+        "alignment_padding" / Bytes(12),
+    )
+)
+TABLE_ENTRY = layout(
+    lambda: Struct("chunk_data_offset" / Int64ul, "chunk_data_size" / Int32ul, "chunk_data_flags" / Int32ul)
+)
+
+DEVICE_INFORMATION, CASE_DATA, SECTOR_TABLE = 0x01, 0x02, 0x04
+MD5_HASH, SHA1_HASH, ENCRYPTION_KEYS, NEXT, DONE = 0x08, 0x09, 0x0B, 0x0D, 0x0F
+ENCRYPTED = 0x2
+CHUNK_COMPRESSED, CHUNK_PATTERN = 0x1, 0x4
+COMPRESSION = {0: "none", 1: "zlib", 2: "bzip2"}
+DRIVE_TYPES = {
+    "a": "RAM disk",
+    "c": "optical",
+    "f": "fixed",
+    "l": "single files",
+    "m": "memory",
+    "p": "PALM",
+    "r": "removable",
+}
+CASE_VALUES = {
+    "nm": "description",
+    "cn": "case_number",
+    "en": "evidence_number",
+    "ex": "examiner_name",
+    "nt": "notes",
+    "av": "software_version",
+    "os": "operating_system",
+    "tt": "acquired",
+    "at": "system_date",
+}
+DEVICE_VALUES = {"sn": "serial_number", "md": "model", "lb": "device_label", "pid": "process_identifier"}
+WRITE_BLOCKERS = {1: "FastBloc", 2: "Tableau"}
+
+SECTIONS_CAP = 1 << 16
+_TEXT_CAP = 256 << 10
+_RECOVERY_CAP = 64 << 10
+_SECTOR_CAP = 1 << 16
+_SIZE_CAP = 1 << 60
+
+
+class _Section(Record):
+    """A section: its type and flags, and where its data starts and ends in the file, in bytes."""
+
+    kind: int
+    flags: int
+    start: int
+    end: int
+
+
+class _Table(Record):
+    """The chunks that a sector table lists, from number ``first`` on; they lie in ``source``."""
+
+    source: Source
+    first: int
+    entries: EntryTable
+
+
+class _Segment:
+    """What the sections of one segment file say. ``last``: the image ends with it."""
+
+    def __init__(self, name: str, header: Any) -> None:
+        self.name = name
+        self.header = header
+        self.device: dict[str, str] = {}
+        self.case: dict[str, str] = {}
+        self.hashes: dict[str, str] = {}
+        self.tables: list[_Table] = []
+        self.encrypted = False
+        self.whole = False
+        self.last = False
+        self.problems: list[Problem] = []
+
+    def note(self, code: Code, message: str) -> None:
+        """Add a problem."""
+        self.problems.append(Problem(code, f"{self.name}: {message}" if self.name else message))
+
+
+def parse(view: View) -> Container:
+    """Read the first segment; ``open_image`` adds what stands in the others."""
+    return _container([_read_segment(view, "")], view.size)
+
+
+def open_image(container: Container, image: Image) -> Opened:
+    """Read every segment, and give the disk that they make up."""
+    segments: list[_Segment] = []
+    problems = [Problem(Code.MISSING_SEGMENT, f"{name} is missing") for name in image.missing]
+    for path, file in zip(image.paths, image.files, strict=True):
+        try:
+            segments.append(_read_segment(View(file), path.name))
+        except (NotThisFormat, ShortRead, ReadError) as error:
+            problems.append(Problem(Code.DAMAGED, f"{path.name} cannot be read as a segment: {error}"))
+    if not segments:
+        return Opened(container=container.replaced(problems=tuple(problems)), source=None)
+    segments.sort(key=lambda segment: int(segment.header.segment_number))
+    if not image.missing and segments[0].header.segment_number != 1:
+        problems.append(Problem(Code.MISSING_SEGMENT, f"the segments before {segments[0].name} are missing"))
+    if segments[-1].whole and not segments[-1].last:
+        problems.append(
+            Problem(Code.MISSING_SEGMENT, f"the segments that follow {segments[-1].name} are missing")
+        )
+    made = _container(segments, sum(file.size for file in image.files))
+    source = None
+    if made.size is not None:
+        _, sector_size, per_chunk = _figures(segments)
+        chunk_size = sector_size * per_chunk
+        tables = sorted(
+            (table for segment in segments for table in segment.tables), key=lambda table: table.first
+        )
+        method = segments[0].header.compression_method
+        source = ChunkSource(made.size, chunk_size, _Chunks(tables, chunk_size, made.size, method).load)
+        problems += _gaps(tables, -(-made.size // chunk_size))
+    return Opened(container=made.replaced(problems=(*made.problems, *problems)), source=source)
+
+
+def _gaps(tables: Sequence[_Table], wanted: int) -> Iterator[Problem]:
+    """Which chunks no table lists."""
+    at = 0
+    for table in tables:
+        if table.first > at:
+            break
+        at = max(at, table.first + table.entries.count)
+    if at < wanted:
+        yield Problem(Code.TRUNCATED, f"chunks from {at} on are not all listed, and the disk has {wanted}")
+
+
+def _read_segment(view: View, name: str) -> _Segment:
+    header = read_struct(view, FILE_HEADER, 0)
+    if header.signature not in (DISK_SIGNATURE, LOGICAL_SIGNATURE) or header.major_version != 2:
+        raise NotThisFormat("no EWF2 file header")
+    segment = _Segment(name, header)
+    for section in _sections(view, segment):
+        if section.kind in (NEXT, DONE):
+            segment.last = section.kind == DONE
+        elif section.flags & ENCRYPTED or section.kind == ENCRYPTION_KEYS:
+            segment.encrypted = True
+        elif section.kind == DEVICE_INFORMATION:
+            segment.device = _read_values(view, section, segment)
+        elif section.kind == CASE_DATA:
+            segment.case = _read_values(view, section, segment)
+        elif section.kind == SECTOR_TABLE:
+            _read_table(view, section, segment)
+        elif section.kind in (MD5_HASH, SHA1_HASH):
+            _read_hash(view, section, segment)
+    return segment
+
+
+def _sections(view: View, segment: _Segment) -> Iterator[_Section]:
+    """The sections of a segment from the last to the first, as their descriptors lead."""
+    size = SECTION_DESCRIPTOR.size
+    offset = view.size - size
+    for _ in range(SECTIONS_CAP):
+        section, previous = _section(view, offset)
+        if section is None:
+            segment.note(
+                Code.TRUNCATED, f"has no section descriptor at byte {max(0, offset)}, where one should be"
+            )
+            break
+        segment.whole = True
+        yield section
+        if previous == 0:
+            return
+        if previous >= offset:
+            segment.note(Code.LOOP, f"its section at byte {offset} leads forward to {previous}")
+            return
+        offset = previous
+    if segment.whole:
+        return
+    # Cut: the sections that say what this is stand at its beginning, on multiples of 16 bytes.
+    for offset in range(FILE_HEADER.size, min(_RECOVERY_CAP, view.size - size), 16):
+        section, _ = _section(view, offset)
+        if section is not None:
+            yield section
+
+
+def _section(view: View, offset: int) -> tuple[_Section | None, int]:
+    """The section whose descriptor stands at ``offset``, and the place of the descriptor before it."""
+    if offset < FILE_HEADER.size:
+        return None, 0
+    raw = view.peek(offset, SECTION_DESCRIPTOR.size)
+    if len(raw) < SECTION_DESCRIPTOR.size or zlib.adler32(raw[:-4]) != int.from_bytes(raw[-4:], "little"):
+        return None, 0
+    made = parse_struct(raw, SECTION_DESCRIPTOR)
+    if made.descriptor_size != SECTION_DESCRIPTOR.size:
+        return None, 0
+    start = max(FILE_HEADER.size, offset - made.data_size)
+    return _Section(made.type, made.data_flags, start, offset), made.previous_offset
+
+
+def _unpack(data: bytes, size: int, method: int) -> bytes:
+    if method == 1:
+        return inflate(data, size)
+    if method == 2:
+        return unpack_bzip2(data, size)
+    raise ReadError(f"compression method {method} is not known")
+
+
+def _read_values(view: View, section: _Section, segment: _Segment) -> dict[str, str]:
+    """The attributes in a serialized object: a line of tags, a line of values, of what is called main."""
+    raw = view.peek(section.start, min(section.end - section.start, packed_bound(_TEXT_CAP)))
+    try:
+        data = _unpack(raw, _TEXT_CAP, segment.header.compression_method)
+    except ReadError as error:
+        segment.note(Code.DAMAGED, f"its section {section.kind:#x} cannot be read: {error}")
+        return {}
+    lines = data.decode("utf-16", "backslashreplace").split("\n", 4)
+    if len(lines) < 4:
+        return {}
+    pairs = zip(lines[2].rstrip("\r").split("\t"), lines[3].rstrip("\r").split("\t"), strict=False)
+    return {tag: value for tag, value in pairs if value.strip()}
+
+
+def _read_table(view: View, section: _Section, segment: _Segment) -> None:
+    raw = view.peek(section.start, min(TABLE_HEADER.size, section.end - section.start))
+    if len(raw) < TABLE_HEADER.size:
+        segment.note(Code.DAMAGED, "a sector table is cut")
+        return
+    header = parse_struct(raw, TABLE_HEADER)
+    if zlib.adler32(raw[:16]) != header.checksum:
+        segment.note(Code.BAD_CHECKSUM, "the checksum of a sector table's header is wrong")
+    start = section.start + TABLE_HEADER.size
+    room = (section.end - start) // TABLE_ENTRY.size
+    if header.number_of_entries > room:
+        segment.note(
+            Code.DAMAGED,
+            f"a sector table should have {header.number_of_entries} entries, and has room for {room}",
+        )
+    count = min(header.number_of_entries, room)
+    entries = EntryTable(view.source, start, count, TABLE_ENTRY.size)
+    segment.tables.append(_Table(view.source, header.first_chunk_number, entries))
+
+
+def _read_hash(view: View, section: _Section, segment: _Segment) -> None:
+    name, size = ("md5", 16) if section.kind == MD5_HASH else ("sha1", 20)
+    raw = view.peek(section.start, min(size + 4, section.end - section.start))
+    if len(raw) < size + 4:
+        segment.note(Code.DAMAGED, f"the {name.upper()} is cut")
+        return
+    if zlib.adler32(raw[:size]) != int.from_bytes(raw[size:], "little"):
+        segment.note(Code.BAD_CHECKSUM, f"the checksum of the {name.upper()} is wrong")
+    segment.hashes[name] = raw[:size].hex()
+
+
+def _number(values: dict[str, str], tag: str) -> int | None:
+    word = values.get(tag, "")
+    return int(word) if word.isascii() and word.isdecimal() and len(word) <= 20 else None
+
+
+def _figures(segments: Sequence[_Segment]) -> tuple[int, int, int]:
+    """Sectors, bytes in a sector, and sectors in a chunk; all zero where one is not known."""
+    for segment in segments:
+        figures = (
+            _number(segment.device, "ts") or 0,
+            _number(segment.device, "bp") or 0,
+            _number(segment.case, "sb") or 0,
+        )
+        if all(figures):
+            return figures
+    return 0, 0, 0
+
+
+def _container(segments: Sequence[_Segment], stored: int) -> Container:
+    header = segments[0].header
+    logical = header.signature == LOGICAL_SIGNATURE
+    problems = [problem for segment in segments for problem in segment.problems]
+    device: dict[str, str] = {}
+    case: dict[str, str] = {}
+    hashes: dict[str, str] = {}
+    for segment in reversed(segments):
+        device |= segment.device
+        case |= segment.case
+        hashes |= segment.hashes
+    sectors, sector_size, per_chunk = _figures(segments)
+    details: dict[str, Json] = {
+        "variant": "Lx01" if logical else "Ex01",
+        "version": f"{header.major_version}.{header.minor_version}",
+        "stored_size": stored,
+        "segments": len(segments),
+        "compression": COMPRESSION.get(header.compression_method, f"{header.compression_method:#x}"),
+        "set_identifier": guid_text(header.set_identifier),
+        "encrypted": any(segment.encrypted for segment in segments),
+    }
+    size = None
+    if sectors:
+        size, chunk_size = sectors * sector_size, per_chunk * sector_size
+        details |= {"chunk_size": chunk_size, "chunks": _number(case, "tb"), "number_of_sectors": sectors}
+        if chunk_size > CHUNK_CAP or sector_size > _SECTOR_CAP or size > _SIZE_CAP:
+            message = f"{size} bytes in chunks of {chunk_size}, in sectors of {sector_size}"
+            problems.append(Problem(Code.UNSUPPORTED, f"the disk's figures are beyond any tool's: {message}"))
+            size = None
+    elif not details["encrypted"]:
+        problems.append(Problem(Code.DAMAGED, "no segment that is here says how large the disk is"))
+    if device.get("dt"):
+        details["media_type"] = DRIVE_TYPES.get(device["dt"], device["dt"])
+        details["physical"] = device.get("ph") == "1"
+    if case:
+        details["error_granularity_sectors"] = _number(case, "gr")
+        blocker = _number(case, "wb")
+        details["write_blocker"] = WRITE_BLOCKERS.get(blocker or 0)
+    details |= hashes
+    values = {
+        name: _date(case[tag]) if tag in ("tt", "at") else case[tag]
+        for tag, name in CASE_VALUES.items()
+        if tag in case
+    }
+    values |= {name: device[tag] for tag, name in DEVICE_VALUES.items() if tag in device}
+    if values:
+        details["acquisition"] = dict(values)
+    if details["encrypted"]:
+        problems.append(
+            Problem(Code.UNSUPPORTED, "it is encrypted, in a way that its makers do not disclose")
+        )
+        size = None
+    elif logical:
+        problems.append(Problem(Code.UNSUPPORTED, "this holds copies of files, and no disk"))
+        size = None
+    return Container(
+        type="ewf2",
+        size=size,
+        sector_size=sector_size if size else None,
+        details=details,
+        problems=tuple(problems),
+    )
+
+
+def _date(value: str) -> str:
+    number = int(value) if value.isascii() and value.isdecimal() and len(value) <= 12 else 0
+    return unix_time(number) or value
+
+
+class _Chunks:
+    """Reads chunks, by their number on the disk."""
+
+    def __init__(self, tables: Sequence[_Table], chunk_size: int, size: int, method: int) -> None:
+        self._tables = tables
+        self._firsts = [table.first for table in tables]
+        self._chunk_size = chunk_size
+        self._size = size
+        self._method = method
+
+    def load(self, number: int) -> bytes:
+        """The bytes of a chunk; raises ReadError when they are missing or damaged."""
+        try:
+            return self._load(number)
+        except ReadError as error:
+            raise ReadError(f"chunk {number} of the image: {error}") from error
+
+    def _load(self, number: int) -> bytes:
+        at = bisect_right(self._firsts, number) - 1
+        if at < 0 or number - self._firsts[at] >= self._tables[at].entries.count:
+            raise ReadError("no table that is here lists it")
+        table = self._tables[at]
+        entry = parse_struct(table.entries.raw(number - table.first), TABLE_ENTRY)
+        wanted = min(self._chunk_size, self._size - number * self._chunk_size)
+        if entry.chunk_data_flags & CHUNK_COMPRESSED:
+            if entry.chunk_data_flags & CHUNK_PATTERN:
+                pattern = entry.chunk_data_offset.to_bytes(8, "little")
+                return bytes(pattern * (wanted // 8 + 1))[:wanted]
+            size = min(entry.chunk_data_size, packed_bound(self._chunk_size))
+            chunk = _unpack(
+                table.source.read_at(entry.chunk_data_offset, size), self._chunk_size, self._method
+            )
+        else:
+            size = min(max(wanted, entry.chunk_data_size - 4), self._chunk_size)
+            data = table.source.read_at(entry.chunk_data_offset, size + 4)
+            if len(data) < size + 4:
+                raise ReadError(f"the file ends at {table.source.size}, within it")
+            chunk = data[:size]
+            if zlib.adler32(chunk) != int.from_bytes(data[size:], "little"):
+                raise ReadError("its checksum is wrong")
+        if len(chunk) < wanted:
+            raise ReadError(f"it has {len(chunk)} bytes, and should have {wanted}")
+        return chunk[:wanted]
+
+
+FORMAT = ContainerFormat(
+    name="ewf2",
+    title="Expert Witness Compression Format 2 (Ex01)",
+    specification="https://github.com/libyal/libewf/blob/main/documentation/"
+    "Expert%20Witness%20Compression%20Format%202%20(EWF2).asciidoc",
+    parse=parse,
+    open=open_image,
+    signatures=(Signature(DISK_SIGNATURE, 0), Signature(LOGICAL_SIGNATURE, 0)),
+    types=("ewf2",),
+)
