@@ -195,7 +195,7 @@ EXT2_INCOMPAT = 0x2 | 0x10
 TEST_FILESYS = 0x4
 
 STATE_CLEAN, STATE_ERRORS = 0x1, 0x2
-CREATORS = {0: "Linux", 1: "Hurd", 2: "Masix", 3: "FreeBSD", 4: "Lites"}
+CREATORS = {0: "Linux", 1: "GNU/Hurd", 2: "Masix", 3: "FreeBSD", 4: "Lites"}
 ON_ERRORS = {1: "continue", 2: "remount-ro", 3: "panic"}
 
 
@@ -221,8 +221,12 @@ def _identity(view: View, offset: int, copy_of: int | None = None) -> Identity:
     problems = []
     if copy_of is not None:
         # A magic of two bytes far away proves little: the copy must know where it is.
-        if block_size != copy_of or sb.s_block_group_nr != 1:
+        group_1 = (sb.s_first_data_block + sb.s_blocks_per_group) * block_size
+        if block_size != copy_of or group_1 != offset:
             raise NotThisFormat("no backup superblock of this place")
+        # Revision 0 does not number its copies.
+        if sb.s_block_group_nr != (1 if sb.s_rev_level else 0):
+            raise NotThisFormat(f"a backup superblock of group {sb.s_block_group_nr}")
         message = f"the superblock at {PRIMARY} is unusable; the facts come from the copy at {offset}"
         problems.append(Problem(Code.BACKUP_USED, message))
     checked = False
