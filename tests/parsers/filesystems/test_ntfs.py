@@ -1,0 +1,250 @@
+"""NTFS: what stands in the boot sector and in $Volume, from which copy, and what is no NTFS."""
+
+import struct
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import pyimount
+from pyimount.parsers.filesystems.ntfs import BOOT_SECTOR, FILE_RECORD, FORMAT
+from tests.kept import ask, codes, kept, put, recognise
+from tests.strategies import edited, edits
+
+MFT_AT = 16384
+MIRROR_AT = 2093056
+RECORD = 1024
+VOLUME = 3 * RECORD
+
+
+def attribute(kind: int, value: bytes) -> bytes:
+    """A resident attribute."""
+    length = (24 + len(value) + 7) // 8 * 8
+    header = struct.pack("<II8xIH2x", kind, length, len(value), 24)
+    return bytes((header + value).ljust(length, b"\0"))
+
+
+def record(*attributes: bytes) -> bytes:
+    """A FILE record with its fixups, as it lies on the disk."""
+    body = b"".join(attributes) + b"\xff\xff\xff\xff\0\0\0\0"
+    values = {
+        "magic": b"FILE",
+        "usa_ofs": 48,
+        "usa_count": RECORD // 512 + 1,
+        "lsn_sequence_number_link_count": bytes(12),
+        "attrs_offset": 56,
+        "flags": 1,
+        "bytes_in_use": 56 + len(body),
+    }
+    raw = bytearray((FILE_RECORD.construct.build(values).ljust(56, b"\0") + body).ljust(RECORD, b"\0"))
+    put(raw, 48, b"\x07\x07")
+    for number in range(1, 3):
+        end = number * 512
+        put(raw, 48 + 2 * number, bytes(raw[end - 2 : end]))
+        put(raw, end - 2, b"\x07\x07")
+    return bytes(raw)
+
+
+def test_the_fixups_are_put_back() -> None:
+    image = kept("ntfs")
+    label = "".join(chr(0x4E00 + number) for number in range(64))
+    filler = attribute(0x50, bytes(384))
+    # The name's bytes run over the end of the first 512, where a fixup stands in their place.
+    assert 56 + len(filler) + 24 < 510 < 56 + len(filler) + 24 + 2 * len(label)
+    put(image, MFT_AT + VOLUME, record(filler, attribute(0x60, label.encode("utf-16-le"))))
+    assert recognise(FORMAT, image).label == label
+
+
+@pytest.mark.parametrize(
+    ("name", "label"),
+    [
+        (b"", None),
+        ("a b ".encode("utf-16-le"), "a b"),
+        (b"a\0\x00\xd8b\0", "a\\x00\\xd8b"),  # half of a pair
+    ],
+)
+def test_labels(name: bytes, label: str | None) -> None:
+    image = kept("ntfs")
+    put(image, MFT_AT + VOLUME, record(attribute(0x60, name)))
+    found = recognise(FORMAT, image)
+    assert (found.label, found.state, codes(found)) == (label, None, [])
+
+
+def test_the_flags_of_the_volume() -> None:
+    image = kept("ntfs")
+    put(image, MFT_AT + VOLUME, record(attribute(0x70, bytes(8) + b"\x01\x02\x01\x80")))
+    found = recognise(FORMAT, image)
+    assert found.state == "dirty"
+    assert found.details["ntfs_version"] == "1.2"
+    assert found.details["volume_flags"] == ["dirty", "modified_by_chkdsk"]
+
+
+def test_attributes_that_are_too_short() -> None:
+    image = kept("ntfs")
+    short = record(attribute(0x10, bytes(8)), attribute(0x40, bytes(8)), attribute(0x70, bytes(11)))
+    put(image, MFT_AT + VOLUME, short)
+    found = recognise(FORMAT, image)
+    assert (found.uuid is not None, found.created, found.state) == (True, None, None)
+
+
+def test_a_torn_record_is_read_from_the_mirror() -> None:
+    image = kept("ntfs")
+    put(image, MFT_AT + VOLUME + 510, b"\xee\xee")
+    found = recognise(FORMAT, image)
+    assert (found.label, codes(found)) == ("Büro", ["backup-used"])
+
+
+def test_without_the_mft_the_boot_sector_still_tells_what_it_is() -> None:
+    image = kept("ntfs")
+    whole = recognise(FORMAT, image)
+    put(image, MFT_AT, bytes(4 * RECORD))
+    put(image, MIRROR_AT, bytes(4 * RECORD))
+    found = recognise(FORMAT, image)
+    assert (found.uuid, found.fs_size, found.label) == (whole.uuid, whole.fs_size, None)
+    assert (found.state, codes(found)) == (None, ["damaged"])
+
+
+@pytest.mark.parametrize("length", [0, 1, 8, 21, 0xFFFFFFFF, 1024])
+def test_an_attribute_of_a_wrong_length_ends_the_walk(length: int) -> None:
+    image = kept("ntfs")
+    for at in (MFT_AT, MIRROR_AT):
+        put(image, at + VOLUME + 56 + 4, length.to_bytes(4, "little"))
+    found = recognise(FORMAT, image)
+    assert (found.label, codes(found)) == (None, ["damaged"])
+
+
+def test_a_value_that_reaches_out_of_its_attribute() -> None:
+    image = kept("ntfs")
+    for at in (MFT_AT, MIRROR_AT):
+        put(image, at + VOLUME + 56 + 16, b"\xff\xff\xff\xff")
+    assert codes(recognise(FORMAT, image)) == ["damaged"]
+
+
+@pytest.mark.parametrize(
+    ("offset", "data"),
+    [
+        (11, b"\0\0"),  # bytes_per_sector
+        (11, b"\0\x03"),
+        (11, b"\0\x80"),
+        (13, b"\0"),  # sectors_per_cluster
+        (13, b"\x03"),
+        (13, b"\xc8"),
+        (13, b"\xf0"),  # 2**16 sectors
+        (14, b"\x01"),  # reserved_sectors
+        (16, b"\x02"),  # fats
+        (22, b"\x01"),  # sectors_per_fat
+        (32, b"\x01"),  # large_sectors
+        (40, bytes(8)),  # number_of_sectors
+        (40, b"\xff" * 8),
+        (48, bytes(8)),  # mft_lcn
+        (48, b"\xff" * 8),
+        (56, b"\xff" * 8),  # mftmirr_lcn
+        (64, b"\0"),  # clusters_per_mft_record
+        (64, b"\x40"),
+        (64, b"\xe1"),  # 2**31 bytes
+        (64, b"\x80"),
+    ],
+)
+def test_figures_that_cannot_be_true(offset: int, data: bytes) -> None:
+    image = kept("ntfs")
+    put(image, offset, data)
+    put(image, len(image) - 512, bytes(512))
+    assert ask(FORMAT, image) is None
+
+
+@pytest.mark.parametrize(("stored", "sectors"), [(128, 128), (0xF9, 128), (0xF8, 256), (0xF4, 4096)])
+def test_clusters_of_many_sectors(stored: int, sectors: int) -> None:
+    # From 256 sectors on their number is stored as a negative power of two: Windows 10, up to 2 MiB.
+    image = kept("ntfs")
+    put(image, 13, bytes((stored,)))
+    put(image, 48, (1).to_bytes(8, "little") * 2)
+    assert recognise(FORMAT, image).details["cluster_size"] == sectors * 512
+
+
+def test_a_record_may_be_counted_in_clusters() -> None:
+    image = kept("ntfs")
+    put(image, 64, b"\x02\0\0\0\x01")
+    details = recognise(FORMAT, image).details
+    assert (details["mft_record_size"], details["index_record_size"]) == (8192, 4096)
+
+
+def test_a_damaged_boot_sector_gives_way_to_the_copy() -> None:
+    image = kept("ntfs")
+    put(image, 11, bytes(2))
+    found = recognise(FORMAT, image)
+    assert (found.offset, found.label, codes(found)) == (len(image) - 512, "Büro", ["backup-used"])
+
+
+def test_the_copy_in_the_middle() -> None:
+    # Windows NT before 4.0 kept it there.
+    image = kept("ntfs")
+    middle = len(image) // 2
+    put(image, middle, bytes(image[:512]))
+    put(image, len(image) - 512, bytes(512))
+    put(image, 11, bytes(2))
+    found = recognise(FORMAT, image)
+    assert (found.offset, codes(found)) == (middle, ["backup-used"])
+
+
+def test_a_copy_must_be_where_it_says() -> None:
+    image = kept("ntfs-backup")
+    put(image, len(image) - 512 + 40, (len(image) // 512 - 65).to_bytes(8, "little"))
+    assert ask(FORMAT, image) is None
+
+
+def test_the_copy_at_the_end_of_a_disk_is_of_a_volume_that_starts_elsewhere(tmp_path: Path) -> None:
+    path = tmp_path / "disk.img"
+    path.write_bytes(bytes(1 << 20) + kept("ntfs-backup"))
+    (volume,) = pyimount.detect(path).volumes
+    assert volume.type is None
+
+
+def test_a_boot_sector_is_no_partition_table(tmp_path: Path) -> None:
+    image = kept("ntfs")
+    put(image, 446, bytes.fromhex("80010100 07feffff 01000000 00100000"))
+    path = tmp_path / "volume.img"
+    path.write_bytes(image)
+    scan = pyimount.detect(path)
+    assert scan.disks[0].pttype is None
+    assert [volume.type for volume in scan.volumes] == ["ntfs"]
+
+
+def test_the_boot_sector_alone() -> None:
+    found = recognise(FORMAT, kept("ntfs")[:512])
+    assert (found.type, found.fs_size, codes(found)) == ("ntfs", 4 * 1024 * 1024 - 512, ["damaged"])
+
+
+@pytest.mark.parametrize("end", [0, 3, 11, 511, 512, 513, MFT_AT, MFT_AT + RECORD, MFT_AT + 4 * RECORD - 1])
+def test_cut_off_anywhere(end: int) -> None:
+    found = ask(FORMAT, kept("ntfs")[:end])
+    assert (found is None) == (end < 512)
+    assert found is None or codes(found) == ["damaged"]
+
+
+def test_the_last_sector_is_not_missed() -> None:
+    # number_of_sectors leaves the backup boot sector out, and blkid's FSSIZE with it.
+    image = kept("ntfs")
+    assert recognise(FORMAT, image[:-512]).fs_size == len(image) - 512
+
+
+@given(boot=edits(BOOT_SECTOR.size), volume=edits(RECORD))
+@settings(max_examples=60, deadline=None)
+def test_any_edit_gives_an_answer(boot: list[tuple[int, bytes]], volume: list[tuple[int, bytes]]) -> None:
+    image = kept("ntfs")[: MFT_AT + 4 * RECORD]
+    put(image, 0, edited(bytes(image[:512]), boot))
+    at = MFT_AT + VOLUME
+    put(image, at, edited(bytes(image[at : at + RECORD]), volume))
+    found = ask(FORMAT, image)
+    assert found is None or found.type == "ntfs"
+
+
+@given(st.integers(0, 1 << 64), st.integers(0, 255), st.integers(0, 255))
+@settings(max_examples=60, deadline=None)
+def test_no_geometry_makes_it_read_much(lcn: int, per_cluster: int, per_record: int) -> None:
+    image = kept("ntfs")[: 64 * 1024]
+    put(image, 48, (lcn & (1 << 64) - 1).to_bytes(8, "little"))
+    put(image, 13, bytes((per_cluster,)))
+    put(image, 64, bytes((per_record,)))
+    found = ask(FORMAT, image)
+    assert found is None or int(str(found.details["mft_record_size"])) <= 64 << 10
