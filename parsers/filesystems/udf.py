@@ -1,0 +1,537 @@
+"""UDF, the OSTA Universal Disk Format, 1.02 to 2.60, on any block size.
+
+Layout: ECMA-167, parts 2 "Volume Recognition" and 3 "Volume Structure";
+OSTA, "Universal Disk Format Specification", 2 "Basic Restrictions & Requirements"
+https://ecma-international.org/publications-and-standards/standards/ecma-167/
+"""
+
+from binascii import crc_hqx
+from collections.abc import Iterator
+from typing import Any
+
+from construct import Array, Bytes, Int8ul, Int16ul, Int32ul, Struct
+
+from pyimount.formats import Format, Identity, Json, NotThisFormat, Signature, TableRule, Usage
+from pyimount.layouts import layout, parse_struct, read_struct
+from pyimount.notation import text
+from pyimount.parsers.filesystems.ecma import recorded_time
+from pyimount.problems import Code, Problem
+from pyimount.sources.view import ShortRead, View
+
+TAG = layout(
+    lambda: Struct(
+        "TagIdentifier" / Int16ul,
+        "DescriptorVersion" / Int16ul,
+        "TagChecksum" / Int8ul,
+        "Reserved" / Int8ul,
+        "TagSerialNumber" / Int16ul,
+        "DescriptorCRC" / Int16ul,
+        "DescriptorCRCLength" / Int16ul,
+        "TagLocation" / Int32ul,
+    )
+)
+ANCHOR = layout(
+    lambda: Struct(
+        "DescriptorTag" / Bytes(16),
+        "MainLength" / Int32ul,
+        "MainLocation" / Int32ul,
+        "ReserveLength" / Int32ul,
+        "ReserveLocation" / Int32ul,
+    )
+)
+POINTER = layout(
+    lambda: Struct(
+        "DescriptorTag" / Bytes(16),
+        "VolumeDescriptorSequenceNumber" / Int32ul,
+        "NextLength" / Int32ul,
+        "NextLocation" / Int32ul,
+    )
+)
+PRIMARY = layout(
+    lambda: Struct(
+        "DescriptorTag" / Bytes(16),
+        "VolumeDescriptorSequenceNumber" / Int32ul,
+        "PrimaryVolumeDescriptorNumber" / Int32ul,
+        "VolumeIdentifier" / Bytes(32),
+        "VolumeSequenceNumber" / Int16ul,
+        "MaximumVolumeSequenceNumber" / Int16ul,
+        "InterchangeLevel" / Int16ul,
+        "MaximumInterchangeLevel" / Int16ul,
+        "CharacterSetList" / Int32ul,
+        "MaximumCharacterSetList" / Int32ul,
+        "VolumeSetIdentifier" / Bytes(128),
+        "DescriptorCharacterSet" / Bytes(64),
+        "ExplanatoryCharacterSet" / Bytes(64),
+        "VolumeAbstract" / Bytes(8),
+        "VolumeCopyrightNotice" / Bytes(8),
+        "ApplicationIdentifier" / Bytes(32),
+        "RecordingDateandTime" / Bytes(12),
+        "ImplementationIdentifier" / Bytes(32),
+    )
+)
+LOGICAL = layout(
+    lambda: Struct(
+        "DescriptorTag" / Bytes(16),
+        "VolumeDescriptorSequenceNumber" / Int32ul,
+        "DescriptorCharacterSet" / Bytes(64),
+        "LogicalVolumeIdentifier" / Bytes(128),
+        "LogicalBlockSize" / Int32ul,
+        "DomainIdentifier" / Bytes(24),
+        "UDFRevision" / Int16ul,
+        "DomainFlags" / Int8ul,
+        "DomainReserved" / Bytes(5),
+        "LogicalVolumeContentsUse" / Bytes(16),
+        "MapTableLength" / Int32ul,
+        "NumberofPartitionMaps" / Int32ul,
+        "ImplementationIdentifier" / Bytes(32),
+        "ImplementationUse" / Bytes(128),
+        "IntegrityLength" / Int32ul,
+        "IntegrityLocation" / Int32ul,
+    )
+)
+PARTITION = layout(
+    lambda: Struct(
+        "DescriptorTag" / Bytes(16),
+        "VolumeDescriptorSequenceNumber" / Int32ul,
+        "PartitionFlags" / Int16ul,
+        "PartitionNumber" / Int16ul,
+        "PartitionContents" / Bytes(32),
+        "PartitionContentsUse" / Bytes(128),
+        "AccessType" / Int32ul,
+        "PartitionStartingLocation" / Int32ul,
+        "PartitionLength" / Int32ul,
+    )
+)
+IMPLEMENTATION_USE = layout(
+    lambda: Struct(
+        "DescriptorTag" / Bytes(16),
+        "VolumeDescriptorSequenceNumber" / Int32ul,
+        "ImplementationIdentifier" / Bytes(32),
+        "LVICharset" / Bytes(64),
+        "LogicalVolumeIdentifier" / Bytes(128),
+        "LVInfo1" / Bytes(36),
+        "LVInfo2" / Bytes(36),
+        "LVInfo3" / Bytes(36),
+    )
+)
+INTEGRITY = layout(
+    lambda: Struct(
+        "DescriptorTag" / Bytes(16),
+        "RecordingDateandTime" / Bytes(12),
+        "IntegrityType" / Int32ul,
+        "NextLength" / Int32ul,
+        "NextLocation" / Int32ul,
+        "LogicalVolumeContentsUse" / Bytes(32),
+        "NumberofPartitions" / Int32ul,
+        "LengthofImplementationUse" / Int32ul,
+    )
+)
+INTEGRITY_USE = layout(
+    lambda: Struct(
+        "ImplementationID" / Bytes(32),
+        "NumberofFiles" / Int32ul,
+        "NumberofDirectories" / Int32ul,
+        "MinimumUDFReadRevision" / Int16ul,
+        "MinimumUDFWriteRevision" / Int16ul,
+        "MaximumUDFWriteRevision" / Int16ul,
+    )
+)
+TIMESTAMP = layout(
+    lambda: Struct(
+        "TypeAndTimezone" / Int16ul,
+        "Year" / Int16ul,
+        "fields" / Array(8, Int8ul),  # month, day, hour, minute, second, 1/100 s, 1/10000 s, 1/1000000 s
+    )
+)
+
+RECOGNITION = 32768
+SECTOR = 2048
+BLOCK_SIZES = (2048, 512, 4096, 1024, 8192, 16384, 32768)
+ANCHORS = (256, 512)
+ANCHORS_FROM_END = (1, 257)
+
+MAX_RECOGNITION = 64
+MAX_DESCRIPTORS = 64
+MAX_EXTENTS = 8
+MAX_INTEGRITY = 32
+MAX_PARTITIONS = 64
+
+PRIMARY_ID, ANCHOR_ID, POINTER_ID, USE_ID, PARTITION_ID, LOGICAL_ID = 1, 2, 3, 4, 5, 6
+UNALLOCATED_ID, TERMINATING_ID, INTEGRITY_ID = 7, 8, 9
+_LAYOUTS = {
+    PRIMARY_ID: PRIMARY,
+    USE_ID: IMPLEMENTATION_USE,
+    PARTITION_ID: PARTITION,
+    LOGICAL_ID: LOGICAL,
+}
+
+STRUCTURES = (b"BEA01", b"BOOT2", b"CD001", b"CDW02", b"NSR02", b"NSR03", b"TEA01")
+COMPRESSED_UNICODE = b"\0OSTA Compressed Unicode"
+DOMAIN = b"\0*OSTA UDF Compliant"
+LV_INFO = b"\0*UDF LV Info"
+OPEN, CLOSED = 0, 1
+UNKNOWN = 0xFFFFFFFF
+ACCESS = {0: "pseudo-overwritable", 1: "read-only", 2: "write-once", 3: "rewritable", 4: "overwritable"}
+VIRTUAL = "*UDF Virtual Partition"
+
+
+class _Sequence:
+    """A volume descriptor sequence: what prevails in it, and whether all of it is whole."""
+
+    __slots__ = ("broken", "found", "partitions")
+
+    def __init__(self) -> None:
+        self.found: dict[int, tuple[Any, bytes]] = {}
+        self.partitions: dict[int, Any] = {}
+        self.broken: list[int] = []
+
+    @property
+    def complete(self) -> bool:
+        return PRIMARY_ID in self.found and LOGICAL_ID in self.found
+
+
+def parse(view: View) -> Identity:
+    """The identity of a UDF file system."""
+    structures = _recognition(view)
+    nsr = next((name for name in structures if name.startswith("NSR")), None)
+    block_size, anchor_at, anchor = _anchor(view)
+    problems: list[Problem] = []
+    if nsr is None:
+        # Without it no system mounts the volume; an anchor with a checksum that holds is no accident.
+        problems.append(Problem(Code.DAMAGED, "the volume recognition sequence names no UDF"))
+    sequence = _sequence(view, block_size, anchor.MainLocation, anchor.MainLength)
+    if not sequence.complete:
+        reserve = _sequence(view, block_size, anchor.ReserveLocation, anchor.ReserveLength)
+        if reserve.complete or (reserve.found and not sequence.found):
+            message = "the main volume descriptor sequence is unusable; the facts come from the reserve one"
+            problems.append(Problem(Code.BACKUP_USED, message))
+            sequence = reserve
+    if sequence.broken:
+        message = f"volume descriptors with a wrong checksum at blocks {', '.join(map(str, sequence.broken))}"
+        problems.append(Problem(Code.BAD_CHECKSUM, message))
+    if not sequence.complete:
+        if nsr is None:
+            raise NotThisFormat("neither recognition sequence nor volume descriptors")
+        problems.append(Problem(Code.DAMAGED, "the primary or the logical volume descriptor is missing"))
+    primary, _ = sequence.found.get(PRIMARY_ID, (None, b""))
+    logical, logical_raw = sequence.found.get(LOGICAL_ID, (None, b""))
+    use, _ = sequence.found.get(USE_ID, (None, b""))
+    details: dict[str, Json] = {"recognition": [*structures], "anchor": anchor_at}
+    revision, label, created, maps = 0, None, None, list[str]()
+    if primary is not None:
+        created = _time(primary.RecordingDateandTime)
+        details |= _of_primary(primary)
+    if logical is not None:
+        if logical.DomainIdentifier.rstrip(b"\0") == DOMAIN:
+            revision = logical.UDFRevision
+        if logical.DescriptorCharacterSet.rstrip(b"\0") == COMPRESSED_UNICODE:
+            label = _dstring(logical.LogicalVolumeIdentifier)
+        maps = [*_partition_maps(logical_raw, logical)]
+        details |= {
+            "logical_volume_id": label,
+            "logical_block_size": logical.LogicalBlockSize,
+            "hard_write_protect": bool(logical.DomainFlags & 1),
+            "soft_write_protect": bool(logical.DomainFlags & 2),
+            "partition_maps": [*maps],
+        }
+    if use is not None and use.ImplementationIdentifier[:24].rstrip(b"\0") == LV_INFO:
+        details["publisher_id"] = _dstring(use.LVInfo1)
+        details["organization"] = _dstring(use.LVInfo2)
+        details["contact"] = _dstring(use.LVInfo3)
+    details["partitions"] = [
+        {
+            "number": number,
+            "offset": partition.PartitionStartingLocation * block_size,
+            "size": partition.PartitionLength * block_size,
+            "access": ACCESS.get(partition.AccessType, str(partition.AccessType)),
+            "contents": text(partition.PartitionContents[1:24]),
+        }
+        for number, partition in sorted(sequence.partitions.items())
+    ]
+    end = max(
+        (entry.PartitionStartingLocation + entry.PartitionLength for entry in sequence.partitions.values()),
+        default=0,
+    )
+    # A write-once disc's partition is all that could be recorded, not what was.
+    growing = VIRTUAL in maps or any(entry.AccessType == 2 for entry in sequence.partitions.values())
+    free, modified, state = None, None, None
+    if logical is not None and logical.NumberofPartitionMaps and logical.IntegrityLength:
+        try:
+            integrity = _integrity(view, block_size, logical.IntegrityLocation, logical.IntegrityLength)
+        except (NotThisFormat, ShortRead):
+            problems.append(Problem(Code.DAMAGED, "the logical volume integrity descriptor cannot be read"))
+        else:
+            at, descriptor, whole = integrity
+            if not whole:
+                message = f"the checksum of the logical volume integrity descriptor at block {at} is wrong"
+                problems.append(Problem(Code.BAD_CHECKSUM, message))
+            modified = _time(descriptor.RecordingDateandTime)
+            free, facts = _space_and_use(view, at * block_size, block_size, descriptor)
+            if growing:
+                free = None  # the descriptor cannot be written again
+            else:
+                state = {OPEN: "dirty", CLOSED: "clean"}.get(descriptor.IntegrityType)
+            # Some writers of 2.60 put 2.50 in one of the places.
+            revision = max((revision, *(facts.get(f"udf_{kind}_revision", 0) for kind in ("read", "write"))))
+            details |= {
+                name: _revision(value) if name.endswith("_revision") else value
+                for name, value in facts.items()
+            }
+    return Identity(
+        type="udf",
+        fstype="udf",
+        label=label,
+        uuid=_uuid(primary),
+        version=_revision(revision) if revision else None,
+        block_size=block_size,
+        fs_size=None if growing or not end else end * block_size,
+        free=free,
+        created=created,
+        modified=modified,
+        state=state,
+        offset=RECOGNITION,
+        checked=not sequence.broken and sequence.complete,
+        details=details,
+        problems=tuple(problems),
+    )
+
+
+def _recognition(view: View) -> list[str]:
+    """The names in the volume recognition sequence, up to NSR and its end."""
+    found: list[str] = []
+    # Structures lie 2048 bytes apart, or one to a block where blocks are larger.
+    for step in (SECTOR, *(size for size in BLOCK_SIZES if size > SECTOR)):
+        found = []
+        for number in range(MAX_RECOGNITION):
+            name = view.peek(RECOGNITION + number * step + 1, 5)
+            if name not in STRUCTURES:
+                break
+            found.append(name.decode("ascii"))
+            if name == b"TEA01" and any(entry.startswith("NSR") for entry in found):
+                break
+        if any(entry.startswith("NSR") for entry in found):
+            break
+    return found
+
+
+def _anchor(view: View) -> tuple[int, int, Any]:
+    """The block size in bytes, the anchor's block and the anchor volume descriptor pointer."""
+    known = (view.sector_size,) if view.sector_size in BLOCK_SIZES else ()
+    sizes = tuple(dict.fromkeys((*known, *BLOCK_SIZES)))
+    for places in (ANCHORS, tuple(-place for place in ANCHORS_FROM_END)):
+        for block_size in sizes:
+            for place in places:
+                block = place if place > 0 else view.size // block_size + place
+                if block <= 0 or view.peek(block * block_size, 512)[:2] != b"\x02\x00":
+                    continue
+                try:
+                    raw, whole = _tagged(view, block, block_size)
+                except (NotThisFormat, ShortRead):
+                    continue
+                if whole:
+                    return block_size, block, parse_struct(raw, ANCHOR)
+    raise NotThisFormat("no anchor volume descriptor pointer")
+
+
+def _tagged(view: View, block: int, block_size: int) -> tuple[bytes, bool]:
+    """The descriptor at ``block``, and whether its checksums hold.
+
+    Raises NotThisFormat where its tag says that it belongs elsewhere.
+    """
+    at = block * block_size
+    raw = view.read(at, 512)
+    tag = parse_struct(raw, TAG)
+    if tag.TagLocation != block:
+        raise NotThisFormat(f"the descriptor at block {block} says that it is at {tag.TagLocation}")
+    length = 16 + tag.DescriptorCRCLength
+    if length > block_size:
+        return raw, False
+    if length > len(raw):
+        raw = view.read(at, length)
+    checksum = (sum(raw[:16]) - raw[4]) & 0xFF
+    return raw, checksum == tag.TagChecksum and crc_hqx(raw[16:length], 0) == tag.DescriptorCRC
+
+
+def _sequence(view: View, block_size: int, location: int, length: int) -> _Sequence:
+    """The prevailing descriptors of a sequence: of each kind the one with the highest number."""
+    sequence = _Sequence()
+    extents, left = 1, MAX_DESCRIPTORS
+    block, end = location, location + length // block_size
+    while block < end and left:
+        left -= 1
+        try:
+            raw, whole = _tagged(view, block, block_size)
+        except (NotThisFormat, ShortRead):
+            break
+        identifier = int.from_bytes(raw[:2], "little")
+        if identifier in (0, TERMINATING_ID):
+            break
+        if not whole:
+            sequence.broken.append(block)
+        elif identifier == POINTER_ID and extents < MAX_EXTENTS:
+            pointer = parse_struct(raw, POINTER)
+            extents += 1
+            block, end = pointer.NextLocation, pointer.NextLocation + pointer.NextLength // block_size
+            continue
+        elif identifier in _LAYOUTS:
+            _add(sequence, identifier, raw)
+        block += 1
+    return sequence
+
+
+def _add(sequence: _Sequence, identifier: int, raw: bytes) -> None:
+    descriptor = parse_struct(raw, _LAYOUTS[identifier])
+    number = descriptor.VolumeDescriptorSequenceNumber
+    if identifier == PARTITION_ID:
+        known = sequence.partitions.get(descriptor.PartitionNumber)
+        if known is None or number > known.VolumeDescriptorSequenceNumber:
+            sequence.partitions[descriptor.PartitionNumber] = descriptor
+        return
+    if identifier == USE_ID and descriptor.ImplementationIdentifier[:24].rstrip(b"\0") != LV_INFO:
+        return
+    other = sequence.found.get(identifier)
+    if other is None or number > other[0].VolumeDescriptorSequenceNumber:
+        sequence.found[identifier] = (descriptor, raw)
+
+
+def _integrity(view: View, block_size: int, location: int, length: int) -> tuple[int, Any, bool]:
+    """The last logical volume integrity descriptor: its block, itself, and whether its checksums hold."""
+    last: tuple[int, Any, bool] | None = None
+    seen: set[int] = set()
+    block, end = location, location + length // block_size
+    while block < end and block not in seen and len(seen) < MAX_INTEGRITY:
+        seen.add(block)
+        try:
+            raw, whole = _tagged(view, block, block_size)
+        except (NotThisFormat, ShortRead):
+            break
+        if raw[:2] != b"\x09\x00":
+            break
+        if whole or last is None:
+            last = (block, parse_struct(raw, INTEGRITY), whole)
+        block += 1
+        if whole and last[1].NextLength:
+            block, end = last[1].NextLocation, last[1].NextLocation + last[1].NextLength // block_size
+    if last is None:
+        raise NotThisFormat("no logical volume integrity descriptor")
+    return last
+
+
+def _space_and_use(
+    view: View, at: int, block_size: int, descriptor: Any
+) -> tuple[int | None, dict[str, Any]]:
+    """Free bytes, and the implementation use of the integrity descriptor at ``at``."""
+    count = descriptor.NumberofPartitions
+    tables = at + INTEGRITY.size
+    if count > MAX_PARTITIONS or tables + 8 * count > at + block_size:
+        return None, {}
+    raw = view.read(tables, 4 * count)
+    blocks = [int.from_bytes(raw[i : i + 4], "little") for i in range(0, len(raw), 4)]
+    known = [number for number in blocks if number != UNKNOWN]
+    free = sum(known) * block_size if known else None
+    if descriptor.LengthofImplementationUse < INTEGRITY_USE.size:
+        return free, {}
+    use = read_struct(view, INTEGRITY_USE, tables + 8 * count)
+    return free, {
+        "files": use.NumberofFiles,
+        "directories": use.NumberofDirectories,
+        "udf_read_revision": use.MinimumUDFReadRevision,
+        "udf_write_revision": use.MinimumUDFWriteRevision,
+        "udf_max_write_revision": use.MaximumUDFWriteRevision,
+    }
+
+
+def _of_primary(primary: Any) -> dict[str, Json]:
+    unicode = primary.DescriptorCharacterSet.rstrip(b"\0") == COMPRESSED_UNICODE
+    application = primary.ApplicationIdentifier[1:24] or b""
+    if not application.lstrip(b"*").strip(b"\0"):
+        application = primary.ImplementationIdentifier[1:24]
+    return {
+        "volume_id": _dstring(primary.VolumeIdentifier) if unicode else None,
+        "volume_set_id": _dstring(primary.VolumeSetIdentifier) if unicode else None,
+        "application_id": text(application.removeprefix(b"*")),
+        "volume_sequence_number": primary.VolumeSequenceNumber,
+        "max_volume_sequence_number": primary.MaximumVolumeSequenceNumber,
+    }
+
+
+def _partition_maps(raw: bytes, logical: Any) -> Iterator[str]:
+    """The kinds of the partition maps behind a logical volume descriptor."""
+    at, end = LOGICAL.size, LOGICAL.size + logical.MapTableLength
+    for _ in range(min(logical.NumberofPartitionMaps, MAX_PARTITIONS)):
+        piece = raw[at : min(end, at + 64)]
+        if len(piece) < 6 or piece[1] < 6:
+            return
+        yield "physical" if piece[0] == 1 else text(piece[5:28]) or f"type {piece[0]}"
+        at += piece[1]
+
+
+def _dstring(raw: bytes) -> str | None:
+    """A name in OSTA Compressed Unicode; the last byte is its length."""
+    body = raw[1 : max(1, min(raw[-1], len(raw) - 1))]
+    if raw[0] == 8:
+        return text(body, "latin-1")
+    return text(body, "utf-16-be") if raw[0] == 16 else None
+
+
+def _uuid(primary: Any) -> str | None:
+    """The UUID as libblkid makes it: of the first 16 bytes of the volume set identifier.
+
+    Hexadecimal digits as they are; else the digits of the first 8 and the codes of 4 more, or the
+    codes of the first 8.
+    """
+    if primary is None or primary.DescriptorCharacterSet.rstrip(b"\0") != COMPRESSED_UNICODE:
+        return None
+    raw: bytes = primary.VolumeSetIdentifier
+    body = raw[1 : max(1, min(raw[-1], len(raw) - 1))]
+    if raw[0] not in (8, 16):
+        return None
+    decoded = body.decode("latin-1" if raw[0] == 8 else "utf-16-be", "replace").split("\0", 1)[0]
+    name = decoded.encode()[:16]
+    if len(name) < 8:
+        return None
+    digits = b"0123456789abcdefABCDEF"
+    plain = next((at for at, byte in enumerate(name.ljust(16, b"\0")) if byte not in digits), 16)
+    name = name.ljust(16, b"\0")
+    if plain < 8:
+        return name[:8].hex()
+    if plain < 16:
+        return name[:8].decode("ascii").lower() + name[8:12].hex()
+    return name.decode("ascii").lower()
+
+
+def _time(raw: bytes) -> str | None:
+    stamp = parse_struct(raw, TIMESTAMP)
+    *calendar, centi, hundred_micro, micro = stamp.fields
+    zone = stamp.TypeAndTimezone & 0xFFF
+    zone -= 0x1000 if zone & 0x800 else 0  # minutes, 12 bits, signed; -2047: not told
+    return recorded_time(
+        (stamp.Year, *calendar),
+        microsecond=centi * 10_000 + hundred_micro * 100 + micro,
+        zone=zone if stamp.TypeAndTimezone >> 12 == 1 and -1440 <= zone <= 1440 else None,
+    )
+
+
+def _revision(value: int) -> str:
+    """A revision of UDF: 0x0201 is 2.01."""
+    return f"{value >> 8:x}.{value & 0xFF:02x}"
+
+
+FORMAT = Format(
+    name="udf",
+    title="UDF",
+    specification="https://ecma-international.org/publications-and-standards/standards/ecma-167/",
+    usage=Usage.FILESYSTEM,
+    types=("udf",),
+    parse=parse,
+    signatures=(
+        *(Signature(name, RECOGNITION + 1) for name in STRUCTURES),
+        *(
+            Signature(b"\x02\x00" + version + b"\x00", 256 * size, copy=True)
+            for size in (512, 2048, 4096)
+            for version in (b"\x02", b"\x03")
+        ),
+    ),
+    tolerates=frozenset({"iso9660", "hfs", "hfsplus"}),
+    with_table=TableRule.SHARES,
+)
