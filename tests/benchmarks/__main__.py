@@ -1,0 +1,125 @@
+"""``make bench``: the table."""
+
+import compileall
+import os
+import sys
+import tempfile
+from functools import partial
+from pathlib import Path
+
+import pyimount
+from fixtures.workshop import Workshop, find_tool, fixtures, recipes
+from tests.benchmarks.libblkid import Libblkid
+from tests.benchmarks.measure import bytes_read, command, in_turn, peak_memory
+
+BIN = Path(sys.executable).parent
+PYIMOUNT = BIN / "pyimount"
+MIB = 1 << 20
+SIZE = 256 * MIB
+"""Of a raw image. libblkid looks for less in smaller ones."""
+
+RAW = {"ext4": ("mkfs.ext4", "-q"), "ntfs": ("mkntfs", "-q", "-F", "-f")}
+EARLY = ("iso9660", "luks2", "lvm2")
+"""Images that libblkid is done with early."""
+
+
+def images(folder: Path) -> dict[str, Path]:
+    """The images that are measured; those for which this machine lacks a tool are named and left out."""
+    found = {}
+    kept = {fixture.name: fixture for fixture in fixtures()}
+    for name in ("eight", *RAW, *EARLY):
+        place = folder / name
+        place.mkdir()
+        workshop = Workshop(place)
+        if name in RAW and find_tool(RAW[name][0]):
+            found[name] = workshop.blank(SIZE)
+            workshop.run(*RAW[name], found[name])
+        elif name in kept:
+            found[name] = kept[name].unpack(place)
+        elif name in recipes() and not recipes()[name].missing():
+            found[name] = recipes()[name].make(workshop).files[0]
+        else:
+            left_out(name)
+    return found
+
+
+def left_out(what: str) -> None:
+    print(f"left out for want of tools: {what}", file=sys.stderr)
+
+
+def row(what: str, ours: float, theirs: tuple[str, float], unit: str) -> None:
+    """Print one comparison; ``theirs``: the name of the other, and its value."""
+    other, value = theirs
+    print(f"{what:32} {ours:10.3f} {unit:3}  {other:26} {value:10.3f} {unit:3}  {ours / value:8.2f}")
+
+
+def in_process(found: dict[str, Path]) -> None:
+    """detect() beside libblkid, both in this process: time and bytes."""
+    lib = Libblkid()
+    for name, image in found.items():
+        detect, probe = partial(pyimount.detect, image), partial(lib.types, image)
+        ours = [volume.type for volume in detect().volumes if volume.type]
+        theirs = [kind for kind in probe() if kind]
+        if ours != theirs:
+            print(f"{name}: ours are {ours}, libblkid's {theirs}", file=sys.stderr)
+        spent = in_turn((detect, probe), 200)
+        row(f"detect() {name}", spent[0] * 1000, ("libblkid in-process", spent[1] * 1000), "ms")
+        read = bytes_read(detect), bytes_read(probe)
+        if read[0] is not None and read[1]:
+            row(f"detect() {name}, read", read[0] / 1024, ("libblkid in-process", read[1] / 1024), "KiB")
+
+
+def commands(found: dict[str, Path]) -> None:
+    """The command beside other commands, each with what it takes to start."""
+    # As an installed package is: compiled.
+    for folder in ("pyimount", "parsers"):
+        compileall.compile_dir(Path(pyimount.__file__).parent.parent / folder, quiet=2)
+    detect = command([PYIMOUNT, "detect", "--json", found["ext4"]])
+    spent = in_turn((detect, command([sys.executable, "-c", "import construct"])), 25)
+    row(
+        "detect --json ext4, cold start", spent[0] * 1000, ("python: import construct", spent[1] * 1000), "ms"
+    )
+    for name, line in (
+        ("ext4", ("blkid", "-p")),
+        ("ext4", ("fsstat",)),
+        ("eight", ("sfdisk", "-J")),
+        ("eight", ("mmls",)),
+    ):
+        tool = find_tool(line[0])
+        if tool is None or name not in found:
+            left_out(" ".join(line))
+            continue
+        detect = command([PYIMOUNT, "detect", "--json", found[name]])
+        spent = in_turn((detect, command([tool, *line[1:], found[name]])), 15)
+        row(f"detect --json {name}", spent[0] * 1000, (" ".join(line), spent[1] * 1000), "ms")
+
+
+def sizes(found: dict[str, Path], folder: Path) -> None:
+    """A large sparse image beside a small one; memory."""
+    small = found["ext4"]
+    large = folder / "large.img"
+    with small.open("rb") as source, large.open("wb") as target:
+        target.write(source.read(16 * MIB))
+    os.truncate(large, 100 << 30)
+    spent = in_turn((partial(pyimount.detect, large), partial(pyimount.detect, small)), 200)
+    row("detect() ext4 in 100 GiB", spent[0] * 1000, ("the same in 256 MiB", spent[1] * 1000), "ms")
+    for name in ("ext4", "eight"):
+        if name in found:
+            peak = peak_memory([PYIMOUNT, "detect", "--json", found[name]])
+            row(f"detect --json {name}, memory", peak / MIB, ("limit", 80), "MiB")
+
+
+def main() -> int:
+    """Print the table; returns the exit status."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        found = images(folder)
+        print(f"{'pyimount':32} {'':14}  {'beside':26} {'':14}     ratio")
+        in_process(found)
+        commands(found)
+        sizes(found, folder)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
