@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint bench fixtures clean
+.PHONY: demo test lint bench signatures fixtures clean
 
 $(READY): pyproject.toml pyimount/__init__.py
 	$(PYTHON) -m venv $(VENV)
@@ -25,6 +25,9 @@ test: lint  ## everything that must hold
 
 bench: $(READY)  ## how fast, beside the other tools on this machine
 	$(BIN)/python -m tests.benchmarks
+
+signatures: $(READY)  ## write pyimount/signatures.py anew, after a change to a parser's signatures
+	$(BIN)/python -m fixtures.signatures
 
 fixtures: $(READY)  ## make the test images anew, as far as this machine has the tools
 	$(BIN)/python -m fixtures make

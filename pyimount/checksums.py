@@ -2,8 +2,6 @@
 
 import re
 
-import google_crc32c
-
 
 def crc32c(data: bytes, seed: int = 0xFFFFFFFF) -> int:
     """CRC-32C (Castagnoli, reflected) of ``data`` without the final inversion.
@@ -11,7 +9,9 @@ def crc32c(data: bytes, seed: int = 0xFFFFFFFF) -> int:
     ``seed`` is the register to start from; file systems chain checksums by passing the last
     result. The everyday CRC-32C of RFC 3720 is ``crc32c(data) ^ 0xFFFFFFFF``.
     """
-    return int(google_crc32c.extend(seed ^ 0xFFFFFFFF, data)) ^ 0xFFFFFFFF
+    from google_crc32c import extend
+
+    return int(extend(seed ^ 0xFFFFFFFF, data)) ^ 0xFFFFFFFF
 
 
 _NOT_ZERO = re.compile(rb"[^\0]+")

@@ -75,7 +75,7 @@ def probe(
     if not readings and not tables:
         readings = list(_readings(volume_signatures().copy_hits(view), view, only))
     if not readings and not tables:
-        readings = list(_readings(volume_signatures().unsigned, view, only))
+        readings = list(_readings(volume_signatures().unsigned(), view, only))
     chosen = choose(readings, tables)
     if not view.read_errors:
         return chosen

@@ -1,13 +1,16 @@
 """All formats, found in the rooms of ``pyimount.parsers``, and the one table of their signatures.
 
-Adding a format is adding a file: a module in one of the rooms with a constant ``FORMAT``.
+Adding a format is adding a file: a module in one of the rooms with a constant ``FORMAT``. A parser
+is imported when one of its signatures hits. Which signatures there are stands in ``signatures.py``,
+which ``make signatures`` writes from the parsers; where it does not list the modules that are there,
+it is passed over and all parsers are imported.
 """
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable, Sequence
 from functools import cache
 from importlib import import_module
-from pkgutil import iter_modules
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar, cast
 
 from pyimount.formats import ContainerFormat, Format, TableFormat
 from pyimount.sources.view import View
@@ -17,66 +20,105 @@ PAGE = 4096
 
 _GAP = 2 * PAGE
 
+CONTAINER_ROOMS = ("containers",)
+TABLE_ROOMS = ("partitions",)
+VOLUME_ROOMS = ("volumes", "encryption", "filesystems")
 
 Declaration = TypeVar("Declaration", Format, TableFormat, ContainerFormat)
 
+SignatureFields = tuple[bytes, int, int, bool]
+"""A Signature's magic, offset, align and copy."""
 
-def _declared(*rooms: str) -> list[Any]:
+IndexLine = tuple[str, str, int, tuple[SignatureFields, ...]]
+"""A module's name, and its format's name, precedence and signatures; a name of ``""``: it has no format."""
+
+
+class Entry(NamedTuple):
+    """A format that may not have been imported yet."""
+
+    room: str
+    module: str
+    name: str
+    precedence: int
+    signatures: tuple[SignatureFields, ...]
+
+    def load(self) -> Any:
+        """The format's declaration."""
+        return import_module(f"pyimount.parsers.{self.room}.{self.module}").FORMAT
+
+
+def modules(room: str) -> list[str]:
+    """The names of the modules in a room of the parsers, sorted."""
+    folder = os.path.dirname(import_module(f"pyimount.parsers.{room}").__file__ or "")  # noqa: PTH120  (pathlib is slow to import)
+    return sorted(name[:-3] for name in os.listdir(folder) if name.endswith(".py") and name != "__init__.py")  # noqa: PTH208
+
+
+def index_of(room: str) -> tuple[IndexLine, ...]:
+    """The lines of a room's index, made by importing all its modules."""
+    lines: list[IndexLine] = []
+    for module in modules(room):
+        declared = getattr(import_module(f"pyimount.parsers.{room}.{module}"), "FORMAT", None)
+        if declared is None:  # a module that several formats share
+            lines.append((module, "", 0, ()))
+            continue
+        signatures = tuple((each.magic, each.offset, each.align, each.copy) for each in declared.signatures)
+        lines.append((module, declared.name, int(getattr(declared, "precedence", 0)), signatures))
+    return tuple(lines)
+
+
+@cache
+def _entries(rooms: tuple[str, ...]) -> tuple[Entry, ...]:
+    """The formats of these rooms in the order in which they are asked: by precedence and name."""
+    from pyimount.signatures import INDEX
+
     found = []
     for room in rooms:
-        package = import_module(f"pyimount.parsers.{room}")
-        for module in sorted(iter_modules(package.__path__), key=lambda info: info.name):
-            declared = getattr(import_module(f"{package.__name__}.{module.name}"), "FORMAT", None)
-            if declared is not None:  # else a module that several formats of the room share
-                found.append(declared)
-    return found
+        lines = INDEX.get(room, ())
+        if [line[0] for line in lines] != modules(room):
+            lines = index_of(room)
+        found += [Entry(room, *line) for line in lines if line[1]]
+    return tuple(sorted(found, key=lambda entry: (entry.precedence, entry.name)))
 
 
-@cache
 def volume_formats() -> tuple[Format, ...]:
     """Every format of volumes, by precedence and name."""
-    found = _declared("volumes", "encryption", "filesystems")
-    return tuple(sorted(found, key=lambda declared: (declared.precedence, declared.name)))
+    return tuple(entry.load() for entry in _entries(VOLUME_ROOMS))
 
 
-@cache
 def table_formats() -> tuple[TableFormat, ...]:
     """Every format of partition tables, by name."""
-    return tuple(_declared("partitions"))
+    return tuple(entry.load() for entry in _entries(TABLE_ROOMS))
 
 
-@cache
 def container_formats() -> tuple[ContainerFormat, ...]:
     """Every format of containers, by name."""
-    return tuple(_declared("containers"))
+    return tuple(entry.load() for entry in _entries(CONTAINER_ROOMS))
 
 
-class _Place(NamedTuple, Generic[Declaration]):
-    """A place where signatures stand, and whose format each of them is."""
+class _Place(NamedTuple):
+    """A place where signatures stand, and whose format each of them is (by its number among the entries)."""
 
     offset: int
     align: int
     length: int
-    by_magic: dict[bytes, tuple[Declaration, ...]]
+    by_magic: dict[bytes, tuple[int, ...]]
 
 
 class SignatureTable(Generic[Declaration]):
     """The signatures of some formats, arranged so that one look at a view finds all that hit."""
 
-    def __init__(self, declared: Sequence[Declaration]) -> None:
-        self.unsigned: tuple[Declaration, ...] = tuple(entry for entry in declared if not entry.signatures)
-        self._rank = {entry.name: rank for rank, entry in enumerate(declared)}
-        self._places: tuple[_Place[Declaration], ...] = self._arrange(declared, copies=False)
-        self._copies: tuple[_Place[Declaration], ...] = self._arrange(declared, copies=True)
+    def __init__(self, entries: Sequence[Entry]) -> None:
+        self._entries = entries
+        self._places = self._arrange(copies=False)
+        self._copies = self._arrange(copies=True)
 
-    @staticmethod
-    def _arrange(declared: Sequence[Declaration], *, copies: bool) -> tuple[_Place[Declaration], ...]:
-        places: dict[tuple[int, int, int], dict[bytes, list[Declaration]]] = {}
-        for entry in declared:
-            for signature in entry.signatures:
-                if signature.copy == copies:
-                    key = (signature.offset, signature.align, len(signature.magic))
-                    places.setdefault(key, {}).setdefault(signature.magic, []).append(entry)
+    def _arrange(self, *, copies: bool) -> tuple[_Place, ...]:
+        places: dict[tuple[int, int, int], dict[bytes, list[int]]] = {}
+        for number, entry in enumerate(self._entries):
+            for magic, offset, align, copy in entry.signatures:
+                if copy == copies:
+                    place = places.setdefault((offset, align, len(magic)), {})
+                    place.setdefault(magic, []).append(number)
         return tuple(
             _Place(offset, align, length, {magic: tuple(owners) for magic, owners in by_magic.items()})
             for (offset, align, length), by_magic in sorted(places.items())
@@ -100,8 +142,12 @@ class SignatureTable(Generic[Declaration]):
         """The same for the places of backup superblocks."""
         return self._look(view, self._copies)
 
-    def _look(self, view: View, places: tuple[_Place[Declaration], ...]) -> list[Declaration]:
-        found = {}
+    def unsigned(self) -> list[Declaration]:
+        """The formats that have no signature."""
+        return self._load(number for number, entry in enumerate(self._entries) if not entry.signatures)
+
+    def _look(self, view: View, places: tuple[_Place, ...]) -> list[Declaration]:
+        found: set[int] = set()
         head, size = view.head, view.size
         for offset, align, length, by_magic in places:
             if offset < 0:
@@ -111,27 +157,29 @@ class SignatureTable(Generic[Declaration]):
                 magic = head[offset : offset + length]
             else:
                 magic = view.glance(offset, length)
-            for entry in by_magic.get(magic, ()):
-                found[entry.name] = entry
-        return sorted(found.values(), key=lambda entry: self._rank[entry.name])
+            found.update(by_magic.get(magic, ()))
+        return self._load(sorted(found))
+
+    def _load(self, numbers: Iterable[int]) -> list[Declaration]:
+        return [cast("Declaration", self._entries[number].load()) for number in numbers]
 
 
 @cache
 def volume_signatures() -> SignatureTable[Format]:
     """The signatures of all formats of volumes."""
-    return SignatureTable(volume_formats())
+    return SignatureTable(_entries(VOLUME_ROOMS))
 
 
 @cache
 def table_signatures() -> SignatureTable[TableFormat]:
     """The signatures of all formats of partition tables."""
-    return SignatureTable(table_formats())
+    return SignatureTable(_entries(TABLE_ROOMS))
 
 
 @cache
 def container_signatures() -> SignatureTable[ContainerFormat]:
     """The signatures of all formats of containers."""
-    return SignatureTable(container_formats())
+    return SignatureTable(_entries(CONTAINER_ROOMS))
 
 
 @cache

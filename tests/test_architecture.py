@@ -17,7 +17,7 @@ STAGES = (
     ("formats", "checksums", "notation"),
     ("layouts",),
     ("parsers",),
-    ("registry",),
+    ("registry", "signatures"),
     ("opening", "probing"),
     ("layers",),
     ("extents", "groups"),

@@ -29,8 +29,8 @@ class HelpFormatter(argparse.RawDescriptionHelpFormatter):
         super().__init__(prog, width=max(40, columns - 2))
 
 
-def parser() -> argparse.ArgumentParser:
-    """The parser of the whole command line; every subcommand's options are in it."""
+def parser(only: str | None = None) -> argparse.ArgumentParser:
+    """The parser of the command line: with the options of every subcommand, or of ``only`` one."""
     top = argparse.ArgumentParser(
         prog="pyimount",
         description="Tell what is in a disk image, layer by layer, without root and without changing it.",
@@ -40,6 +40,9 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"pyimount {__version__}")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True, prog="pyimount")
     for name, summary in _COMMANDS.items():
+        if only is not None and name != only:
+            commands.add_parser(name, help=summary, formatter_class=HelpFormatter)
+            continue
         module = import_module(f"pyimount.cli.{name}")
         command = commands.add_parser(
             name,
@@ -59,7 +62,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # A file name may be any bytes; a message about it must not fail on them.
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
-    parsed = parser().parse_args(arguments)
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    # A command that is there to be quick loads no other.
+    parsed = parser(given[0] if given and given[0] in _COMMANDS else None).parse_args(given)
     run: Callable[[argparse.Namespace], int] = parsed.run
     try:
         status = run(parsed)

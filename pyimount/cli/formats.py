@@ -1,7 +1,6 @@
 """List what pyimount recognises: every format of containers, partition tables and volumes."""
 
 import argparse
-import json
 import sys
 
 from pyimount.formats import ContainerFormat, Format, TableFormat
@@ -41,6 +40,8 @@ def run(options: argparse.Namespace) -> int:
     """Print the list; returns the exit status."""
     found = listing()
     if options.json:
+        import json
+
         json.dump(found, sys.stdout, indent=2)
         print()
         return 0
