@@ -1,4 +1,4 @@
-"""The signatures of all formats. Written by ``make signatures`` from the parsers; not to be edited.
+"""The signatures of all formats. Written by ``make signatures``; not to be edited.
 
 With it the registry knows which parser to import before it has imported any; ``registry.IndexLine``
 says what a line is.
