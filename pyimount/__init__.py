@@ -7,19 +7,34 @@ Importing the package costs next to nothing: each public name is loaded when it 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pyimount.keys import Key, Keyring
     from pyimount.layers import DiskLayer, Scan, VolumeLayer
+    from pyimount.mapping import open_volume
     from pyimount.scanning import detect
     from pyimount.sources.budget import Budget
 
 __version__ = "0.1.0"
-__all__ = ["Budget", "DiskLayer", "Scan", "VolumeLayer", "__version__", "detect"]
+__all__ = [
+    "Budget",
+    "DiskLayer",
+    "Key",
+    "Keyring",
+    "Scan",
+    "VolumeLayer",
+    "__version__",
+    "detect",
+    "open_volume",
+]
 
 _HOME = {
     "Budget": "pyimount.sources.budget",
     "DiskLayer": "pyimount.layers",
+    "Key": "pyimount.keys",
+    "Keyring": "pyimount.keys",
     "Scan": "pyimount.layers",
     "VolumeLayer": "pyimount.layers",
     "detect": "pyimount.scanning",
+    "open_volume": "pyimount.mapping",
 }
 
 

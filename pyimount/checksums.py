@@ -14,9 +14,6 @@ def crc32c(data: bytes, seed: int = 0xFFFFFFFF) -> int:
     return int(extend(seed ^ 0xFFFFFFFF, data)) ^ 0xFFFFFFFF
 
 
-_NOT_ZERO = re.compile(rb"[^\0]+")
-
-
 def rotated_sum(data: bytes, bits: int) -> int:
     """Microsoft's boot-sector checksum: each byte is added to the sum so far, rotated right by one bit.
 
@@ -24,7 +21,7 @@ def rotated_sum(data: bytes, bits: int) -> int:
     """
     mask, high = (1 << bits) - 1, bits - 1
     total = end = 0
-    for run in _NOT_ZERO.finditer(data):
+    for run in re.finditer(rb"[^\0]+", data):
         total = _rotated(total, run.start() - end, bits)
         for byte in run.group():
             total = ((total >> 1 | (total & 1) << high) + byte) & mask

@@ -1,30 +1,83 @@
-"""Arrays and volume groups: which members of each one call found."""
+"""Arrays and volume groups: which members one call found, and what became of each group."""
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
+from typing import TypeAlias
 
-from pyimount.formats import Membership
+from pyimount.formats import Details, Membership
 from pyimount.layers import Group, VolumeLayer
+from pyimount.mapping.assembly import Assembly, Member
+from pyimount.problems import Code, Problem
+from pyimount.sources.source import Source
+
+Key: TypeAlias = tuple[str, str]
+"""A group's type and UUID: by these members find each other, never by a name."""
 
 
-def with_groups(
-    volumes: Iterable[VolumeLayer], memberships: Mapping[int, Membership]
-) -> Iterator[VolumeLayer]:
-    """The volumes, each member with the facts of its group, counted over all of them."""
-    present = Counter((member.type, member.uuid) for member in memberships.values())
-    for volume in volumes:
-        member = memberships.get(volume.id)
-        if member is None:
-            yield volume
-            continue
-        count = present[member.type, member.uuid]
-        group = Group(
-            type=member.type,
-            uuid=member.uuid,
-            name=member.name,
-            role=member.role,
-            members=member.members,
-            present=count,
-            complete=member.members is not None and count >= member.members,
+class Groups:
+    """The groups of one scan. Members are added as they are found, groups taken as they get ready."""
+
+    def __init__(self) -> None:
+        self._members: dict[Key, list[Member]] = {}
+        self._assemblies: dict[Key, Assembly | None] = {}
+        self._indexes: dict[Key, str] = {}
+
+    def add(self, volume: VolumeLayer, membership: Membership, details: Details, source: Source) -> None:
+        """Note that a layer is a member."""
+        key = (membership.type, membership.uuid)
+        member = Member(
+            id=volume.id, index=volume.index, membership=membership, details=details, source=source
         )
-        yield volume.replaced(group=group)
+        self._members.setdefault(key, []).append(member)
+
+    def ready(self) -> tuple[Key, list[Member]] | None:
+        """The next group to assemble: one that has all its members, else any; None when all are done.
+
+        A member may lie on another group's volume, so the complete come first: what they hold may
+        complete the others.
+        """
+        waiting = [key for key in self._members if key not in self._assemblies]
+        if not waiting:
+            return None
+        whole = (key for key in waiting if self._is_whole(key))
+        chosen = next(whole, waiting[0])
+        return chosen, sorted(self._members[chosen], key=lambda member: member.id)
+
+    def _is_whole(self, key: Key) -> bool:
+        members = self._members[key]
+        wanted = members[0].membership.members
+        return wanted is not None and len(members) >= wanted
+
+    def keep(self, key: Key, assembly: Assembly | None, index: str | None) -> None:
+        """Note what a group gave: its assembly, and the index under which its volumes stand."""
+        self._assemblies[key] = assembly
+        if index is not None:
+            self._indexes[key] = index
+
+    def on(self, volumes: Iterable[VolumeLayer]) -> Iterator[VolumeLayer]:
+        """The volumes, each member with the facts of its group."""
+        keys = {member.id: key for key, members in self._members.items() for member in members}
+        for volume in volumes:
+            yield self._with_group(volume, keys[volume.id]) if volume.id in keys else volume
+
+    def _with_group(self, volume: VolumeLayer, key: Key) -> VolumeLayer:
+        members = self._members[key]
+        own = next(member.membership for member in members if member.id == volume.id)
+        assembly = self._assemblies.get(key)
+        stale = assembly.stale if assembly else ()
+        present = len(members) - len(stale)
+        problems: list[Problem] = []
+        if volume.id in stale:
+            problems.append(Problem(Code.STALE_MEMBER, "older than the other members of its group; not used"))
+        if assembly is not None and volume.id == min(member.id for member in members):
+            problems += assembly.problems
+        group = Group(
+            type=own.type,
+            uuid=own.uuid,
+            name=own.name,
+            role=own.role,
+            members=own.members,
+            present=present,
+            complete=assembly.complete if assembly else own.members is not None and present >= own.members,
+            volume=self._indexes.get(key),
+        )
+        return volume.replaced(group=group, problems=(*volume.problems, *problems))

@@ -20,7 +20,8 @@ class Recipe(Record):
     """How to come by a layer's bytes: never the bytes, never a key.
 
     ``kind`` ``image``: from files (``paths``, ``container``, and the folders that policy allowed);
-    ``slice``: ``size`` bytes at ``offset`` of the parent; ``none``: no bytes of its own here.
+    ``slice``: ``size`` bytes at ``offset`` of the parent; ``none``: no bytes of its own here; any
+    other: a module of ``pyimount.mapping``, which makes them from the layers in ``inputs``.
     """
 
     kind: str
@@ -71,13 +72,18 @@ class VolumeLayer(Record, kw_only=True):
     """A run of bytes in a disk: partition, gap, table, file system, member …; None where unknown.
 
     The names and their meaning are those of the report. Sizes and offsets are bytes: ``offset``
-    from the start of the parent's bytes, ``disk_offset`` from the start of the disk.
+    from the start of the parent's bytes, ``disk_offset`` from the start of the disk. ``name`` and
+    ``mapping``: of a volume that a group makes up, its name there and how it is made; ``hidden``: it
+    is a part of another such volume.
     """
 
     id: int
     parents: tuple[int, ...]
     recipe: Recipe
     index: str
+    name: str | None = None
+    hidden: bool = False
+    mapping: Details = EMPTY
     slot: int | None = None
     flag: str = "alloc"
     offset: int | None = None
@@ -143,6 +149,10 @@ class Scan(Record):
     def children(self, layer: Layer) -> tuple[VolumeLayer, ...]:
         """The volumes that stand directly under ``layer``, in the order of their indexes."""
         return self._children.get(layer.id, ())
+
+    def by_id(self, number: int) -> Layer:
+        """The layer of this id; raises KeyError."""
+        return self._by_id[number]
 
     def parents(self, volume: VolumeLayer) -> tuple[Layer, ...]:
         """The layers whose bytes make up ``volume``: one, or all the members of an array."""

@@ -1,11 +1,15 @@
 """How raw fields are written out: UUIDs, times and names, each in one spelling everywhere."""
 
+import time
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
 
-_FILETIME_EPOCH = datetime(1601, 1, 1, tzinfo=UTC)
-_HFS_EPOCH = datetime(1904, 1, 1, tzinfo=UTC)
-_UNIX_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+# Where others count from, in seconds from 1970.
+_UNIX_EPOCH = 0
+_FILETIME_EPOCH = -11_644_473_600
+_HFS_EPOCH = -2_082_844_800
+
+_CYCLE = 146_097 * 24 * 60 * 60
+"""The seconds of 400 years, after which the calendar repeats."""
 
 
 def uuid_text(raw: bytes) -> str | None:
@@ -29,15 +33,19 @@ def text(raw: bytes, encoding: str = "utf-8") -> str | None:
     return raw.decode(encoding, "backslashreplace").partition("\0")[0].rstrip(" ") or None
 
 
-def _iso(epoch: datetime, ticks: int, per_second: int) -> str | None:
+def _iso(epoch: int, ticks: int, per_second: int) -> str | None:
     if ticks == 0:
         return None
-    try:
-        moment = epoch + timedelta(microseconds=ticks * 1_000_000 // per_second)
-    except OverflowError:
+    seconds, micros = divmod(ticks * 1_000_000 // per_second, 1_000_000)
+    # Not datetime, which takes longer to import than all else here; and not every system's gmtime
+    # goes before 1970.
+    cycles, rest = divmod(epoch + seconds, _CYCLE)
+    moment = time.gmtime(rest)
+    year = moment.tm_year + 400 * cycles
+    if not 1 <= year <= 9999:
         return None
-    spec = "microseconds" if moment.microsecond else "seconds"
-    return moment.isoformat(timespec=spec).replace("+00:00", "Z")
+    fraction = f".{micros:06}" if micros else ""
+    return f"{year:04}{time.strftime('-%m-%dT%H:%M:%S', moment)}{fraction}Z"
 
 
 def unix_time(seconds: int, nanoseconds: int = 0) -> str | None:

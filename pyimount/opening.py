@@ -1,6 +1,6 @@
 """From the files of an image to the bytes of the disk inside: containers, split images, plain files."""
 
-from pathlib import Path
+import os
 
 from pyimount.formats import Container, ContainerFormat, NotThisFormat, Opened
 from pyimount.problems import Code, Problem
@@ -32,14 +32,14 @@ def open_image(segments: Segments, broker: Broker, meter: Meter) -> tuple[Image,
         raise OpenError(f"{first}: is a directory without disk image segments")
     pool = FilePool(broker, meter) if len(segments.paths) > OPEN_FILES else None
     missing = list(segments.missing)
-    paths: list[Path] = [first]
+    paths: list[str] = [first]
     files: list[Source] = [pool.open(first) if pool else broker.open(first, meter)]
     for path in segments.paths[1:]:
         try:
             files.append(pool.open(path) if pool else broker.open(path, meter))
             paths.append(path)
         except OpenError:
-            missing.append(path.name)
+            missing.append(os.path.basename(path))
     image = Image(tuple(paths), tuple(files), broker, meter, _open_named_disk, [], tuple(missing))
     if segments.split:
         return image, _open_split(image)
@@ -69,7 +69,7 @@ def _open_split(image: Image) -> Opened:
     problems += [
         Problem(
             Code.TRUNCATED,
-            f"{path.name} is shorter than the segments before; what follows it stands at a wrong place",
+            f"{os.path.basename(path)} is shorter than those before; what follows it stands at a wrong place",
         )
         for path, file in zip(image.paths[:-1], image.files[:-1], strict=True)
         if file.size < segment_size
@@ -101,10 +101,10 @@ def _open_named_disk(name: str, image: Image) -> Opened:
         raise OpenError(f"{name}: the chain of backing files is longer than {_CHAIN_CAP}")
     source = image.open_named(name)
     path = source.path
-    chain = (*image.chain, *(own.resolve() for own in image.paths))
+    chain = (*image.chain, *(os.path.realpath(own) for own in image.paths))
     if path in chain:
         source.close()
-        raise OpenError(f"{name}: the chain of backing files leads back to {path.name}")
+        raise OpenError(f"{name}: the chain of backing files leads back to {os.path.basename(path)}")
     return _open_disk(
         Image(
             (path,),

@@ -10,11 +10,9 @@ from typing import TypeVar
 from pyimount.formats import Format, Identity, NotThisFormat, Table, TableFormat, TableRule
 from pyimount.problems import Code, Problem
 from pyimount.records import Record
-from pyimount.registry import head_runs, table_signatures, volume_signatures
+from pyimount.registry import head_runs, table_signatures, tail_runs, volume_signatures
 from pyimount.sources.errors import ReadError
 from pyimount.sources.view import ShortRead, View
-
-_TAIL = 4096
 
 Answer = TypeVar("Answer")
 
@@ -68,8 +66,8 @@ def probe(
     ``vstype``: the same for partition tables; ``none`` asks for no table. ``known_tables``: types
     of table that stand in the same bytes one layer out, and would be found again here.
     """
-    runs = head_runs()
-    view.preload((*runs, (view.size - _TAIL, _TAIL)) if view.size > runs[0][1] else runs)
+    view.preload(head_runs())
+    view.preload(tail_runs(view.size))
     tables = list(_tables(view, vstype, known_tables))
     readings = list(_readings(volume_signatures().hits(view), view, only))
     if not readings and not tables:

@@ -46,6 +46,8 @@ class Code(StrEnum):
     """A segment of a split image was not found beside the others."""
     MISSING_BACKING_FILE = "missing-backing-file"
     """The image refers to another file that is missing, or that it may not open."""
+    STALE_MEMBER = "stale-member"
+    """This member of an array is older than the others, and is not used."""
     NOT_AS_TOLD = "not-as-told"
     """The caller named a type that the bytes do not show."""
     BUDGET = "budget"

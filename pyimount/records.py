@@ -73,8 +73,9 @@ class Record:
         return f"{type(self).__name__}({said})"
 
     def __getstate__(self) -> dict[str, Any]:
-        # Without what a cached property keeps beside the fields.
-        return {name: value for name, value in self.__dict__.items() if name in self._names}
+        # Without what a cached property keeps beside the fields; EMPTY itself does not pickle.
+        state = {name: value for name, value in self.__dict__.items() if name in self._names}
+        return {name: {} if value is EMPTY else value for name, value in state.items()}
 
     def replaced(self, **changes: Any) -> Self:
         """A copy with these fields changed."""

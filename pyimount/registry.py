@@ -44,13 +44,18 @@ class Entry(NamedTuple):
 
     def load(self) -> Any:
         """The format's declaration."""
-        return import_module(f"pyimount.parsers.{self.room}.{self.module}").FORMAT
+        return _load(self.room, self.module)
+
+
+@cache
+def _load(room: str, module: str) -> Any:
+    return import_module(f"pyimount.parsers.{room}.{module}").FORMAT
 
 
 def modules(room: str) -> list[str]:
     """The names of the modules in a room of the parsers, sorted."""
-    folder = os.path.dirname(import_module(f"pyimount.parsers.{room}").__file__ or "")  # noqa: PTH120  (pathlib is slow to import)
-    return sorted(name[:-3] for name in os.listdir(folder) if name.endswith(".py") and name != "__init__.py")  # noqa: PTH208
+    folder = os.path.dirname(import_module(f"pyimount.parsers.{room}").__file__ or "")
+    return sorted(name[:-3] for name in os.listdir(folder) if name.endswith(".py") and name != "__init__.py")
 
 
 def index_of(room: str) -> tuple[IndexLine, ...]:
@@ -121,8 +126,15 @@ class SignatureTable(Generic[Declaration]):
                     place.setdefault(magic, []).append(number)
         return tuple(
             _Place(offset, align, length, {magic: tuple(owners) for magic, owners in by_magic.items()})
-            for (offset, align, length), by_magic in sorted(places.items())
+            for (offset, align, length), by_magic in sorted(
+                places.items(), key=lambda item: (item[0][0] < 0, item[0])
+            )
         )
+
+    @property
+    def ends(self) -> tuple[tuple[int, int, int], ...]:
+        """The places, ``(offset, align, length)``, that ``hits`` looks at from the end of a layer."""
+        return tuple((place.offset, place.align, place.length) for place in self._places if place.offset < 0)
 
     @property
     def pages(self) -> set[int]:
@@ -148,16 +160,16 @@ class SignatureTable(Generic[Declaration]):
 
     def _look(self, view: View, places: tuple[_Place, ...]) -> list[Declaration]:
         found: set[int] = set()
-        head, size = view.head, view.size
+        size = view.size
+        start, run = view.run(0, 1)
         for offset, align, length, by_magic in places:
-            if offset < 0:
-                magic = view.glance(size // align * align + offset, length)
-            elif offset + length <= len(head):
-                # Most places lie here; a slice costs a tenth of what a call does.
-                magic = head[offset : offset + length]
-            else:
-                magic = view.glance(offset, length)
-            found.update(by_magic.get(magic, ()))
+            at = offset if offset >= 0 else size // align * align + offset
+            # Most places lie in the run of the one before; a slice costs a tenth of what a call does.
+            if not start <= at <= at + length <= start + len(run):
+                start, run = view.run(at, length)
+            owners = by_magic.get(run[at - start : at - start + length])
+            if owners:
+                found.update(owners)
         return self._load(sorted(found))
 
     def _load(self, numbers: Iterable[int]) -> list[Declaration]:
@@ -195,4 +207,24 @@ def head_runs() -> tuple[tuple[int, int], ...]:
             runs[-1][1] = end
         else:
             runs.append([start, end])
+    return tuple((start, end - start) for start, end in runs)
+
+
+@cache
+def _ends() -> tuple[tuple[int, int, int], ...]:
+    return (*volume_signatures().ends, *table_signatures().ends)
+
+
+def tail_runs(size: int) -> tuple[tuple[int, int], ...]:
+    """The same from the end of a layer of ``size`` bytes; the last run reaches to the end."""
+    runs: list[list[int]] = []
+    for at, length in sorted((size // align * align + offset, length) for offset, align, length in _ends()):
+        if at < 0:
+            continue
+        if runs and at - runs[-1][1] <= _GAP:
+            runs[-1][1] = max(runs[-1][1], at + length)
+        else:
+            runs.append([at, at + length])
+    if runs:
+        runs[-1][1] = size
     return tuple((start, end - start) for start, end in runs)

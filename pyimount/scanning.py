@@ -3,28 +3,37 @@
 import os
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Any, TypeAlias
+from time import monotonic
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from pyimount.extents import partition_problems, rest_of
-from pyimount.formats import Json, Membership, Opened, Partition
-from pyimount.groups import with_groups
+from pyimount.formats import Json, Membership, Opened
+from pyimount.groups import Groups, Key
 from pyimount.layers import DiskLayer, Recipe, Scan, VolumeLayer
+from pyimount.mapping.assembly import Mapped, Member, Unlocked, by_members
 from pyimount.opening import open_image
 from pyimount.probing import Probe, probe
 from pyimount.problems import Code, Problem
 from pyimount.records import Record
 from pyimount.sources.broker import Broker
 from pyimount.sources.budget import Budget, Meter
-from pyimount.sources.errors import BudgetError, OpenError
+from pyimount.sources.errors import BudgetError, OpenError, ReadError
+from pyimount.sources.image import Image
 from pyimount.sources.segments import Segments, gather
 from pyimount.sources.source import SliceSource, Source
 from pyimount.sources.view import View
+from pyimount.tasks import Task, in_table, mapped, named_inside, opened, run_of
+from pyimount.unlocking import Unlocking
+
+if TYPE_CHECKING:
+    from pyimount.keys import Keyring
 
 PathLike: TypeAlias = str | os.PathLike[str]
 
+SECTOR_SIZE = 512
+"""Bytes in a sector where nothing says otherwise."""
 
-class Hints(Record):
+
+class Hints(Record, kw_only=True):
     """What the caller may know better than the image; the arguments of ``detect``."""
 
     offset: int | None = None
@@ -32,7 +41,6 @@ class Hints(Record):
     sector_size: int | None = None
     vstype: str | None = None
     fstypes: Mapping[str, str] | None = None
-    keys_given: bool = False
 
     def fstype(self, index: str) -> str | None:
         """The type that the caller named for the volume of this index."""
@@ -49,8 +57,9 @@ def detect(
     sector_size: int | None = None,
     vstype: str | None = None,
     fstypes: Mapping[str | int, str] | None = None,
-    keys: Mapping[str | int, str] | None = None,
+    keys: "Keyring | Mapping[str | int, str] | None" = None,
     header: PathLike | None = None,
+    try_veracrypt: bool = False,
     allow: Sequence[PathLike] = (),
     budget: Budget | None = None,
 ) -> Scan:
@@ -60,12 +69,14 @@ def detect(
     folder, stands for all of it. ``offset``, ``size``: bytes; look only there, as at one volume.
     ``sector_size``: bytes. ``vstype``: the type of partition table to look for, ``none`` for no
     table. ``fstypes``: ``{index: type}``, with ``*`` for every volume: read it as this and
-    nothing else. ``keys``, ``header``: for encrypted volumes; this version recognises them, does
-    not open them, and says so. ``allow``: folders from which files that an image names may be
-    opened, besides its own. ``budget``: what one image may cost.
+    nothing else. ``keys``: for encrypted volumes, a Keyring or ``{index or UUID: "p:…"}``, with
+    ``*`` for every volume; ``header``: a file with the header of a LUKS volume that has none of its own.
+    ``try_veracrypt``: try the keys on what is not recognised, too. ``allow``: folders from which files that
+    an image names may be opened, besides its own. ``budget``: what one image may cost.
 
     Never raises for what the images hold, and not for a path that cannot be opened: its disk has
-    size None and a problem. Raises ValueError for arguments that contradict themselves.
+    size None and a problem. Raises ValueError for arguments that contradict themselves, for a key that is not
+    written as one (BadKey), and OpenError for a header that cannot be opened.
     """
     if (offset is not None and offset < 0) or (size is not None and size < 0):
         raise ValueError("offset and size are bytes from the start of the disk, 0 or more")
@@ -78,47 +89,52 @@ def detect(
         sector_size=sector_size,
         vstype=None if vstype in ("", "detect") else vstype,
         fstypes={str(index): word for index, word in fstypes.items()} if fstypes else None,
-        keys_given=bool(keys) or header is not None,
     )
-    broker = Broker(tuple(Path(folder) for folder in allow))
-    images = gather(Path(path) for path in named)
-    scanner = _Scanner(hints, broker, budget or Budget(), several=len(images) > 1)
-    for image in images:
-        scanner.add(image)
-    return scanner.finish()
-
-
-class _Task(Record, kw_only=True):
-    """A layer that is yet to be looked into: where it stands, and its bytes (None: not to be read)."""
-
-    place: dict[str, Any]
-    source: Source | None = None
-    depth: int = 0
-    known_tables: frozenset[str] = frozenset()
-    found: Probe | None = None
-    """What it is, where that is known already."""
+    images = gather(named)
+    unlocking = Unlocking(keys, header, try_veracrypt=try_veracrypt)
+    scanner = _Scanner(hints, unlocking, Broker(allow), budget or Budget(), several=len(images) > 1)
+    try:
+        for image in images:
+            scanner.add(image)
+        return scanner.finish()
+    finally:
+        scanner.close()
+        unlocking.close()
 
 
 class _Scanner:
-    """The state of one call of ``detect``: the layers found so far."""
+    """The state of one call of ``detect``: the layers found so far, and the images, open until its end."""
 
-    def __init__(self, hints: Hints, broker: Broker, budget: Budget, *, several: bool) -> None:
+    def __init__(
+        self, hints: Hints, unlocking: Unlocking, broker: Broker, budget: Budget, *, several: bool
+    ) -> None:
         self._hints = hints
+        self._unlocking = unlocking
         self._broker = broker
         self._budget = budget
         self._several = several
         self._disks: list[DiskLayer] = []
         self._volumes: list[VolumeLayer] = []
-        self._memberships: dict[int, Membership] = {}
+        self._groups = Groups()
+        self._images: list[tuple[Image, Meter]] = []
+        self._problems: list[Problem] = []
+        self._depths: dict[int, int] = {}
         self._next_id = 0
 
     def _new_id(self) -> int:
         self._next_id += 1
         return self._next_id - 1
 
+    def close(self) -> None:
+        """Close every image."""
+        for image, _ in self._images:
+            image.close()
+
     def finish(self) -> Scan:
-        """The scan of all images that were added."""
-        return Scan(tuple(self._disks), tuple(with_groups(self._volumes, self._memberships)))
+        """The scan of all images that were added, with what their members make up."""
+        while (ready := self._groups.ready()) is not None:
+            self._assemble(*ready)
+        return Scan(tuple(self._disks), tuple(self._groups.on(self._volumes)), tuple(self._problems))
 
     def add(self, segments: Segments) -> None:
         """Scan one image."""
@@ -128,7 +144,7 @@ class _Scanner:
             "index": str(len(self._disks) + 1) if self._several else None,
         }
         try:
-            image, opened = open_image(segments, self._broker, meter)
+            image, found = open_image(segments, self._broker, meter)
         except OpenError as error:
             self._disks.append(_unreadable(place, segments, Problem(Code.UNREADABLE, str(error))))
             return
@@ -136,36 +152,30 @@ class _Scanner:
             message = f"{segments.paths[0]}: not opened: {error}"
             self._disks.append(_unreadable(place, segments, Problem(Code.BUDGET, message)))
             return
-        container = opened.container
-        parameters: dict[str, Json] = {
-            "paths": [str(path) for path in image.paths],
-            "container": container.type,
-        }
+        self._images.append((image, meter))
+        container = found.container
+        parameters: dict[str, Json] = {"paths": list(image.paths), "container": container.type}
         if self._broker.allow:
-            parameters["allow"] = [str(folder) for folder in self._broker.allow]
+            parameters["allow"] = list(self._broker.allow)
         place |= {
-            "paths": tuple(str(path) for path in image.all_paths),
+            "paths": image.all_paths,
             "container": {"type": container.type, **container.details},
             "recipe": Recipe("image", parameters),
         }
-        try:
-            self._disks.append(self._disk(place, opened, meter))
-        finally:
-            image.close()
+        self._disks.append(self._disk(place, found, meter))
 
-    def _disk(self, place: dict[str, Any], opened: Opened, meter: Meter) -> DiskLayer:
-        source, problems = opened.source, opened.container.problems
-        sector_size = self._hints.sector_size or opened.container.sector_size
+    def _disk(self, place: dict[str, Any], opened_image: Opened, meter: Meter) -> DiskLayer:
+        source, problems = opened_image.source, opened_image.container.problems
+        sector_size = self._hints.sector_size or opened_image.container.sector_size
         if source is None or source.size == 0:
             if source is not None:
                 problems = (*problems, Problem(Code.UNREADABLE, f"{place['paths'][0]}: the image is empty"))
             return DiskLayer(**place, size=None, sector_size=sector_size or SECTOR_SIZE, problems=problems)
         found, over = Probe(), None
-        pending: deque[_Task] = deque()
+        pending: deque[Task] = deque()
         try:
             if self._hints.offset is None and self._hints.size is None:
-                view = View(source, sector_size)
-                found = self._probe(view, self._hints.fstype("0"))
+                found = self._probe(View(source, sector_size), self._hints.fstype("0"))
             pending.extend(self._on_disk(place, source, found))
         except BudgetError as error:
             over = error
@@ -195,59 +205,23 @@ class _Scanner:
         problem = Problem(Code.NOT_AS_TOLD, f"told to read this as {fstype}, and its bytes are not that")
         return found.replaced(problems=(*found.problems, problem))
 
-    def _on_disk(self, disk: Mapping[str, Any], source: Source, found: Probe) -> Iterator[_Task]:
+    def _on_disk(self, disk: Mapping[str, Any], source: Source, found: Probe) -> Iterator[Task]:
         """The tasks for what stands directly on a disk."""
         prefix = "" if disk["index"] is None else f"{disk['index']}."
         at = self._hints.offset or 0
-        size = source.size - at if self._hints.size is None else self._hints.size
-        whole = _place(disk["id"], f"{prefix}0", at, max(0, size), base=0)
+        size = max(0, source.size - at) if self._hints.size is None else self._hints.size
+        whole = run_of(disk["id"], f"{prefix}0", at, size, base=0)
         if self._hints.offset is not None or self._hints.size is not None:
-            yield _Task(place=whole, source=SliceSource(source, at, max(0, size)), depth=1)
+            yield Task(place=whole, source=SliceSource(source, at, size))
         elif found.table is None:
-            yield _Task(place=whole, source=source, depth=1, found=found)
+            yield Task(place=whole, source=source, found=found)
         else:
             if found.identity is not None:
                 alone = Probe(identity=found.identity, usage=found.usage)
-                yield _Task(place=whole, source=source, depth=1, found=alone)
-            yield from self._in_table(
-                found, disk["id"], prefix, source, base=0, depth=1, known_tables=frozenset()
-            )
+                yield Task(place=whole, source=source, found=alone)
+            yield from in_table(found, source, {"id": disk["id"], "prefix": prefix, "base": 0})
 
-    def _in_table(
-        self,
-        found: Probe,
-        parent: int,
-        prefix: str,
-        source: Source,
-        *,
-        base: int | None,
-        depth: int,
-        known_tables: frozenset[str],
-    ) -> Iterator[_Task]:
-        """The tasks for what a partition table says, gaps and the table's own extents included."""
-        table = found.table
-        if table is None:
-            return
-        # A partition that starts where its table does shows the same table again.
-        same_bytes = known_tables | {table.pttype} | {candidate.type for candidate in found.candidates}
-        for partition, problems in partition_problems(table, source.size):
-            place = _place(parent, f"{prefix}{partition.number}", partition.offset, partition.size, base=base)
-            place |= _entry(partition)
-            place["problems"] = (*partition.problems, *problems)
-            inner = SliceSource(source, partition.offset, partition.size)
-            yield _Task(
-                place=place,
-                source=None if partition.meta or inner.size == 0 else inner,
-                depth=depth,
-                known_tables=same_bytes if partition.offset == 0 else frozenset(),
-            )
-        number = max((partition.number for partition in table.partitions), default=0)
-        for extent, flag in rest_of(table, source.size):
-            number += 1
-            place = _place(parent, f"{prefix}{number}", extent.offset, extent.size, base=base)
-            yield _Task(place=place | {"flag": flag, "part_name": extent.name or None}, depth=depth)
-
-    def _work(self, pending: deque[_Task], sector_size: int, meter: Meter) -> BudgetError | None:
+    def _work(self, pending: deque[Task], sector_size: int | None, meter: Meter) -> BudgetError | None:
         """Look into every pending layer, and into those found in them; returns why it stopped early, if so.
 
         What is pending when the budget ends is reported as far as it is known.
@@ -263,19 +237,25 @@ class _Scanner:
                     f"layers lie within one another more than {self._budget.depth} deep"
                 )
                 continue
-            found = task.found or Probe()
+            found, unlocked = task.found or Probe(), None
             try:
                 meter.check_time()
-                if task.source is not None and task.found is None and stop is None:
-                    view = View(task.source, sector_size, task.place["disk_offset"])
-                    found = self._probe(view, self._hints.fstype(task.place["index"]), task.known_tables)
+                if task.source is not None and stop is None:
+                    if task.found is None:
+                        view = View(task.source, sector_size, task.place.get("disk_offset"))
+                        found = self._probe(view, self._hints.fstype(task.place["index"]), task.known_tables)
+                    begun = monotonic()
+                    unlocked, found = self._unlocking.of(task.source, found, task.place["index"])
+                    meter.forgive(monotonic() - begun)
             except BudgetError as error:
                 stop = stop or error
             volume = self._volume(task, found)
-            pending.extend(self._inside(volume, task, found))
+            pending.extend(self._inside(volume, task, found, unlocked))
+            if volume.type == _SHADOWED and stop is None:
+                pending.extend(self._shadows(volume, task))
         return stop
 
-    def _volume(self, task: _Task, found: Probe) -> VolumeLayer:
+    def _volume(self, task: Task, found: Probe) -> VolumeLayer:
         place, identity, table = dict(task.place), found.identity, found.table
         problems = (*place.pop("problems", ()), *found.problems)
         facts: dict[str, Any] = {}
@@ -286,46 +266,98 @@ class _Scanner:
             facts |= {name: getattr(identity, name) for name in _IDENTITY_FIELDS}
             facts["usage"] = found.usage
             problems = (*problems, *identity.problems)
-            if (
-                identity.fs_size is not None
-                and place.get("size") is not None
-                and identity.fs_size > place["size"]
-            ):
-                message = (
-                    f"the {identity.type} says that it has {identity.fs_size} bytes; here are {place['size']}"
-                )
+            size = place.get("size")
+            if identity.fs_size is not None and size is not None and identity.fs_size > size:
+                message = f"the {identity.type} says that it has {identity.fs_size} bytes; here are {size}"
                 problems = (*problems, Problem(Code.TRUNCATED, message))
-            if identity.locked and self._hints.keys_given:
-                message = "this version does not open encrypted volumes; the key was not tried"
-                problems = (*problems, Problem(Code.UNSUPPORTED, message))
         volume = VolumeLayer(
             id=self._new_id(), **place, **facts, candidates=found.candidates, problems=problems
         )
-        if identity is not None and identity.group is not None:
-            self._memberships[volume.id] = identity.group
+        if identity is not None and identity.group is not None and task.source is not None:
+            self._groups.add(volume, identity.group, identity.details, task.source)
         self._volumes.append(volume)
+        self._depths[volume.id] = task.depth
         return volume
 
-    def _inside(self, volume: VolumeLayer, task: _Task, found: Probe) -> Iterator[_Task]:
-        """The tasks for what a volume holds: a partition table, or volumes that it names."""
+    def _inside(
+        self, volume: VolumeLayer, task: Task, found: Probe, unlocked: Unlocked | None
+    ) -> Iterator[Task]:
+        """The tasks for what a volume holds: a partition table, what a key opened, volumes that it names."""
+        depth = task.depth + 1
         if task.source is not None and found.table is not None:
-            yield from self._in_table(
-                found,
-                volume.id,
-                f"{volume.index}.",
-                task.source,
-                base=volume.disk_offset,
-                depth=task.depth + 1,
-                known_tables=task.known_tables,
-            )
-        for number, identity in enumerate(found.identity.volumes if found.identity else ()):
-            place = {"parents": (volume.id,), "recipe": Recipe("none"), "index": f"{volume.index}.{number}"}
-            usage = identity.usage or found.usage
-            yield _Task(place=place, depth=task.depth + 1, found=Probe(identity=identity, usage=usage))
+            parent = {"id": volume.id, "prefix": f"{volume.index}.", "base": volume.disk_offset}
+            yield from in_table(found, task.source, parent, depth=depth, known_tables=task.known_tables)
+        if unlocked is not None:
+            yield opened(volume, unlocked, depth=depth)
+        yield from named_inside(volume, found, depth=depth)
+
+    def _assemble(self, key: Key, members: Sequence[Member]) -> None:
+        """Scan what a group makes up."""
+        from pyimount.mapping.kinds import assemble
+
+        try:
+            assembly = assemble(key[0], members)
+        except (BudgetError, ReadError) as error:
+            self._stopped(error)
+            assembly = None
+        if assembly is None or not assembly.volumes:
+            self._groups.keep(key, assembly, None)
+            return
+        first = next(volume for volume in self._volumes if volume.id == members[0].id)
+        self._groups.keep(key, assembly, first.index)
+        depth = max(self._depths[member.id] for member in members) + 1
+        pending: deque[Task] = deque()
+        for number, volume in enumerate(assembly.volumes):
+            source, problems = self._bytes_of(volume, members)
+            made = volume.replaced(problems=(*volume.problems, *problems))
+            pending.append(mapped(first, number, made, source, depth=depth))
+        over = self._work(pending, None, Meter(self._budget))
+        if over is not None:
+            self._stopped(over)
+
+    @staticmethod
+    def _bytes_of(volume: Mapped, members: Sequence[Member]) -> tuple[Source | None, tuple[Problem, ...]]:
+        if volume.hidden or not volume.readable:
+            return None, ()
+        from pyimount.mapping.kinds import open_mapped
+
+        try:
+            return open_mapped(volume.kind, volume.parameters, by_members(members, volume.members)), ()
+        except (OpenError, ReadError, BudgetError) as error:
+            return None, (Problem(Code.UNSUPPORTED, f"cannot be read: {error}"),)
+
+    def _shadows(self, volume: VolumeLayer, task: Task) -> Iterator[Task]:
+        """The tasks for the shadow copies that a volume keeps of itself; a copy's own are not looked for."""
+        if task.source is None or volume.mapping.get("type") == "vss":
+            return
+        from pyimount.mapping.kinds import shadow_copies
+
+        try:
+            copies = shadow_copies(task.source, volume.id)
+        except (BudgetError, ReadError) as error:
+            self._stopped(error)
+            return
+        if not copies.volumes:
+            return
+        member = Member(
+            id=volume.id,
+            index=volume.index,
+            membership=Membership(type="vss", uuid=volume.uuid or ""),
+            details=volume.details,
+            source=task.source,
+        )
+        for number, copy in enumerate(copies.volumes):
+            source, problems = self._bytes_of(copy, [member])
+            made = copy.replaced(problems=(*copy.problems, *problems))
+            yield mapped(volume, number, made, source, depth=task.depth + 1)
+
+    def _stopped(self, error: BudgetError | ReadError) -> None:
+        code = Code.BUDGET if isinstance(error, BudgetError) else Code.READ_ERROR
+        self._problems.append(Problem(code, f"the scan of assembled volumes stopped: {error}"))
 
 
-SECTOR_SIZE = 512
-"""Bytes in a sector where nothing says otherwise."""
+_SHADOWED = "ntfs"
+"""The type of volumes that keep shadow copies of themselves."""
 
 _IDENTITY_FIELDS = (
     "type",
@@ -348,36 +380,12 @@ _IDENTITY_FIELDS = (
 
 
 def _unreadable(place: Mapping[str, Any], segments: Segments, why: Problem) -> DiskLayer:
-    paths = tuple(str(path) for path in segments.paths)
     return DiskLayer(
         **place,
-        paths=paths,
+        paths=tuple(segments.paths),
         container={"type": None},
         size=None,
         sector_size=SECTOR_SIZE,
         recipe=Recipe("none"),
         problems=(why,),
     )
-
-
-def _place(parent: int, index: str, offset: int, size: int, *, base: int | None) -> dict[str, Any]:
-    return {
-        "parents": (parent,),
-        "recipe": Recipe("slice", {"offset": offset, "size": size}),
-        "index": index,
-        "offset": offset,
-        "disk_offset": None if base is None else base + offset,
-        "size": size,
-    }
-
-
-def _entry(partition: Partition) -> dict[str, Any]:
-    return {
-        "slot": partition.slot,
-        "flag": "meta" if partition.meta else "alloc",
-        "part_type": partition.type,
-        "part_type_name": partition.type_name,
-        "part_name": partition.name,
-        "part_uuid": partition.uuid,
-        "part_flags": partition.flags,
-    }

@@ -14,14 +14,15 @@ CORE = sorted({path.resolve() for path in CORE})
 # From left to right: a stage imports its own and those before it, never those after.
 STAGES = (
     ("records", "problems", "sources"),
-    ("formats", "checksums", "notation"),
+    ("formats", "checksums", "notation", "keys"),
     ("layouts",),
     ("parsers",),
     ("registry", "signatures"),
     ("opening", "probing"),
     ("layers",),
-    ("extents", "groups"),
+    ("extents",),
     ("mapping",),
+    ("groups", "unlocking", "tasks"),
     ("scanning",),
     ("reports",),
     ("cli",),

@@ -47,5 +47,7 @@ def test_records_are_frozen() -> None:
 
 def test_records_pickle_and_are_copied_with_changes() -> None:
     assert pickle.loads(pickle.dumps(Named(name="x"))) == Named(name="x")  # noqa: S301  (our own)
+    empty = Named(name="x", details=EMPTY)
+    assert pickle.loads(pickle.dumps(empty)) == empty  # noqa: S301
     assert Point(1, 2).replaced(y=3) == Point(1, 3)
     assert Point(1) != Named(name="x")

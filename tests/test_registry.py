@@ -44,12 +44,12 @@ def test_only_the_parser_whose_signature_hits_is_imported(tmp_path: Path) -> Non
     image.write_bytes(bytes(1080) + b"\x53\xef" + bytes(100_000))
     code = (
         "import sys, pyimount; pyimount.detect(sys.argv[1]); "
-        "print([name for name in sys.modules if name.startswith('pyimount.parsers.') and name.count('.') == 3])"
+        "print([name for name in sys.modules if name.startswith('pyimount.parsers.')])"
     )
     done = subprocess.run([sys.executable, "-c", code, image], capture_output=True, text=True, check=True)
     assert "pyimount.parsers.filesystems.ext" in done.stdout
     assert "xfs" not in done.stdout
-    assert "containers" not in done.stdout
+    assert "parsers.containers." not in done.stdout
 
 
 def test_a_look_finds_signatures_from_both_ends() -> None:

@@ -196,14 +196,14 @@ def open_image(container: Container, image: Image) -> Opened:
     """Read every segment, and give the disk that they make up."""
     segments: dict[int, _Segment] = {}
     problems = [Problem(Code.MISSING_SEGMENT, f"{name} is missing") for name in image.missing]
-    for path, file in zip(image.paths, image.files, strict=True):
+    for name, file in zip(image.names, image.files, strict=True):
         try:
-            segment = _read_segment(View(file), path.name)
+            segment = _read_segment(View(file), name)
         except (NotThisFormat, ShortRead, ReadError) as error:
-            problems.append(Problem(Code.DAMAGED, f"{path.name} cannot be read as a segment: {error}"))
+            problems.append(Problem(Code.DAMAGED, f"{name} cannot be read as a segment: {error}"))
             continue
         if segment.number in segments:
-            problems.append(Problem(Code.DAMAGED, f"{path.name} has the number of another segment"))
+            problems.append(Problem(Code.DAMAGED, f"{name} has the number of another segment"))
         else:
             segments[segment.number] = segment
     if not segments:

@@ -149,11 +149,11 @@ def open_image(container: Container, image: Image) -> Opened:
     """Read every segment, and give the disk that they make up."""
     segments: list[_Segment] = []
     problems = [Problem(Code.MISSING_SEGMENT, f"{name} is missing") for name in image.missing]
-    for path, file in zip(image.paths, image.files, strict=True):
+    for name, file in zip(image.names, image.files, strict=True):
         try:
-            segments.append(_read_segment(View(file), path.name))
+            segments.append(_read_segment(View(file), name))
         except (NotThisFormat, ShortRead, ReadError) as error:
-            problems.append(Problem(Code.DAMAGED, f"{path.name} cannot be read as a segment: {error}"))
+            problems.append(Problem(Code.DAMAGED, f"{name} cannot be read as a segment: {error}"))
     if not segments:
         return Opened(container=container.replaced(problems=tuple(problems)), source=None)
     segments.sort(key=lambda segment: int(segment.header.segment_number))

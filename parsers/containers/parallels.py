@@ -235,7 +235,7 @@ def _described(found: _Descriptor, stored: int | None = None) -> Container:
 
 def open(container: Container, image: Image) -> Opened:  # noqa: A001
     """The disk inside: of an image that a descriptor lists, with the snapshots beneath; else of it alone."""
-    file, name = image.files[0], image.paths[0].name
+    file, name = image.files[0], image.names[0]
     if container.details["variant"] == "bundle":
         descriptor = _read_descriptor(file)
         return _open_described(container, descriptor, descriptor.top, image)
@@ -278,7 +278,7 @@ def _open_described(container: Container, found: _Descriptor, top: str, image: I
 def _open_layer(entry: Mapping[str, str], image: Image, problems: list[Problem]) -> "_Layer":
     name = entry.get("file", "")
     try:
-        given = dict(zip((path.name for path in image.paths), image.files, strict=True))
+        given = dict(zip(image.names, image.files, strict=True))
         file = given.get(_last_part(name)) or image.open_named(name)
     except OpenError as error:
         problems.append(Problem(Code.MISSING_BACKING_FILE, str(error)))

@@ -4,6 +4,7 @@ Layout: VirtualBox sources, src/VBox/Storage/VDICore.h (VDIPREHEADER, VDIHEADER1
 https://www.virtualbox.org/browser/vbox/trunk/src/VBox/Storage/VDICore.h
 """
 
+import os
 from typing import Any
 
 from construct import Bytes, Int32ul, Int64ul, Struct
@@ -137,7 +138,7 @@ def _parent_names(image: Image, linkage: bytes) -> list[str]:
             if (
                 raw[64:68] == SIGNATURE
                 and parse_struct(raw, HEADER, PREHEADER.size).uuidCreate == linkage
-                and file.path != image.paths[0].resolve()
+                and file.path != os.path.realpath(image.paths[0])
             ):
                 return [name]
         except (NotThisFormat, ReadError):

@@ -287,7 +287,7 @@ def open(container: Container, image: Image) -> Opened:  # noqa: A001
     below = _open_parent(container, parent_cid, image, problems)
     problems.extend(container.problems)
     extent = _open_sparse(image.files[0], below, 0, problems)
-    if embedded is None and re.fullmatch(_PART_NAME, image.paths[0].name):
+    if embedded is None and re.fullmatch(_PART_NAME, image.names[0]):
         message = "this is one part of a disk, and the descriptor that names the others was not found"
         problems.append(Problem(Code.MISSING_SEGMENT, message))
     source = RunSource(container.size or 0, extent)
@@ -296,7 +296,7 @@ def open(container: Container, image: Image) -> Opened:  # noqa: A001
 
 def _descriptor_beside(image: Image) -> _Descriptor | None:
     """The descriptor that lists this part of a disk, by the name that VMware would give it."""
-    part = image.paths[0].name
+    part = image.names[0]
     name = re.fullmatch(_PART_NAME, part)
     if name is None:
         return None
@@ -376,8 +376,8 @@ class _Parts:
         return lambda offset: Run(file, extent.offset + offset, extent.size - offset)
 
     def _file(self, name: str) -> Source | None:
-        for path, file in zip(self._image.paths, self._image.files, strict=False):
-            if path.name == _last_part(name):
+        for own, file in zip(self._image.names, self._image.files, strict=False):
+            if own == _last_part(name):
                 return file
         if name not in self._files:
             try:

@@ -85,12 +85,9 @@ class Header2(Record, kw_only=True):
 
 def parse(view: View) -> Identity:
     """The identity of a LUKS volume, version 2 from its secondary header if need be."""
-    if view.glance(0, 6) != MAGIC:
-        return _version_2(view, None)
-    version = int.from_bytes(view.read(6, 2), "big")
-    if version == 1:
+    if view.glance(0, 6) == MAGIC and int.from_bytes(view.read(6, 2), "big") == 1:
         return _version_1(view)
-    return _version_2(view, 0)
+    return _version_2(view)
 
 
 def _locked(problems: list[Problem]) -> tuple[Problem, ...]:
@@ -161,9 +158,39 @@ def _version_1(view: View) -> Identity:
     )
 
 
-def _version_2(view: View, primary_at: int | None) -> Identity:
+def _version_2(view: View) -> Identity:
+    chosen, problems = read_header_2(view)
+    problems.extend(chosen.problems)
+    head = chosen.head
+    details: dict[str, Json] = {
+        "subsystem": text(head.subsystem),
+        "seqid": head.seqid,
+        "header_size": head.hdr_size,
+        "checksum": text(head.csum_alg),
+    }
+    if chosen.json is not None:
+        details |= _json_details(chosen.json, view.size, problems)
+    return Identity(
+        type="crypto_LUKS",
+        fstype="luks",
+        label=text(head.label),
+        uuid=_uuid(head.uuid),
+        version="2",
+        locked=True,
+        offset=chosen.offset,
+        checked=chosen.checked,
+        details=details,
+        problems=_locked(problems),
+    )
+
+
+def read_header_2(view: View) -> tuple[Header2, list[Problem]]:
+    """The LUKS2 header that counts, of the two there should be, and what is wrong with having to choose.
+
+    Its own ``problems`` come besides. Raises NotThisFormat where there is none.
+    """
     primary, why = None, "there is none"
-    if primary_at is not None:
+    if view.glance(0, 6) == MAGIC:
         try:
             primary = _header(view, 0, MAGIC)
         except (NotThisFormat, ShortRead) as error:
@@ -191,28 +218,7 @@ def _version_2(view: View, primary_at: int | None) -> Identity:
             f"the primary LUKS2 header is not used: {said}; the facts come from the one at {chosen.offset}"
         )
         problems.append(Problem(Code.BACKUP_USED, message))
-    problems.extend(chosen.problems)
-    head = chosen.head
-    details: dict[str, Json] = {
-        "subsystem": text(head.subsystem),
-        "seqid": head.seqid,
-        "header_size": head.hdr_size,
-        "checksum": text(head.csum_alg),
-    }
-    if chosen.json is not None:
-        details |= _json_details(chosen.json, view.size, problems)
-    return Identity(
-        type="crypto_LUKS",
-        fstype="luks",
-        label=text(head.label),
-        uuid=_uuid(head.uuid),
-        version="2",
-        locked=True,
-        offset=chosen.offset,
-        checked=chosen.checked,
-        details=details,
-        problems=_locked(problems),
-    )
+    return chosen, problems
 
 
 def _chosen(primary: Header2 | None, secondary: Header2 | None) -> Header2 | None:

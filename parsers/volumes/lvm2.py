@@ -117,6 +117,7 @@ def parse(view: View) -> Identity:
         problems.append(Problem(Code.TRUNCATED, message))
     found = _newest(view, label, problems)
     details: dict[str, Json] = {
+        "pv_uuid": label.uuid,
         "pv_size": label.device_size,
         "label_offset": label.offset,
         "metadata_areas": [{"offset": at, "size": size} for at, size in label.metadata_areas],
@@ -144,6 +145,28 @@ def parse(view: View) -> Identity:
         details=details,
         problems=tuple(problems),
     )
+
+
+def group_metadata(view: View) -> Metadata | None:
+    """The newest metadata on a physical volume; None where it has none.
+
+    Raises NotThisFormat where there is no physical volume; ReadError and BudgetError as the source does.
+    """
+    return _newest(view, _label(view), [])
+
+
+def segments(volume: Section) -> list[Section]:
+    """The segments of a logical volume, in the order of the text."""
+    return [
+        value
+        for key, value in volume.items()
+        if isinstance(value, dict) and key.startswith("segment") and "type" in value
+    ]
+
+
+def segment_type(segment: Section) -> str:
+    """The type of a segment, without the flags that LVM puts behind it to keep old versions off."""
+    return (string(segment, "type") or "").partition("+")[0]
 
 
 def _label(view: View) -> Label:
@@ -260,7 +283,7 @@ def _metadata(
         text=parsed,
         name=name,
         group=group,
-        seqno=_integer(group, "seqno"),
+        seqno=integer(group, "seqno"),
         ignored=bool(committed.flags & RAW_LOCN_IGNORED),
     )
 
@@ -275,10 +298,13 @@ def _circular(view: View, start: int, size: int, place: Any) -> bytes:
 
 
 def _group(metadata: Metadata, pv_uuid: str) -> Membership:
-    pvs = _sections(metadata.group, "physical_volumes")
+    pvs = sections(metadata.group, "physical_volumes")
+    uuid = string(metadata.group, "id")
+    if not uuid:
+        raise NotThisFormat("the group has no UUID")
     return Membership(
         type="lvm2",
-        uuid=_string(metadata.group, "id") or "",
+        uuid=uuid,
         name=metadata.name,
         role=next((name for name, pv in pvs.items() if pv.get("id") == pv_uuid), None),
         members=len(pvs),
@@ -287,37 +313,37 @@ def _group(metadata: Metadata, pv_uuid: str) -> Membership:
 
 def _group_details(metadata: Metadata) -> dict[str, Json]:
     text, group = metadata.text, metadata.group
-    extent = _integer(group, "extent_size") * SECTOR
+    extent = integer(group, "extent_size") * SECTOR
     pvs: list[Json] = [
         {
             "name": name,
-            "id": _string(pv, "id"),
-            "device": _string(pv, "device"),
-            "status": _strings(pv, "status"),
-            "dev_size": _integer(pv, "dev_size") * SECTOR,
-            "pe_start": _integer(pv, "pe_start") * SECTOR,
-            "pe_count": _integer(pv, "pe_count"),
-            "missing": "MISSING" in _strings(pv, "flags"),
+            "id": string(pv, "id"),
+            "device": string(pv, "device"),
+            "status": strings(pv, "status"),
+            "dev_size": integer(pv, "dev_size") * SECTOR,
+            "pe_start": integer(pv, "pe_start") * SECTOR,
+            "pe_count": integer(pv, "pe_count"),
+            "missing": "MISSING" in strings(pv, "flags"),
         }
-        for name, pv in _sections(group, "physical_volumes").items()
+        for name, pv in sections(group, "physical_volumes").items()
     ]
-    volumes = _sections(group, "logical_volumes")
+    volumes = sections(group, "logical_volumes")
     return {
         "vg": {
             "name": metadata.name,
-            "id": _string(group, "id"),
+            "id": string(group, "id"),
             "seqno": metadata.seqno,
-            "format": _string(group, "format"),
-            "status": _strings(group, "status"),
-            "flags": _strings(group, "flags"),
-            "system_id": _string(group, "system_id"),
-            "lock_type": _string(group, "lock_type"),
+            "format": string(group, "format"),
+            "status": strings(group, "status"),
+            "flags": strings(group, "flags"),
+            "system_id": string(group, "system_id"),
+            "lock_type": string(group, "lock_type"),
             "extent_size": extent,
-            "max_lv": _integer(group, "max_lv"),
-            "max_pv": _integer(group, "max_pv"),
-            "description": _string(text, "description"),
-            "creation_host": _string(text, "creation_host"),
-            "creation_time": unix_time(_integer(text, "creation_time")),
+            "max_lv": integer(group, "max_lv"),
+            "max_pv": integer(group, "max_pv"),
+            "description": string(text, "description"),
+            "creation_host": string(text, "creation_host"),
+            "creation_time": unix_time(integer(text, "creation_time")),
             "metadata_area": metadata.area,
             "pvs": pvs,
         },
@@ -326,48 +352,48 @@ def _group_details(metadata: Metadata) -> dict[str, Json]:
 
 
 def _volume(name: str, volume: Section, extent: int) -> Json:
-    segments = [
-        value
-        for key, value in volume.items()
-        if isinstance(value, dict) and key.startswith("segment") and "type" in value
-    ]
-    kinds = dict.fromkeys(_string(segment, "type") for segment in segments)
-    status = _strings(volume, "status")
+    parts = segments(volume)
+    kinds = dict.fromkeys(segment_type(segment) for segment in parts)
+    status = strings(volume, "status")
     return {
         "name": name,
-        "uuid": _string(volume, "id"),
+        "uuid": string(volume, "id"),
         "status": status,
-        "flags": _strings(volume, "flags"),
+        "flags": strings(volume, "flags"),
         "visible": "VISIBLE" in status,
-        "size": sum(_integer(segment, "extent_count") for segment in segments) * extent,
-        "segments": len(segments),
+        "size": sum(integer(segment, "extent_count") for segment in parts) * extent,
+        "segments": len(parts),
         "segment_types": [*kinds],
-        "tags": _strings(volume, "tags"),
-        "creation_host": _string(volume, "creation_host"),
-        "creation_time": unix_time(_integer(volume, "creation_time")),
+        "tags": strings(volume, "tags"),
+        "creation_host": string(volume, "creation_host"),
+        "creation_time": unix_time(integer(volume, "creation_time")),
     }
 
 
-def _sections(section: Section, key: str) -> dict[str, Section]:
+def sections(section: Section, key: str) -> dict[str, Section]:
+    """The sections in a section of this name; raises NotThisFormat where it is a value."""
     inner = section.get(key, {})
     if not isinstance(inner, dict):
         raise NotThisFormat(f"{key} is no section")
     return {name: value for name, value in inner.items() if isinstance(value, dict)}
 
 
-def _integer(section: Section, key: str) -> int:
+def integer(section: Section, key: str) -> int:
+    """A number that is not negative, 0 where it is not there; raises NotThisFormat for any other value."""
     value = section.get(key, 0)
     if not isinstance(value, int) or not 0 <= value < 1 << 64:
         raise NotThisFormat(f"{key} is {value!r:.40}")
     return value
 
 
-def _string(section: Section, key: str) -> str | None:
+def string(section: Section, key: str) -> str | None:
+    """A text; None where it is not there, or no text."""
     value = section.get(key)
     return value if isinstance(value, str) else None
 
 
-def _strings(section: Section, key: str) -> list[Json]:
+def strings(section: Section, key: str) -> list[Json]:
+    """The values of a list, or of what stands there instead of one, as texts."""
     value: Value = section.get(key, [])
     scalars: list[Scalar] = value if isinstance(value, list) else [] if isinstance(value, dict) else [value]
     return [str(scalar) for scalar in scalars]

@@ -6,10 +6,22 @@ https://raid.wiki.kernel.org/index.php/RAID_superblock_formats
 """
 
 from collections.abc import Iterator
-from struct import unpack
+from struct import iter_unpack, unpack
 from typing import Any
 
-from construct import Bytes, Int8ul, Int16ul, Int32sb, Int32sl, Int32ub, Int32ul, Int64ub, Int64ul, Struct
+from construct import (
+    Bytes,
+    Const,
+    Int8ul,
+    Int16ul,
+    Int32sb,
+    Int32sl,
+    Int32ub,
+    Int32ul,
+    Int64ub,
+    Int64ul,
+    Struct,
+)
 
 from pyimount.formats import (
     Format,
@@ -22,7 +34,7 @@ from pyimount.formats import (
     TableRule,
     Usage,
 )
-from pyimount.layouts import layout, parse_struct
+from pyimount.layouts import layout, parse_struct, read_struct
 from pyimount.notation import flag_names, text, unix_time, uuid_text
 from pyimount.problems import Code, Problem
 from pyimount.sources.view import ShortRead, View
@@ -138,6 +150,25 @@ DESCRIPTOR_0 = {
     "big": layout(lambda: _descriptor_0(Int32ub)),
 }
 
+BITMAP = layout(
+    lambda: Struct(
+        "magic" / Const(b"bitm"),
+        "version" / Int32ul,
+        "uuid" / Bytes(16),
+        "events" / Int64ul,
+        "events_cleared" / Int64ul,
+        "sync_size" / Int64ul,
+        "state" / Int32ul,
+        "chunksize" / Int32ul,
+        "daemon_sleep" / Int32ul,
+        "write_behind" / Int32ul,
+        "sectors_reserved" / Int32ul,
+        "nodes" / Int32ul,
+        "cluster_name" / Bytes(64),
+    )
+)
+"""struct bitmap_super_s of drivers/md/md-bitmap.h."""
+
 MAGIC_LITTLE = b"\xfc\x4e\x2b\xa9"
 MAGIC_BIG = MAGIC_LITTLE[::-1]
 # Where a superblock lies; from the end, the size being rounded down to a multiple of ALIGN first.
@@ -148,6 +179,7 @@ PLACE_1_1, PLACE_1_2 = 0, 4096
 BITMAP_OFFSET = 0x1
 RECOVERY_OFFSET = 0x2
 RESHAPE_ACTIVE = 0x4
+BAD_BLOCKS = 0x8
 NEW_OFFSET = 0x40
 JOURNAL = 0x200
 PPL = 0x400 | 0x800
@@ -166,6 +198,9 @@ FEATURES = {
     0x800: "multiple_ppls",
     0x1000: "raid0_layout",
 }
+BITMAP_STATES = {0x2: "stale", 0x4: "write-error", 0x8: "hostendian"}
+BAD_BLOCK_LOG = 4096
+"""Linux reads no more of it."""
 DEVICE_FLAGS = {0x1: "write-mostly", 0x2: "failfast"}
 LEVELS = {
     -5: "faulty",
@@ -323,7 +358,10 @@ def _version_1(view: View, offset: int, minor: int) -> tuple[int, Identity]:
         "reshape": reshape,
         "corrected_read_errors": sb.cnt_corrected_read,
         "checksum": f"{sb.sb_csum:08x}",
+        "checksum_correct": checked,
     }
+    if sb.feature_map & BITMAP_OFFSET:
+        details["bitmap"] = _bitmap(view, offset + sb.bitmap_offset * SECTOR)
     if sb.feature_map & PPL:
         # The same four bytes: where the partial parity log lies, and how long it is.
         sectors, length = unpack("<hH", sb.bitmap_offset.to_bytes(4, "little", signed=True))
@@ -333,6 +371,8 @@ def _version_1(view: View, offset: int, minor: int) -> tuple[int, Identity]:
             "offset": offset + sb.bblog_offset * SECTOR,
             "size": sb.bblog_size * SECTOR,
         }
+        if sb.feature_map & BAD_BLOCKS:
+            details["bad_blocks"] = _bad_blocks(view, offset + sb.bblog_offset * SECTOR, sb)
     return (
         sb.ctime & SECONDS,
         Identity(
@@ -353,6 +393,37 @@ def _version_1(view: View, offset: int, minor: int) -> tuple[int, Identity]:
             with_table=None if minor else TableRule.HIDES_WHEN_BEHIND,
         ),
     )
+
+
+def _bitmap(view: View, offset: int) -> dict[str, Json] | None:
+    """What the write-intent bitmap at ``offset`` says of itself; None when there is none."""
+    try:
+        bitmap = read_struct(view, BITMAP, offset)
+    except (NotThisFormat, ShortRead):
+        return None
+    return {
+        "version": bitmap.version,
+        "events": bitmap.events,
+        "events_cleared": bitmap.events_cleared,
+        "sync_size": bitmap.sync_size * SECTOR,
+        "state": [*flag_names(bitmap.state, BITMAP_STATES, "state")],
+        "chunk_size": bitmap.chunksize,
+        "daemon_sleep_seconds": bitmap.daemon_sleep,
+        "write_behind": bitmap.write_behind,
+    }
+
+
+def _bad_blocks(view: View, offset: int, sb: Any) -> list[Json]:
+    """The runs of the device that are recorded as bad, ``[offset, size]`` in bytes each."""
+    found: list[Json] = []
+    log = view.glance(offset, min(sb.bblog_size * SECTOR, BAD_BLOCK_LOG))
+    for (entry,) in iter_unpack("<Q", log[: len(log) // 8 * 8]):
+        if entry == NEVER:
+            break
+        shift = min(sb.bblog_shift, 32)
+        if entry:
+            found.append([(entry >> 10 << shift) * SECTOR, ((entry & 0x3FF) << shift) * SECTOR])
+    return found
 
 
 def _array_state(roles: tuple[int, ...], slots: int) -> str:
@@ -437,7 +508,10 @@ def _version_0(view: View, offset: int, order: str) -> tuple[int, Identity]:
         "bitmap_offset": offset + 4096 if sb.state & STATE_0_BITMAP else None,
         "reshape": reshape,
         "checksum": f"{sb.sb_csum:08x}",
+        "checksum_correct": checked,
     }
+    if sb.state & STATE_0_BITMAP:
+        details["bitmap"] = _bitmap(view, offset + 4096)
     return (
         sb.ctime,
         Identity(

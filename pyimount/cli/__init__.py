@@ -13,6 +13,7 @@ EXIT_INTERRUPTED = 130
 
 _COMMANDS = {
     "detect": "tell what is in disk images, layer by layer",
+    "export": "write the bytes of a disk or volume to a file",
     "formats": "list what is recognised",
     "completion": "print the completion script of a shell",
 }
@@ -30,7 +31,7 @@ class HelpFormatter(argparse.RawDescriptionHelpFormatter):
 
 
 def parser(only: str | None = None) -> argparse.ArgumentParser:
-    """The parser of the command line: with the options of every subcommand, or of ``only`` one."""
+    """The parser of the command line: with every subcommand, or with ``only`` one."""
     top = argparse.ArgumentParser(
         prog="pyimount",
         description="Tell what is in a disk image, layer by layer, without root and without changing it.",
@@ -40,8 +41,7 @@ def parser(only: str | None = None) -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"pyimount {__version__}")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True, prog="pyimount")
     for name, summary in _COMMANDS.items():
-        if only is not None and name != only:
-            commands.add_parser(name, help=summary, formatter_class=HelpFormatter)
+        if only not in (None, name):
             continue
         module = import_module(f"pyimount.cli.{name}")
         command = commands.add_parser(

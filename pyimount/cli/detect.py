@@ -15,8 +15,9 @@ import sys
 
 import pyimount
 from pyimount import cli
+from pyimount.cli import options as shared
 from pyimount.layers import Scan
-from pyimount.reports.wording import printable
+from pyimount.sources.errors import OpenError
 
 EXAMPLES = """examples:
   pyimount detect disk.E01                     a tree of everything in the image
@@ -24,26 +25,9 @@ EXAMPLES = """examples:
   pyimount detect --json disk.vmdk | jq .      for scripts
   pyimount detect sda.img sdb.img              two disks of one array
   pyimount detect --offset 1M part.img         look at one volume inside
+  pyimount detect --ask disk.img               ask for a passphrase, look behind the lock
   pyimount detect --allow base/ child.qcow2    its backing file may be opened there
 """
-
-_SUFFIXES = {"k": 10, "m": 20, "g": 30, "t": 40}
-
-
-def byte_count(text: str) -> int:
-    """Bytes from ``4096``, ``0x1000`` or ``4K`` (K, M, G, T: powers of 1024); raises ValueError."""
-    shift = _SUFFIXES.get(text[-1:].lower(), 0)
-    value = int(text[:-1], 10) << shift if shift else int(text, 0)
-    if value < 0:
-        raise ValueError(f"{text} is negative")
-    return value
-
-
-def _index_and_type(text: str) -> tuple[str, str]:
-    index, equals, word = text.partition("=")
-    if not (index and equals and word):
-        raise ValueError(f"{text} is not INDEX=TYPE")
-    return index, word
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -63,58 +47,21 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--color", action=argparse.BooleanOptionalAction, help="colours (default: on a terminal)"
     )
-    told = parser.add_argument_group("what you know better than the image")
-    told.add_argument("--offset", type=byte_count, metavar="BYTES", help="look only here, at one volume")
-    told.add_argument("--size", type=byte_count, metavar="BYTES", help="and at no more than this")
-    told.add_argument("--sector-size", type=byte_count, metavar="BYTES", help="bytes in a sector")
-    told.add_argument(
-        "--vstype", metavar="TYPE", help="type of the partition table (dos, gpt …); none: there is none"
-    )
-    told.add_argument(
-        "--fstypes",
-        type=_index_and_type,
-        action="append",
-        default=[],
-        metavar="INDEX=TYPE",
-        help="read this volume as this type and nothing else; * for every volume",
-    )
-    told.add_argument(
-        "--allow",
-        action="append",
-        default=[],
-        metavar="FOLDER",
-        help="files that the image names, a backing file say, may be opened below this folder too",
-    )
-    limits = parser.add_argument_group("limits for each image")
-    limits.add_argument("--max-seconds", type=float, metavar="SECONDS", help="time (default: 20)")
-    limits.add_argument(
-        "--max-read", type=byte_count, metavar="BYTES", help="bytes read from it (default: 512M)"
-    )
+    shared.add_keys(parser)
+    shared.add_told(parser)
 
 
 def run(options: argparse.Namespace) -> int:
     """Scan the images and print the report; returns the exit status."""
-    budget = pyimount.Budget()
-    budget = pyimount.Budget(
-        seconds=budget.seconds if options.max_seconds is None else options.max_seconds,
-        bytes_read=budget.bytes_read if options.max_read is None else options.max_read,
-    )
     try:
-        scan = pyimount.detect(
-            options.images,
-            offset=options.offset,
-            size=options.size,
-            sector_size=options.sector_size,
-            vstype=options.vstype,
-            fstypes=dict(options.fstypes),
-            allow=options.allow,
-            budget=budget,
-        )
-    except ValueError as error:
+        scan = pyimount.detect(options.images, keys=shared.keyring(options), **shared.told(options))
+    except (ValueError, OpenError) as error:
         cli.complain(str(error))
         return cli.EXIT_USAGE
     for disk in scan.disks:
         if disk.size is None:
+            from pyimount.reports.wording import printable
+
             for problem in disk.problems:
                 cli.complain(printable(problem.message))
     _print(scan, options)
@@ -125,8 +72,8 @@ def _print(scan: Scan, options: argparse.Namespace) -> None:
     if options.json:
         import json
 
-        json.dump(scan.to_dict(strict=options.strict), sys.stdout, indent=2 if sys.stdout.isatty() else None)
-        print()
+        # json.dump would do without json's C code.
+        print(json.dumps(scan.to_dict(strict=options.strict), indent=2 if sys.stdout.isatty() else None))
     elif options.export:
         from pyimount.reports.export import blocks
 

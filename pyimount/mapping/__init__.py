@@ -1,65 +1,149 @@
 """The bytes of a layer, from its recipe: what ``detect`` found can be read, later and elsewhere too.
 
-One function a kind of recipe. A recipe names files and places, never an open file, so a scan that
-was stored or sent to another process opens as one just made.
+A recipe names files, places and members, never an open file and never a key, so a scan that was
+stored or sent to another process opens as one just made; what is encrypted needs its key again.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
+import io
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, BinaryIO, cast
 
+from pyimount.formats import Details
 from pyimount.layers import DiskLayer, Layer, Scan, VolumeLayer
 from pyimount.opening import open_image
 from pyimount.sources.broker import Broker
 from pyimount.sources.budget import Budget, Meter
 from pyimount.sources.errors import OpenError
+from pyimount.sources.file import FileSource
+from pyimount.sources.fileobject import SourceFile
 from pyimount.sources.segments import Segments
 from pyimount.sources.source import SliceSource, Source
+
+if TYPE_CHECKING:
+    from pyimount.keys import Key, Keyring
 
 NO_LIMIT = Budget(bytes_read=1 << 62, seconds=float("inf"))
 """The budget of who reads a layer's contents, and not only what a scan needs."""
 
 
 @contextmanager
-def open_layer(scan: Scan, layer: Layer, *, budget: Budget = NO_LIMIT) -> Iterator[Source]:
+def open_layer(
+    scan: Scan,
+    layer: Layer,
+    *,
+    keys: "Keyring | Mapping[str | int, str] | None" = None,
+    budget: Budget = NO_LIMIT,
+) -> Iterator[Source]:
     """The bytes of ``layer``, a disk or a volume of ``scan``, for as long as the ``with`` block lasts.
 
-    Raises OpenError when its files are no longer there, or when it has no bytes of its own.
+    ``keys``: as ``detect`` takes them, for what lies behind a lock. Raises OpenError when its files
+    are no longer there, when no key opens it, or when it has no bytes of its own.
     """
-    slices: list[VolumeLayer] = []
-    while isinstance(layer, VolumeLayer):
-        slices.append(layer)
-        layer = scan.parents(layer)[0]
-    with _disk(layer, Meter(budget)) as bottom:
-        source = bottom
-        for volume in reversed(slices):
-            source = _volume(volume, source)
-        yield source
+    with ExitStack() as stack:
+        yield _Opener(scan, keys, budget, stack).source(layer)
 
 
-@contextmanager
-def _disk(disk: DiskLayer, meter: Meter) -> Iterator[Source]:
-    if disk.recipe.kind != "image":
-        raise OpenError(f"{disk.paths[0]}: was not read when it was scanned")
-    recipe = disk.recipe.parameters
-    broker = Broker(tuple(Path(folder) for folder in _texts(recipe.get("allow"))))
-    segments = Segments(tuple(Path(path) for path in _texts(recipe["paths"])))
-    image, opened = open_image(segments, broker, meter)
+def open_volume(
+    scan: Scan, index: str, *, keys: "Keyring | Mapping[str | int, str] | None" = None
+) -> BinaryIO:
+    """The bytes of the volume of this index or UUID as a binary file object, read-only and seekable.
+
+    Closing it closes the image. Raises KeyError when there is no such volume, OpenError as
+    ``open_layer`` does.
+    """
+    stack = ExitStack()
     try:
+        source = _Opener(scan, keys, NO_LIMIT, stack).source(scan[index])
+    except OpenError:
+        stack.close()
+        raise
+    return cast("BinaryIO", io.BufferedReader(_ClosingFile(source, stack), 1 << 16))
+
+
+class _ClosingFile(SourceFile):
+    """A file object that closes what was opened for it."""
+
+    def __init__(self, source: Source, stack: ExitStack) -> None:
+        super().__init__(source)
+        self._stack = stack
+
+    def close(self) -> None:
+        super().close()
+        self._stack.close()
+
+
+class _Opener:
+    """Opens layers of one scan, each disk once; ``stack`` closes them."""
+
+    def __init__(
+        self, scan: Scan, keys: "Keyring | Mapping[str | int, str] | None", budget: Budget, stack: ExitStack
+    ) -> None:
+        self._scan = scan
+        self._keys = keys
+        self._meter = Meter(budget)
+        self._stack = stack
+        self._disks: dict[int, Source] = {}
+
+    def source(self, layer: Layer) -> Source:
+        """The bytes of a layer. Recursive, as deep as layers lie within one another."""
+        if isinstance(layer, DiskLayer):
+            if layer.id not in self._disks:
+                self._disks[layer.id] = self._disk(layer)
+            return self._disks[layer.id]
+        parameters = layer.recipe.parameters
+        if layer.recipe.kind == "none":
+            raise OpenError(f"volume {layer.index} has no bytes of its own that can be read")
+        if layer.recipe.kind == "slice":
+            offset, size = parameters["offset"], parameters["size"]
+            if not isinstance(offset, int) or not isinstance(size, int):
+                raise OpenError(f"volume {layer.index}: its recipe is damaged")
+            return SliceSource(self._parent(layer), offset, size)
+        from pyimount.mapping.kinds import OPENED, open_mapped, reopen
+
+        if layer.recipe.kind in OPENED.values():
+            header = self._header(parameters)
+            return reopen(layer.recipe.kind, self._parent(layer), parameters, self._keys_for(layer), header)
+        inputs = parameters.get("inputs")
+        members = inputs if isinstance(inputs, list) else list(layer.parents)
+        return open_mapped(
+            layer.recipe.kind,
+            parameters,
+            [self.source(self._scan.by_id(number)) for number in members if isinstance(number, int)],
+        )
+
+    def _parent(self, volume: VolumeLayer) -> Source:
+        return self.source(self._scan.parents(volume)[0])
+
+    def _header(self, parameters: Details) -> Source | None:
+        path = parameters.get("header")
+        if not isinstance(path, str):
+            return None
+        header = FileSource(path, self._meter)
+        self._stack.callback(header.close)
+        return header
+
+    def _keys_for(self, volume: VolumeLayer) -> "tuple[Key, ...]":
+        if not self._keys:
+            return ()
+        from pyimount.keys import Keyring
+
+        keyring = self._keys if isinstance(self._keys, Keyring) else Keyring(self._keys)
+        locked = self._scan.parents(volume)[0]
+        return keyring.for_volume(
+            locked.index or "", locked.uuid if isinstance(locked, VolumeLayer) else None
+        )
+
+    def _disk(self, disk: DiskLayer) -> Source:
+        if disk.recipe.kind != "image":
+            raise OpenError(f"{disk.paths[0]}: was not read when it was scanned")
+        recipe = disk.recipe.parameters
+        segments = Segments(tuple(_texts(recipe["paths"])), split=recipe.get("split") is True)
+        image, opened = open_image(segments, Broker(_texts(recipe.get("allow"))), self._meter)
+        self._stack.callback(image.close)
         if opened.source is None or opened.container.type != recipe["container"]:
             raise OpenError(f"{disk.paths[0]}: no longer opens as {recipe['container']}")
-        yield opened.source
-    finally:
-        image.close()
-
-
-def _volume(volume: VolumeLayer, parent: Source) -> Source:
-    if volume.recipe.kind != "slice":
-        raise OpenError(f"volume {volume.index} has no bytes of its own that can be read")
-    offset, size = volume.recipe.parameters["offset"], volume.recipe.parameters["size"]
-    if not isinstance(offset, int) or not isinstance(size, int):
-        raise OpenError(f"volume {volume.index}: its recipe is damaged")
-    return SliceSource(parent, offset, size)
+        return opened.source
 
 
 def _texts(value: object) -> list[str]:

@@ -51,6 +51,7 @@ def _of_disk(disk: DiskLayer) -> Iterator[tuple[str, Any]]:
 def _of_volume(scan: Scan, disk: DiskLayer, volume: VolumeLayer) -> Iterator[tuple[str, Any]]:
     yield "DEVNAME", disk.paths[0]
     yield "INDEX", volume.index
+    yield "NAME", volume.name
     yield "FLAG", volume.flag
     yield "OFFSET", volume.disk_offset
     yield "SIZE", volume.size

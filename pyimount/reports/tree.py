@@ -50,6 +50,8 @@ class TreeReport:
 
     @staticmethod
     def _is_shown(scan: Scan, volume: VolumeLayer) -> bool:
+        if volume.hidden:
+            return False
         return volume.flag == "alloc" or bool(volume.problems) or bool(scan.children(volume))
 
     def _disk_line(self, disk: DiskLayer) -> Text:
@@ -86,6 +88,8 @@ class TreeReport:
         """What an analyst wants to know first of a layer of this type."""
         if volume.type is None and volume.part_type_name:
             yield printable(volume.part_type_name)
+        if volume.name:
+            yield f"({printable(volume.name)})"
         if volume.part_name and volume.part_name.lower() != (volume.label or "").lower():
             yield f"({printable(volume.part_name)})"
         if volume.last_mountpoint:
@@ -94,7 +98,7 @@ class TreeReport:
             yield "locked" if volume.locked else "opened"
         if volume.state not in (None, "clean"):
             yield str(volume.state)
-        level = volume.details.get("level")
+        level = volume.mapping.get("level") or volume.details.get("level")
         if isinstance(level, str):
             yield level
         if volume.group is not None:

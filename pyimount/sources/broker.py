@@ -1,7 +1,8 @@
 """Which files may be opened: the image, its segments, and what lies beside it; no more."""
 
+import os
+from collections.abc import Iterable
 from itertools import islice
-from pathlib import Path
 
 from pyimount.sources.budget import Meter
 from pyimount.sources.errors import OpenError
@@ -19,28 +20,29 @@ class Broker:
     in the image's own folder or below one of ``allow``.
     """
 
-    def __init__(self, allow: tuple[Path, ...] = ()) -> None:
-        self.allow = tuple(folder.resolve() for folder in allow)
+    def __init__(self, allow: Iterable[str | os.PathLike[str]] = ()) -> None:
+        self.allow = tuple(os.path.realpath(folder) for folder in allow)
 
-    def open(self, path: Path, meter: Meter) -> FileSource:
+    def open(self, path: str, meter: Meter) -> FileSource:
         """Open a path that the user named; raises OpenError."""
         return FileSource(path, meter)
 
-    def open_named(self, name: str, image: Path, meter: Meter) -> FileSource:
+    def open_named(self, name: str, image: str, meter: Meter) -> FileSource:
         """Open the file that ``image`` calls ``name``.
 
         Only the last part of the name counts unless a folder is allowed: an absolute path or one
         with folders is looked for beside the image first. Raises OpenError, which says whether
         the file is missing or not allowed.
         """
-        base = image.resolve().parent
-        wanted = Path(name.replace("\\", "/"))
+        base = os.path.dirname(os.path.realpath(image))
+        wanted = name.replace("\\", "/")
+        beside = os.path.basename(wanted.rstrip("/"))
         # Without an allowed folder, no other place is even looked at: it may be a network's.
-        for candidate in (base / wanted.name, base / wanted) if self.allow else (base / wanted.name,):
+        for part in (beside, wanted) if self.allow else (beside,):
             try:
-                real = candidate.resolve()
-                found = self._allowed(real, base) and real.exists()
-            except (OSError, ValueError, RuntimeError) as error:
+                real = os.path.realpath(os.path.join(base, part))
+                found = self._allowed(real, base) and os.path.lexists(real)
+            except (OSError, ValueError) as error:
                 raise OpenError(f"the image names a file that cannot be: {error}") from error
             if found:
                 return FileSource(real, meter)
@@ -48,18 +50,21 @@ class Broker:
             f"the image names {name!r}: there is no such file beside it"
             + (
                 ", and files elsewhere are opened only below a folder that is allowed (--allow)"
-                if wanted.name != name
+                if beside != name
                 else ""
             )
         )
 
-    def names_beside(self, image: Path, suffix: str) -> list[str]:
+    def names_beside(self, image: str, suffix: str) -> list[str]:
         """The names in the image's folder that end in ``suffix``, in whatever case, sorted; a few at most."""
         try:
-            names = [path.name for path in islice(image.resolve().parent.iterdir(), _LISTING_CAP)]
+            with os.scandir(os.path.dirname(os.path.realpath(image))) as entries:
+                names = [entry.name for entry in islice(entries, _LISTING_CAP)]
         except OSError:
             return []
         return sorted(name for name in names if name.lower().endswith(suffix))[:_NAMES_CAP]
 
-    def _allowed(self, real: Path, base: Path) -> bool:
-        return real.parent == base or any(real.is_relative_to(folder) for folder in self.allow)
+    def _allowed(self, real: str, base: str) -> bool:
+        return os.path.dirname(real) == base or any(
+            os.path.commonpath((folder, real)) == folder for folder in self.allow
+        )

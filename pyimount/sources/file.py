@@ -3,8 +3,7 @@
 import os
 import stat
 import sys
-import threading
-from pathlib import Path
+from _thread import allocate_lock  # threading takes longer to import than all the sources
 
 from pyimount.sources.budget import Meter
 from pyimount.sources.errors import OpenError, ReadError
@@ -27,10 +26,10 @@ class FileSource(Source):
 
     __slots__ = ("_fd", "_lock", "_meter", "path")
 
-    def __init__(self, path: Path, meter: Meter | None = None) -> None:
-        self.path = path
+    def __init__(self, path: str | os.PathLike[str], meter: Meter | None = None) -> None:
+        self.path = path = os.fspath(path)
         self._meter = meter or Meter()
-        self._lock = threading.Lock()
+        self._lock = allocate_lock()
         self._fd = -1
         # O_NONBLOCK: opening a FIFO that nobody writes to must not hang.
         flags = (

@@ -1,7 +1,7 @@
 """Between Sources and Python's file objects, for libraries that want the latter."""
 
 import io
-import threading
+from _thread import allocate_lock
 from typing import Any, BinaryIO
 
 from pyimount.sources.errors import FOREIGN_ERRORS, ReadError, SourceError
@@ -65,7 +65,7 @@ class StreamSource(Source):
 
     def __init__(self, stream: BinaryIO | Any, size: int, what: str) -> None:
         self._stream = stream
-        self._lock = threading.Lock()
+        self._lock = allocate_lock()
         self._what = what
         self.size = size
 

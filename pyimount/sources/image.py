@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pyimount.records import Record
@@ -24,7 +24,7 @@ class Image(Record):
     the further files that were opened on the header's word, in the order of their opening.
     """
 
-    paths: tuple[Path, ...]
+    paths: tuple[str, ...]
     files: tuple[Source, ...]
     broker: Broker
     meter: Meter
@@ -33,11 +33,16 @@ class Image(Record):
     a backing or parent image. Raises OpenError where policy or disk has none, or the chain is too long."""
     named_files: list[FileSource]
     missing: tuple[str, ...] = ()
-    chain: tuple[Path, ...] = ()
+    chain: tuple[str, ...] = ()
     """The images whose headers led here, outermost first."""
 
     @property
-    def all_paths(self) -> tuple[Path, ...]:
+    def names(self) -> tuple[str, ...]:
+        """The names of the files, without their folders."""
+        return tuple(map(os.path.basename, self.paths))
+
+    @property
+    def all_paths(self) -> tuple[str, ...]:
         """Every file that was opened for this image."""
         return (*self.paths, *(file.path for file in self.named_files))
 

@@ -1,8 +1,7 @@
 """Many files, of which only some are open at a time: a disk can have more segments than a process files."""
 
-import threading
+from _thread import allocate_lock
 from collections import OrderedDict
-from pathlib import Path
 
 from pyimount.sources.broker import Broker
 from pyimount.sources.budget import Meter
@@ -20,15 +19,15 @@ class FilePool:
     def __init__(self, broker: Broker, meter: Meter) -> None:
         self._broker = broker
         self._meter = meter
-        self._files: OrderedDict[Path, FileSource] = OrderedDict()
-        self._lock = threading.Lock()
+        self._files: OrderedDict[str, FileSource] = OrderedDict()
+        self._lock = allocate_lock()
 
-    def open(self, path: Path) -> "PooledFile":
+    def open(self, path: str) -> "PooledFile":
         """A file as a Source; raises OpenError as the broker does."""
         with self._lock:
             return PooledFile(self, path, self._file(path).size)
 
-    def read(self, path: Path, offset: int, length: int) -> bytes:
+    def read(self, path: str, offset: int, length: int) -> bytes:
         """Read from a file that is opened again if need be; raises as FileSource does."""
         with self._lock:
             try:
@@ -36,14 +35,14 @@ class FilePool:
             except OpenError as error:
                 raise ReadError(str(error)) from error
 
-    def close(self, path: Path) -> None:
+    def close(self, path: str) -> None:
         """Close a file if it is open."""
         with self._lock:
             file = self._files.pop(path, None)
         if file is not None:
             file.close()
 
-    def _file(self, path: Path) -> FileSource:
+    def _file(self, path: str) -> FileSource:
         file = self._files.get(path)
         if file is None:
             file = self._files[path] = self._broker.open(path, self._meter)
@@ -59,7 +58,7 @@ class PooledFile(Source):
 
     __slots__ = ("_path", "_pool")
 
-    def __init__(self, pool: FilePool, path: Path, size: int) -> None:
+    def __init__(self, pool: FilePool, path: str, size: int) -> None:
         self._pool = pool
         self._path = path
         self.size = size

@@ -7,7 +7,6 @@ segment's is one only beside others of its set: ``disk.001`` alone is a plain im
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
 
 from pyimount.records import Record
 
@@ -22,20 +21,21 @@ class Segments(Record):
     file, or each of them has a header of its own (EWF).
     """
 
-    paths: tuple[Path, ...]
+    paths: tuple[str, ...]
     missing: tuple[str, ...] = ()
     split: bool = False
 
 
-def gather(paths: Iterable[Path]) -> tuple[Segments, ...]:
+def gather(paths: Iterable[str | os.PathLike[str]]) -> tuple[Segments, ...]:
     """Group what the user named into images, in the order in which they were named.
 
     A folder stands for the images in it, or for itself where it has none. Never raises: a path
     that cannot be opened is a group of its own, and opening it says why.
     """
-    found: dict[Path, Segments] = {}
-    folders: dict[Path, _Folder] = {}
-    for path in paths:
+    found: dict[str, Segments] = {}
+    folders: dict[str, _Folder] = {}
+    for named in paths:
+        path = os.fspath(named)
         if is_folder(path):
             groups: Iterable[Segments] = _images_in(_list(path))
         else:
@@ -45,18 +45,18 @@ def gather(paths: Iterable[Path]) -> tuple[Segments, ...]:
     return tuple(found.values())
 
 
-def is_folder(path: Path) -> bool:
+def is_folder(path: str) -> bool:
     """Whether this is a folder; False for what is no path at all."""
     try:
-        return path.is_dir()
+        return os.path.isdir(path)
     except (OSError, ValueError):
         return False
 
 
-def is_file(path: Path) -> bool:
+def is_file(path: str) -> bool:
     """Whether this is a plain file; False for what is no path at all."""
     try:
-        return path.is_file()
+        return os.path.isfile(path)
     except (OSError, ValueError):
         return False
 
@@ -64,15 +64,19 @@ def is_file(path: Path) -> bool:
 class _Folder:
     """The plain files of a folder: their sizes in bytes by stem and suffix (``disk``, ``001``)."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: str) -> None:
         self.path = path
         self.sizes: dict[str, dict[str, int]] = {}
 
+    def file(self, stem: str, suffix: str) -> str:
+        """The path of a file in it."""
+        return os.path.join(self.path, f"{stem}.{suffix}" if suffix else stem)
 
-def _list(path: Path) -> _Folder:
+
+def _list(path: str) -> _Folder:
     folder = _Folder(path)
     try:
-        with os.scandir(path) as entries:
+        with os.scandir(path or os.curdir) as entries:
             for _, entry in zip(range(LISTING_CAP), entries, strict=False):
                 if entry.is_file():  # no FIFO, socket, device: opening one may wait for ever
                     stem, suffix = _parts(entry.name)
@@ -103,12 +107,12 @@ _BUNDLE = ("DiskDescriptor", "xml")
 def _images_in(folder: _Folder) -> Iterator[Segments]:
     stem, suffix = _BUNDLE
     if suffix in folder.sizes.get(stem, ()):
-        yield Segments((folder.path / f"{stem}.{suffix}",))
+        yield Segments((folder.file(stem, suffix),))
         return
-    taken: set[Path] = set()
+    taken: set[str] = set()
     for stem, suffixes in sorted(folder.sizes.items()):
         for suffix in sorted(suffixes):
-            path = folder.path / f"{stem}.{suffix}"
+            path = folder.file(stem, suffix)
             if path in taken:
                 continue
             segments = _set_of(folder, stem, suffix)
@@ -129,20 +133,21 @@ def _is_extent(stem: str, suffix: str) -> bool:
     return stem.lower().endswith(_EXTENT_ENDS) or (mark in ("-s", "-f") and digits.isdecimal())
 
 
-def _around(path: Path, folders: dict[Path, _Folder]) -> Segments:
+def _around(path: str, folders: dict[str, _Folder]) -> Segments:
     """The set that ``path`` is of, or it alone."""
-    stem, suffix = _parts(path.name)
-    series = tuple(_series_of(suffix))
+    stem, suffix = _parts(os.path.basename(path))
     if suffix.lower() in _IMAGE_SUFFIXES:
-        # ``img`` and ``dd`` are the name of an image, unless the first segment of a set is there:
-        # that is worth a look at one name, not at a folder of thousands.
-        first = (f"{stem}.{each.suffix(each.first({}), suffix)}" for each in series)
-        series = series if any(is_file(path.with_name(name)) for name in first) else ()
-    if not series:
+        # A file of such a name is an image; only ``dd`` is a segment's name as soon, and whether it is one
+        # is worth a look at the first segment's name, not at a folder of thousands.
+        first = os.path.join(os.path.dirname(path), f"{stem}.{_Letters(2).suffix(0, suffix)}")
+        if len(suffix) != 2 or not is_file(first):
+            return Segments((path,))
+    if not any(True for _ in _series_of(suffix)):
         return Segments((path,))
-    if path.parent not in folders:
-        folders[path.parent] = _list(path.parent)
-    return _set_of(folders[path.parent], stem, suffix) or Segments((path,))
+    parent = os.path.dirname(path)
+    if parent not in folders:
+        folders[parent] = _list(parent)
+    return _set_of(folders[parent], stem, suffix) or Segments((path,))
 
 
 def _set_of(folder: _Folder, stem: str, suffix: str) -> Segments | None:
@@ -158,7 +163,7 @@ def _set_of(folder: _Folder, stem: str, suffix: str) -> Segments | None:
         if suffix in run.values():
             first = series.first(run)
             return Segments(
-                tuple(folder.path / f"{stem}.{each}" for each in run.values()),
+                tuple(folder.file(stem, each) for each in run.values()),
                 tuple(
                     f"{stem}.{series.suffix(number, suffix)}"
                     for number in range(first, max(run))

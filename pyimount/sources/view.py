@@ -51,13 +51,18 @@ class View:
         What cannot be read is left for a later, smaller read to fail on.
         """
         for offset, length in runs:
-            if 0 <= offset < self.size:
+            if 0 <= offset < self.size and self._known(offset, length) is None:
                 self._keep(offset, self._try(offset, length))
 
-    @property
-    def head(self) -> bytes:
-        """The run from the start of the layer that has been read so far."""
-        return self._runs.get(0, b"")
+    def run(self, offset: int, length: int) -> tuple[int, bytes]:
+        """The run read so far that holds these bytes, and its start; else just these, by ``glance``."""
+        at = bisect_right(self._starts, offset) - 1
+        if at >= 0:
+            start = self._starts[at]
+            run = self._runs[start]
+            if offset + length <= start + len(run):
+                return start, run
+        return offset, self.glance(offset, length)
 
     def glance(self, offset: int, length: int) -> bytes:
         """Bytes at ``offset``, fewer where the layer ends or where they cannot be read."""

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pyimount
 from fixtures.workshop import Workshop, find_tool, fixtures, recipes
+from tests.benchmarks import mapping, mapping_luks
 from tests.benchmarks.libblkid import Libblkid
 from tests.benchmarks.measure import bytes_read, command, in_turn, peak_memory
 
@@ -50,7 +51,7 @@ def left_out(what: str) -> None:
 def row(what: str, ours: float, theirs: tuple[str, float], unit: str) -> None:
     """Print one comparison; ``theirs``: the name of the other, and its value."""
     other, value = theirs
-    print(f"{what:32} {ours:10.3f} {unit:3}  {other:26} {value:10.3f} {unit:3}  {ours / value:8.2f}")
+    print(f"{what:36} {ours:10.3f} {unit:5}  {other:34} {value:10.3f} {unit:5}  {ours / value:8.2f}")
 
 
 def in_process(found: dict[str, Path]) -> None:
@@ -114,10 +115,12 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         found = images(folder)
-        print(f"{'pyimount':32} {'':14}  {'beside':26} {'':14}     ratio")
+        print(f"{'pyimount':36} {'':16}  {'beside':34} {'':16}     ratio")
         in_process(found)
         commands(found)
         sizes(found, folder)
+        for line in (*mapping.arrays(folder), *mapping_luks.ciphers()):
+            row(*line)
     return 0
 
 

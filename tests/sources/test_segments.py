@@ -15,15 +15,15 @@ from pyimount.sources.segments import Segments, gather
 from tests.disks import MIB, assert_holds, assert_threads_agree, contents, opened, source_of
 
 
-def put(folder: Path, *names: str, size: int = 100) -> list[Path]:
+def put(folder: Path, *names: str, size: int = 100) -> list[str]:
     paths = [folder / name for name in names]
     for path in paths:
         path.write_bytes(bytes(size))
-    return paths
+    return [str(path) for path in paths]
 
 
 def names(segments: Segments) -> list[str]:
-    return [path.name for path in segments.paths]
+    return [Path(path).name for path in segments.paths]
 
 
 def ewf_names(count: int, first: str = "E") -> list[str]:
@@ -196,7 +196,7 @@ def test_paths_that_are_none_raise_nothing(tmp_path: Path) -> None:
         Path("x" * 5000 + ".E01"),
         tmp_path / "absent" / "disk.E01",
     ]
-    assert [found.paths for found in gather(bad)] == [(path,) for path in bad]
+    assert [found.paths for found in gather(bad)] == [(str(path),) for path in bad]
 
 
 @given(st.lists(st.text("eExXsaz0159.", min_size=1, max_size=9), max_size=8))
@@ -261,8 +261,8 @@ def test_a_segment_that_may_not_be_read_is_missing(tmp_path: Path, monkeypatch: 
 
     allowed = Broker.open
 
-    def refuse(broker: Broker, path: Path, meter: object) -> object:
-        if path == paths[2]:
+    def refuse(broker: Broker, path: str, meter: object) -> object:
+        if path == str(paths[2]):
             raise OpenError(f"{path}: permission denied")
         return allowed(broker, path, meter)  # type: ignore[arg-type]
 

@@ -1,12 +1,13 @@
 """md: places, states, roles and reshapes, and which superblocks are none."""
 
 from pathlib import Path
+from struct import pack
 
 import pytest
 from hypothesis import given, settings
 
 import pyimount
-from fixtures.recipes.md import CREATED, SIZE, superblock_0, superblock_1
+from fixtures.recipes.md import BITMAP, CREATED, SIZE, superblock_0, superblock_1
 from pyimount.formats import TableRule
 from pyimount.parsers.volumes.md import FORMAT, array_size, layout_name
 from tests.kept import ask, codes, kept, put, recognise
@@ -135,6 +136,36 @@ def test_a_reshape_of_version_0_91() -> None:
     reshape = found.details["reshape"]
     assert isinstance(reshape, dict)
     assert (reshape["position"], reshape["new_level"], reshape["new_chunk"]) == (262144, "raid5", 65536)
+
+
+def test_a_bitmap_is_told() -> None:
+    image = of_1_2()
+    put(image, 4096 + 16 * 512, BITMAP)
+    found = recognise(FORMAT, image)
+    assert found.details["bitmap"] == {
+        "version": 4,
+        "events": 0,
+        "events_cleared": 0,
+        "sync_size": 4096 * 512,
+        "state": [],
+        "chunk_size": 65536,
+        "daemon_sleep_seconds": 5,
+        "write_behind": 0,
+    }
+    assert recognise(FORMAT, of_1_2()).details["bitmap"] is None
+
+
+def test_recorded_bad_blocks_are_told() -> None:
+    # 54 bits of sector, 10 bits of length, each moved by the shift; all ones end the log.
+    image = of_1_2(feature_map=8, bblog_shift=3, bblog_size=8, bblog_offset=8)
+    put(image, 8192, pack("<3Q", 512 << 10 | 2, 600 << 10 | 1, (1 << 64) - 1))
+    found = recognise(FORMAT, image)
+    assert found.details["bad_blocks"] == [[512 * 8 * 512, 2 * 8 * 512], [600 * 8 * 512, 8 * 512]]
+    hostile = of_1_2(feature_map=8, bblog_shift=255, bblog_size=0xFFFF, bblog_offset=8)
+    put(hostile, 8192, b"\x01" * 65536)
+    bad = recognise(FORMAT, hostile).details["bad_blocks"]
+    assert isinstance(bad, list)
+    assert len(bad) == 512
 
 
 def test_a_partial_parity_log_is_no_bitmap() -> None:

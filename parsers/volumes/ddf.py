@@ -1,0 +1,588 @@
+"""SNIA Common RAID Disk Data Format: members of arrays made by RAID controllers and by mdadm.
+
+Layout: SNIA Common RAID Disk Data Format Specification 2.0, 5 "DDF Structures".
+https://www.snia.org/tech_activities/standards/curr_standards/ddf
+"""
+
+from collections.abc import Iterator
+from struct import unpack_from
+from typing import Any
+from zlib import crc32
+
+from construct import Bytes, Int8ub, Int16ub, Int16ul, Int32ub, Int32ul, Int64ub, Int64ul, Struct
+
+from pyimount.formats import (
+    Format,
+    Identity,
+    Json,
+    Membership,
+    NotThisFormat,
+    Precedence,
+    Signature,
+    TableRule,
+    Usage,
+)
+from pyimount.layouts import layout, parse_struct
+from pyimount.notation import flag_names, text, unix_time
+from pyimount.problems import Code, Problem
+from pyimount.records import Record
+from pyimount.sources.errors import ReadError
+from pyimount.sources.view import ShortRead, View
+
+BLOCK = 512
+
+
+def _header(half: Any, word: Any, double: Any) -> Struct:
+    """DDF_Header: the anchor in the disk's last block, the primary and the secondary header."""
+    return Struct(
+        "Signature" / word,
+        "CRC" / word,
+        "DDF_Header_GUID" / Bytes(24),
+        "DDF_rev" / Bytes(8),
+        "Sequence_Number" / word,
+        "TimeStamp" / word,
+        "Open_Flag" / Int8ub,
+        "Foreign_Flag" / Int8ub,
+        "Disk_Grouping" / Int8ub,
+        "Reserved1" / Bytes(13 + 32),
+        "Primary_Header_LBA" / double,
+        "Secondary_Header_LBA" / double,
+        "Header_Type" / Int8ub,
+        "Reserved2" / Bytes(3),
+        "Workspace_Length" / word,
+        "Workspace_LBA" / double,
+        "Max_PD_Entries" / half,
+        "Max_VD_Entries" / half,
+        "Max_Partitions" / half,
+        "Configuration_Record_Length" / half,
+        "Max_Primary_Element_Entries" / half,
+        "Max_Mapped_Block_Entries" / word,
+        "Reserved3" / Bytes(50),
+        "Controller_Data_Section" / word,
+        "Controller_Data_Section_Length" / word,
+        "Physical_Disk_Records_Section" / word,
+        "Physical_Disk_Records_Section_Length" / word,
+        "Virtual_Disk_Records_Section" / word,
+        "Virtual_Disk_Records_Section_Length" / word,
+        "Configuration_Records_Section" / word,
+        "Configuration_Records_Section_Length" / word,
+        "Physical_Disk_Data_Section" / word,
+        "Physical_Disk_Data_Section_Length" / word,
+        "Other_Sections" / Bytes(24 + 256),
+    )
+
+
+def _controller(half: Any, word: Any, double: Any) -> Struct:  # noqa: ARG001
+    return Struct(
+        "Signature" / word,
+        "CRC" / word,
+        "Controller_GUID" / Bytes(24),
+        "Controller_Type" / Bytes(8),
+        "Product_ID" / Bytes(16),
+        "Reserved" / Bytes(8 + 448),
+    )
+
+
+def _records(half: Any, word: Any, double: Any) -> Struct:  # noqa: ARG001
+    """What Physical_Disk_Records and Virtual_Disk_Records begin with."""
+    return Struct(
+        "Signature" / word,
+        "CRC" / word,
+        "Populated" / half,
+        "Max_Supported" / half,
+        "Reserved" / Bytes(52),
+    )
+
+
+def _physical_entry(half: Any, word: Any, double: Any) -> Struct:
+    return Struct(
+        "PD_GUID" / Bytes(24),
+        "PD_Reference" / word,
+        "PD_Type" / half,
+        "PD_State" / half,
+        "Configured_Size" / double,
+        "Path_Information" / Bytes(18),
+        "Block_Size" / half,
+        "Reserved" / Bytes(4),
+    )
+
+
+def _virtual_entry(half: Any, word: Any, double: Any) -> Struct:  # noqa: ARG001
+    return Struct(
+        "VD_GUID" / Bytes(24),
+        "VD_Number" / half,
+        "Reserved1" / Bytes(2),
+        "VD_Type" / word,
+        "VD_State" / Int8ub,
+        "Init_State" / Int8ub,
+        "Reserved2" / Bytes(14),
+        "VD_Name" / Bytes(16),
+    )
+
+
+def _configuration(half: Any, word: Any, double: Any) -> Struct:
+    """VD_Configuration_Record without the two lists of its disks."""
+    return Struct(
+        "Signature" / word,
+        "CRC" / word,
+        "VD_GUID" / Bytes(24),
+        "Timestamp" / word,
+        "Sequence_Number" / word,
+        "Reserved1" / Bytes(24),
+        "Primary_Element_Count" / half,
+        "Strip_Size" / Int8ub,
+        "Primary_RAID_Level" / Int8ub,
+        "RAID_Level_Qualifier" / Int8ub,
+        "Secondary_Element_Count" / Int8ub,
+        "Secondary_Element_Seq" / Int8ub,
+        "Secondary_RAID_Level" / Int8ub,
+        "Block_Count" / double,
+        "VD_Size" / double,
+        "Block_Size" / half,
+        "Rotate_Parity_Count" / Int8ub,
+        "Reserved2" / Bytes(5),
+        "Associated_Spares" / Bytes(32),
+        "Reserved3" / Bytes(8 + 8 + 48 + 192),
+        "Vendor_Specific" / Bytes(128),
+    )
+
+
+def _disk_data(half: Any, word: Any, double: Any) -> Struct:  # noqa: ARG001
+    return Struct(
+        "Signature" / word,
+        "CRC" / word,
+        "PD_GUID" / Bytes(24),
+        "PD_Reference" / word,
+        "Forced_Ref_Flag" / Int8ub,
+        "Forced_PD_GUID_Flag" / Int8ub,
+        "Vendor_Specific" / Bytes(32 + 442),
+    )
+
+
+# Big-endian by the specification; some of Adaptec's controllers write little-endian.
+_BIG, _LITTLE = (Int16ub, Int32ub, Int64ub), (Int16ul, Int32ul, Int64ul)
+HEADER = {"big": layout(lambda: _header(*_BIG)), "little": layout(lambda: _header(*_LITTLE))}
+CONTROLLER = {"big": layout(lambda: _controller(*_BIG)), "little": layout(lambda: _controller(*_LITTLE))}
+RECORDS = {"big": layout(lambda: _records(*_BIG)), "little": layout(lambda: _records(*_LITTLE))}
+PHYSICAL_ENTRY = {
+    "big": layout(lambda: _physical_entry(*_BIG)),
+    "little": layout(lambda: _physical_entry(*_LITTLE)),
+}
+VIRTUAL_ENTRY = {
+    "big": layout(lambda: _virtual_entry(*_BIG)),
+    "little": layout(lambda: _virtual_entry(*_LITTLE)),
+}
+CONFIGURATION = {
+    "big": layout(lambda: _configuration(*_BIG)),
+    "little": layout(lambda: _configuration(*_LITTLE)),
+}
+DISK_DATA = {"big": layout(lambda: _disk_data(*_BIG)), "little": layout(lambda: _disk_data(*_LITTLE))}
+
+MAGIC_BIG = b"\xde\x11\xde\x11"
+MAGIC_LITTLE = MAGIC_BIG[::-1]
+# From the end of the disk in bytes: the anchor, and where it stands when something was put behind it.
+PLACES = (-BLOCK, -257 * BLOCK)
+
+CONTROLLER_SIGNATURE = 0xAD111111
+PHYSICAL_SIGNATURE = 0x22222222
+VIRTUAL_SIGNATURE = 0xDDDDDDDD
+CONFIGURATION_SIGNATURE = 0xEEEEEEEE
+DISK_DATA_SIGNATURE = 0x33333333
+
+SECTION_CAP = 2 << 20
+"""No larger section is read, in bytes; the largest that the specification knows has 256 KiB."""
+CONFIGURATIONS_CAP = 1 << 10
+ELEMENTS_CAP = 1 << 12
+_NONE = 0xFFFFFFFF
+_NO_GUID = (bytes(24), b"\xff" * 24)
+_EPOCH = 315532800
+"""Times are seconds since 1980."""
+
+LEVELS = {
+    0x00: "raid0", 0x01: "raid1", 0x03: "raid3", 0x04: "raid4", 0x05: "raid5", 0x06: "raid6",
+    0x11: "raid1e", 0x0F: "single", 0x1F: "concat", 0x15: "raid5e", 0x25: "raid5ee", 0x35: "raid5r",
+    0x07: "mdf",
+}  # fmt: skip
+_ROTATED = {
+    0: "rotating parity 0 with data restart",
+    1: "rotating parity 0 with data restart",
+    2: "rotating parity N with data restart",
+    3: "rotating parity N with data continuation",
+}
+_FIXED = {0: "parity first", 1: "parity last"}
+QUALIFIERS: dict[str, dict[int, str]] = {
+    "raid0": {0: "simple"},
+    "raid1": {0: "simple", 1: "multi"},
+    "raid3": _FIXED,
+    "raid4": _FIXED,
+    "raid5": _ROTATED,
+    "raid6": _ROTATED,
+    "raid1e": {0: "adjacent", 1: "offset"},
+}
+SECONDARY_LEVELS = {0: "striped", 1: "mirrored", 2: "concatenated", 3: "spanned"}
+_DISK_STATES = {
+    0x1: "online", 0x2: "failed", 0x4: "rebuilding", 0x8: "transition", 0x10: "pfa",
+    0x20: "unrecovered", 0x40: "missing",
+}  # fmt: skip
+_DISK_TYPES = {
+    0x1: "forced guid", 0x2: "active", 0x4: "global spare", 0x8: "spare", 0x10: "foreign", 0x20: "legacy",
+}  # fmt: skip
+FAILED, REBUILDING, MISSING = 0x2, 0x4, 0x40
+_VIRTUAL_STATES = (
+    "optimal", "degraded", "deleted", "missing", "failed", "partially optimal", "offline", "reserved",
+)  # fmt: skip
+_INIT_STATES = ("not initialised", "quick initialisation", "fully initialised", "reserved")
+
+
+class Element(Record, kw_only=True):
+    """One configuration record: a basic virtual disk, one of the ``secondary_count`` that make up ``guid``.
+
+    ``disks``: reference and first byte of each place in it, in order; a reference of None: no disk
+    is known for it. ``block_count``: bytes that it takes of each disk; ``strip`` in bytes, ``size`` of
+    the whole virtual disk in bytes. ``sequence`` orders copies of one record.
+    """
+
+    guid: str
+    sequence: tuple[int, int]
+    level: int
+    qualifier: int
+    secondary_level: int
+    secondary_count: int
+    secondary_seq: int
+    block_count: int
+    size: int
+    strip: int
+    rotate_after: int
+    disks: tuple[tuple[int | None, int], ...]
+    checked: bool
+
+
+class Metadata(Record, kw_only=True):
+    """All that one disk says of the arrays it is in.
+
+    ``header``: the fields of the header that counts, ``at`` where it lies in bytes. ``reference``:
+    this disk's own; ``controller`` its GUID. ``disks`` and ``virtual`` are entries of the records.
+    """
+
+    order: str
+    at: int
+    header: Any
+    checked: bool
+    reference: int | None = None
+    guid: str | None = None
+    controller: str | None = None
+    product: str | None = None
+    disks: tuple[Any, ...] = ()
+    virtual: tuple[Any, ...] = ()
+    elements: tuple[Element, ...] = ()
+    problems: tuple[Problem, ...] = ()
+
+
+def crc_of(block: bytes) -> int:
+    """The checksum of a structure, its own field being ones: CRC-32 without the inversions."""
+    return crc32(block[8:], crc32(b"\xff\xff\xff\xff", crc32(block[:4], 0xFFFFFFFF))) ^ 0xFFFFFFFF
+
+
+def parse(view: View) -> Identity:
+    """Read the anchor, then everything that the better of the two headers leads to."""
+    return _identity(load(view))
+
+
+def load(view: View) -> Metadata:
+    """All that a disk says, found by the anchor header at its end. Raises NotThisFormat and ShortRead."""
+    places = [view.size // BLOCK * BLOCK + place for place in PLACES]
+    at = next((at for at in places if view.glance(at, 4) in (MAGIC_BIG, MAGIC_LITTLE)), None)
+    if at is None:
+        raise NotThisFormat("no anchor header")
+    raw = view.read(at, BLOCK)
+    order = "big" if raw[:4] == MAGIC_BIG else "little"
+    anchor = parse_struct(raw, HEADER[order])
+    revision = text(anchor.DDF_rev)
+    if revision is None or not all(part.isdecimal() for part in revision.split(".")):
+        raise NotThisFormat(f"revision {revision}")
+    problems: list[Problem] = []
+    if crc_of(raw) != anchor.CRC:
+        problems.append(Problem(Code.BAD_CHECKSUM, f"the checksum of the DDF anchor at {at} does not match"))
+    chosen = _choose(view, order, anchor, problems)
+    if chosen is None:
+        problems.append(Problem(Code.DAMAGED, "neither the primary nor the secondary DDF header is there"))
+        return Metadata(order=order, at=at, header=anchor, checked=False, problems=tuple(problems))
+    place, header = chosen
+    sections = _Sections(view, order, place, header, problems)
+    controller = sections.one(CONTROLLER, "Controller_Data", CONTROLLER_SIGNATURE)
+    mine = sections.one(DISK_DATA, "Physical_Disk_Data", DISK_DATA_SIGNATURE)
+    return Metadata(
+        order=order,
+        at=at,
+        header=header,
+        checked=not any(problem.code is Code.BAD_CHECKSUM for problem in problems),
+        reference=mine.PD_Reference if mine else None,
+        guid=mine.PD_GUID.hex() if mine else None,
+        controller=controller.Controller_GUID.hex() if controller else None,
+        product=text(controller.Product_ID) if controller else None,
+        disks=tuple(sections.entries(PHYSICAL_ENTRY, "Physical_Disk_Records", PHYSICAL_SIGNATURE)),
+        virtual=tuple(sections.entries(VIRTUAL_ENTRY, "Virtual_Disk_Records", VIRTUAL_SIGNATURE)),
+        elements=tuple(sections.configurations()),
+        problems=tuple(problems),
+    )
+
+
+def _choose(view: View, order: str, anchor: Any, problems: list[Problem]) -> tuple[int, Any] | None:
+    """The header that counts, and its first byte: the newer of those that are whole and not half written."""
+    found: list[tuple[tuple[int, bool, int], int, Any]] = []
+    for rank, (name, block) in enumerate(
+        (("secondary", anchor.Secondary_Header_LBA), ("primary", anchor.Primary_Header_LBA))
+    ):
+        if name == "secondary" and block == (1 << 64) - 1:
+            continue
+        try:
+            raw = view.read(block * BLOCK, BLOCK)
+        except (ShortRead, ReadError):
+            raw = b""
+        header = parse_struct(raw, HEADER[order]) if len(raw) == BLOCK else None
+        if header is None or header.Signature != anchor.Signature or crc_of(raw) != header.CRC:
+            fault = Problem(Code.BAD_CHECKSUM, f"the {name} DDF header at {block * BLOCK} is damaged")
+            problems.append(fault)
+        elif header.DDF_Header_GUID == anchor.DDF_Header_GUID:
+            found.append(((header.Sequence_Number, header.Open_Flag == 0, rank), block * BLOCK, header))
+    if not found:
+        return None
+    (_, _, rank), place, header = max(found, key=lambda each: each[0])
+    if rank == 0:
+        problems.append(Problem(Code.BACKUP_USED, "the DDF metadata was read from the secondary copy"))
+    return place, header
+
+
+class _Sections:
+    """The sections behind one header."""
+
+    def __init__(self, view: View, order: str, place: int, header: Any, problems: list[Problem]) -> None:
+        self._view, self._order, self._place, self._header = view, order, place, header
+        self._problems = problems
+
+    def _read(self, name: str) -> bytes:
+        start = getattr(self._header, f"{name}_Section")
+        length = getattr(self._header, f"{name}_Section_Length") * BLOCK
+        if start in (0, _NONE) or not 0 < length <= SECTION_CAP:
+            self._problems.append(Problem(Code.DAMAGED, f"the DDF section {name} has no usable place"))
+            return b""
+        try:
+            return self._view.read(self._place + start * BLOCK, length)
+        except (ShortRead, ReadError) as error:
+            self._problems.append(Problem(Code.DAMAGED, f"the DDF section {name} cannot be read: {error}"))
+            return b""
+
+    def _check(self, raw: bytes, found: Any, signature: int, name: str) -> bool:
+        if found.Signature != signature:
+            self._problems.append(
+                Problem(Code.DAMAGED, f"the DDF section {name} does not begin as it should")
+            )
+            return False
+        if crc_of(raw) != found.CRC:
+            message = f"the checksum of the DDF section {name} does not match"
+            self._problems.append(Problem(Code.BAD_CHECKSUM, message))
+        return True
+
+    def one(self, declared: Any, name: str, signature: int) -> Any:
+        """A section that is one structure; None when it is unusable."""
+        raw = self._read(name)
+        if not raw:
+            return None
+        found = parse_struct(raw, declared[self._order])
+        return found if self._check(raw, found, signature, name) else None
+
+    def entries(self, declared: Any, name: str, signature: int) -> Iterator[Any]:
+        """The entries in use of a section that is a list."""
+        raw = self._read(name)
+        if not raw or not self._check(raw, parse_struct(raw, RECORDS[self._order]), signature, name):
+            return
+        entry = declared[self._order]
+        first = RECORDS[self._order].size
+        for at in range(first, len(raw) - entry.size + 1, entry.size):
+            # mdadm calls all entries populated: what is not in use is all ones.
+            if raw[at : at + 24] not in _NO_GUID:
+                yield parse_struct(raw, entry, at)
+
+    def configurations(self) -> Iterator[Element]:
+        """The configuration records in use."""
+        raw = self._read("Configuration_Records")
+        length = self._header.Configuration_Record_Length * BLOCK
+        most = self._header.Max_Primary_Element_Entries
+        if not raw or length < BLOCK or most > ELEMENTS_CAP or BLOCK + 12 * most > length:
+            return
+        mark = CONFIGURATION_SIGNATURE.to_bytes(4, "big")  # a palindrome, as all of these
+        for at in range(0, min(len(raw), CONFIGURATIONS_CAP * length), length):
+            record = raw[at : at + length]
+            if len(record) == length and record[:4] == mark:
+                yield self._element(record, most)
+
+    def _element(self, record: bytes, most: int) -> Element:
+        conf = parse_struct(record, CONFIGURATION[self._order])
+        sign = ">" if self._order == "big" else "<"
+        count = min(conf.Primary_Element_Count, most)
+        references = unpack_from(f"{sign}{most}I", record, BLOCK)
+        starts = unpack_from(f"{sign}{most}Q", record, BLOCK + 4 * most)
+        # A place without a disk has a reference of ones, and takes no part in the count of places.
+        disks = [
+            (reference, start * BLOCK)
+            for reference, start in zip(references, starts, strict=True)
+            if reference != _NONE
+        ]
+        places: list[tuple[int | None, int]] = [*disks[:count]]
+        places += [(None, 0)] * (count - len(places))
+        unit = conf.Block_Size if conf.Block_Size not in (0, 0xFFFF) else BLOCK
+        checked = crc_of(record) == conf.CRC
+        if not checked:
+            message = f"the checksum of the configuration record of {conf.VD_GUID.hex()} does not match"
+            self._problems.append(Problem(Code.BAD_CHECKSUM, message))
+        return Element(
+            guid=conf.VD_GUID.hex(),
+            sequence=(conf.Sequence_Number, conf.Timestamp),
+            level=conf.Primary_RAID_Level,
+            qualifier=conf.RAID_Level_Qualifier,
+            secondary_level=conf.Secondary_RAID_Level,
+            secondary_count=max(1, conf.Secondary_Element_Count),
+            secondary_seq=conf.Secondary_Element_Seq if conf.Secondary_Element_Count > 1 else 0,
+            block_count=conf.Block_Count * unit,
+            size=conf.VD_Size * unit,
+            strip=unit << conf.Strip_Size if conf.Strip_Size < 32 else 0,
+            rotate_after=conf.Rotate_Parity_Count,
+            disks=tuple(places),
+            checked=checked,
+        )
+
+
+def reference_text(reference: int | None) -> str | None:
+    """A disk's reference as mdadm writes it."""
+    return None if reference is None else f"{reference:08x}"
+
+
+def level_facts(element: Element) -> dict[str, Json]:
+    """Level and layout of a virtual disk, for the report."""
+    level = LEVELS.get(element.level, f"{element.level:#04x}")
+    facts: dict[str, Json] = {
+        "level": level,
+        "layout": QUALIFIERS.get(level, {}).get(element.qualifier),
+        "chunk_size": element.strip,
+    }
+    if element.secondary_count > 1:
+        number = element.secondary_level
+        facts["secondary_level"] = SECONDARY_LEVELS.get(number, f"{number:#04x}")
+        facts["secondary_elements"] = element.secondary_count
+    return facts
+
+
+def virtual_name(entry: Any) -> str | None:
+    """The name of a virtual disk, from its entry in the records."""
+    return text(entry.VD_Name.rstrip(b"\xff"))
+
+
+def virtual_facts(entry: Any) -> dict[str, Json]:
+    """State of a virtual disk, for the report."""
+    return {
+        "number": entry.VD_Number,
+        "state": _VIRTUAL_STATES[entry.VD_State & 0x7],
+        "consistent": not entry.VD_State & 0x10,
+        "migrating": bool(entry.VD_State & 0x8),
+        "init_state": _INIT_STATES[entry.Init_State & 0x3],
+    }
+
+
+def _stamp(seconds: int) -> str | None:
+    return None if seconds in (0, _NONE) else unix_time(seconds + _EPOCH)
+
+
+def _identity(found: Metadata) -> Identity:
+    header = found.header
+    uuid = text(header.DDF_Header_GUID)
+    elements = {element.guid: element for element in reversed(found.elements)}
+    virtual: list[Json] = []
+    for entry in found.virtual:
+        guid = entry.VD_GUID.hex()
+        facts: dict[str, Json] = {"guid": guid, "name": virtual_name(entry), **virtual_facts(entry)}
+        if guid in elements:
+            facts |= {
+                **level_facts(elements[guid]),
+                "size": elements[guid].size,
+                "disks": [
+                    {
+                        "reference": reference_text(reference),
+                        "offset": start,
+                        "size": elements[guid].block_count,
+                    }
+                    for reference, start in elements[guid].disks
+                ],
+            }
+        virtual.append(facts)
+    own = next((entry for entry in found.disks if entry.PD_Reference == found.reference), None)
+    details: dict[str, Json] = {
+        "header_guid": header.DDF_Header_GUID.hex(),
+        "byte_order": found.order,
+        "sequence_number": header.Sequence_Number,
+        "open": header.Open_Flag != 0,
+        "foreign": header.Foreign_Flag not in (0, 0xFF),
+        "controller_guid": found.controller,
+        "product_id": found.product,
+        "reference": reference_text(found.reference),
+        "disk_guid": found.guid,
+        "physical_disks": [
+            {
+                "reference": reference_text(entry.PD_Reference),
+                "guid": entry.PD_GUID.hex(),
+                "path": text(entry.Path_Information.strip(b"\0\xff")),
+                "size": entry.Configured_Size * _block_size(entry),
+                "type": [*flag_names(entry.PD_Type & 0xFFF, _DISK_TYPES, "type")],
+                "state": [*flag_names(entry.PD_State, _DISK_STATES, "state")],
+            }
+            for entry in found.disks
+        ],
+        "virtual_disks": virtual,
+    }
+    names = [name for name in map(virtual_name, found.virtual) if name]
+    return Identity(
+        type="ddf_raid_member",
+        fstype="raid",
+        uuid=uuid,
+        version=text(header.DDF_rev),
+        modified=_stamp(header.TimeStamp),
+        state=virtual_facts(found.virtual[0])["state"] if len(found.virtual) == 1 else None,  # type: ignore[arg-type]
+        group=Membership(
+            type="ddf",
+            uuid=header.DDF_Header_GUID.hex(),
+            name=", ".join(names) or None,
+            role=_role(own),
+            members=len(found.disks) or None,
+        ),
+        offset=found.at,
+        checked=found.checked,
+        details=details,
+        problems=found.problems,
+    )
+
+
+def _block_size(entry: Any) -> int:
+    return entry.Block_Size if entry.Block_Size not in (0, 0xFFFF) else BLOCK
+
+
+def _role(own: Any) -> str | None:
+    """What the records say of this disk."""
+    if own is None:
+        return None
+    if own.PD_State & FAILED:
+        return "faulty"
+    return "active" if own.PD_Type & 0x2 else "spare" if own.PD_Type & 0xC else None
+
+
+FORMAT = Format(
+    name="ddf",
+    title="SNIA DDF RAID member",
+    specification="https://www.snia.org/tech_activities/standards/curr_standards/ddf",
+    usage=Usage.RAID,
+    types=("ddf_raid_member",),
+    parse=parse,
+    signatures=tuple(
+        Signature(magic, place, align=BLOCK) for place in PLACES for magic in (MAGIC_BIG, MAGIC_LITTLE)
+    ),
+    precedence=Precedence.RAID,
+    with_table=TableRule.HIDES_WHEN_BEHIND,
+)

@@ -1,0 +1,254 @@
+"""Windows dynamic disks: members of a disk group of the Logical Disk Manager, on MBR and on GPT.
+
+Layout: Richard Russon and others, LDM documentation of the Linux-NTFS project ("ldmdoc").
+https://flatcap.github.io/linux-ntfs/ldm/
+The GPT variant: Microsoft, "Windows and GPT FAQ"; names of later fields: libldm.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from construct import Bytes, Int16ub, Int32ub, Int64ub, Struct
+
+from pyimount.formats import (
+    Format,
+    Identity,
+    Json,
+    Membership,
+    NotThisFormat,
+    Precedence,
+    Signature,
+    TableRule,
+    Usage,
+)
+from pyimount.layouts import layout, parse_struct
+from pyimount.notation import filetime, text
+from pyimount.problems import Code, Problem
+from pyimount.records import Record
+from pyimount.sources.errors import ReadError
+from pyimount.sources.view import ShortRead, View
+
+PRIVHEAD = layout(
+    lambda: Struct(
+        "magic" / Bytes(8),
+        "checksum" / Int32ub,
+        "version_major" / Int16ub,
+        "version_minor" / Int16ub,
+        "last_update" / Int64ub,
+        "update_sequence_number" / Int64ub,
+        "primary_private_header_offset" / Int64ub,
+        "secondary_private_header_offset" / Int64ub,
+        "disk_id" / Bytes(64),
+        "host_id" / Bytes(64),
+        "disk_group_id" / Bytes(64),
+        "disk_group_name" / Bytes(31),
+        "sector_size" / Int32ub,
+        "flags" / Int32ub,
+        "public_region_slice_number" / Int16ub,
+        "private_region_slice_number" / Int16ub,
+        "public_region_offset" / Int64ub,
+        "public_region_size" / Int64ub,
+        "private_region_offset" / Int64ub,
+        "private_region_size" / Int64ub,
+        "primary_toc_offset" / Int64ub,
+        "secondary_toc_offset" / Int64ub,
+        "num_configs" / Int32ub,
+        "num_logs" / Int32ub,
+        "config_size" / Int64ub,
+        "log_size" / Int64ub,
+        "disk_signature" / Bytes(4),
+        "disk_set_id" / Bytes(32),
+        "reserved" / Bytes(121),
+    )
+)
+
+MAGIC = b"PRIVHEAD"
+SIZE = 512
+SECTOR_SIZES = (512, 4096)
+MBR_SECTOR = 6
+"""Where a disk with an MBR has its private header."""
+COPIES = (1856, 2047)
+"""Where its copies lie in the private region, in sectors; the last is what a disk with GPT has first."""
+
+_GPT_MAGIC = b"EFI PART"
+METADATA_TYPE = "5808c8aa-7e8f-42e0-85d2-e1e90434cfb3"
+_METADATA_TYPE_RAW = bytes.fromhex("aac808588f7ee04285d2e1e90434cfb3")
+_GPT_ENTRIES = 16384
+_DATABASE_SECTORS = 2048
+
+
+class PrivateHeader(Record, kw_only=True):
+    """What a dynamic disk's private header says. All places in bytes from the start of the disk.
+
+    ``at``: where it was found, ``unit``: bytes in a sector, ``private``: offset and size of the
+    region with the database, ``public``: of the region that holds the volumes' data. ``said``: its fields.
+    """
+
+    at: int
+    unit: int
+    disk_id: str
+    group_id: str
+    group_name: str | None
+    private: tuple[int, int]
+    public: tuple[int, int]
+    said: Any
+    checked: bool
+    problems: tuple[Problem, ...] = ()
+
+
+def checksum(header: bytes) -> int:
+    """The sum of all bytes of a private header or a table of contents, its own field taken as zero."""
+    return sum(header[:8]) + sum(header[12:])
+
+
+def parse(view: View) -> Identity:
+    """Read the private header, and the group's database as far as it is there."""
+    header = find_header(view)
+    problems = [*header.problems]
+    details: dict[str, Json] = {
+        "disk_id": header.disk_id,
+        "host_id": text(header.said.host_id),
+        "disk_group_id": header.group_id,
+        "disk_group_name": header.group_name,
+        "sector_size": header.unit,
+        "metadata_offset": header.private[0],
+        "metadata_size": header.private[1],
+        "data_offset": header.public[0],
+        "data_size": header.public[1],
+        "header_offset": header.at,
+    }
+    name, members = None, None
+    try:
+        # Behind the signature: no other disk needs it.
+        from pyimount.parsers.volumes.ldm_database import database_facts, read_database
+
+        database = read_database(view, header)
+    except (NotThisFormat, ShortRead, ReadError) as error:
+        problems.append(Problem(Code.DAMAGED, f"the database of the disk group cannot be read: {error}"))
+    else:
+        problems += database.problems
+        members = len(database.disks) or None
+        name = next((disk.name for disk in database.disks.values() if disk.guid == header.disk_id), None)
+        details |= {"disk_name": name, **database_facts(database, header.unit)}
+    major, minor = header.said.version_major, header.said.version_minor
+    return Identity(
+        type="ldm_member",
+        label=header.group_name,
+        uuid=header.group_id,
+        uuid_sub=header.disk_id,
+        version=f"{major}.{minor}",
+        modified=filetime(header.said.last_update),
+        group=Membership(
+            type="ldm", uuid=header.group_id, name=header.group_name, role=name, members=members
+        ),
+        offset=header.at,
+        checked=header.checked,
+        details=details,
+        problems=tuple(problems),
+    )
+
+
+def find_header(view: View) -> PrivateHeader:
+    """The first private header that is sound, else the first plausible one. Raises NotThisFormat."""
+    damaged: PrivateHeader | None = None
+    used = 0
+    for at, unit in _places(view):
+        header = _header_at(view, at, unit)
+        if header is None:
+            used += 1
+            continue
+        if header.checked:
+            if damaged is None and not used:
+                return header
+            what = "damaged" if damaged else "missing"
+            problem = Problem(Code.BACKUP_USED, f"the private header is {what}; the copy at {at} was read")
+            return header.replaced(problems=(problem,))
+        damaged = damaged or header
+    if damaged is None:
+        raise NotThisFormat("no private header of this disk")
+    message = f"the checksum of the private header at {damaged.at} does not match"
+    return damaged.replaced(problems=(Problem(Code.BAD_CHECKSUM, message),))
+
+
+def _places(view: View) -> Iterator[tuple[int, int]]:
+    """Where the header and its copies may lie, and the sector size that goes with it; the first one first."""
+    partitions = list(_metadata_partitions(view))
+    if partitions:
+        for start, end, unit in partitions:
+            yield end - unit, unit
+            yield start + COPIES[0] * unit, unit
+        return
+    sizes = [unit for unit in SECTOR_SIZES if view.glance(MBR_SECTOR * unit, len(MAGIC)) == MAGIC]
+    for unit in sizes or SECTOR_SIZES[:1]:
+        yield MBR_SECTOR * unit, unit
+        last = view.size // unit
+        yield (last - 1) * unit, unit
+        yield (last - _DATABASE_SECTORS + COPIES[0]) * unit, unit
+
+
+def _metadata_partitions(view: View) -> Iterator[tuple[int, int, int]]:
+    """Start, end and sector size of what a GUID partition table calls LDM metadata."""
+    for unit in SECTOR_SIZES:
+        tail = view.size // unit * unit - unit
+        for at, entries in ((unit, 2 * unit), (tail, tail - _GPT_ENTRIES)):
+            if view.glance(at, len(_GPT_MAGIC)) != _GPT_MAGIC:
+                continue
+            # Few disks are dynamic: the table is read only when the type stands in it somewhere.
+            if _METADATA_TYPE_RAW not in view.glance(max(0, entries), _GPT_ENTRIES):
+                continue
+            from pyimount.parsers.partitions import gpt
+
+            try:
+                table = gpt.parse(view)
+            except (NotThisFormat, ShortRead):
+                continue
+            for partition in table.partitions:
+                if partition.type == METADATA_TYPE:
+                    yield partition.offset, partition.offset + partition.size, table.sector_size
+            return
+
+
+def _header_at(view: View, at: int, unit: int) -> PrivateHeader | None:
+    """The header at this place, None where there is none of this disk."""
+    raw = view.glance(at, SIZE)
+    if len(raw) != SIZE or not raw.startswith(MAGIC):
+        return None
+    fields = parse_struct(raw, PRIVHEAD)
+    disk_id, group_id = text(fields.disk_id, "ascii"), text(fields.disk_group_id, "ascii")
+    private = fields.private_region_offset * unit, fields.private_region_size * unit
+    public = fields.public_region_offset * unit, fields.public_region_size * unit
+    # The header of a disk that is inside this one, or that this one is a part of, is not ours.
+    places = (MBR_SECTOR * unit, *(private[0] + copy * unit for copy in COPIES))
+    if at not in places or not disk_id or not group_id or fields.version_major != 2:
+        return None
+    return PrivateHeader(
+        at=at,
+        unit=unit,
+        disk_id=disk_id.lower(),
+        group_id=group_id.lower(),
+        group_name=text(fields.disk_group_name),
+        private=private,
+        public=public,
+        said=fields,
+        checked=checksum(raw) == fields.checksum,
+    )
+
+
+FORMAT = Format(
+    name="ldm",
+    title="Windows dynamic disk",
+    specification="https://flatcap.github.io/linux-ntfs/ldm/",
+    usage=Usage.RAID,
+    types=("ldm_member",),
+    parse=parse,
+    signatures=(
+        Signature(MAGIC, MBR_SECTOR * SECTOR_SIZES[0]),
+        Signature(MAGIC, MBR_SECTOR * SECTOR_SIZES[1]),
+        Signature(MAGIC, -SECTOR_SIZES[0], align=SECTOR_SIZES[0]),
+        Signature(_GPT_MAGIC, SECTOR_SIZES[0]),
+        Signature(_GPT_MAGIC, SECTOR_SIZES[1]),
+        Signature(_GPT_MAGIC, -SECTOR_SIZES[0], align=SECTOR_SIZES[0]),
+    ),
+    precedence=Precedence.VOLUME_GROUP,
+    with_table=TableRule.SHARES,
+)

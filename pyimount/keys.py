@@ -1,0 +1,179 @@
+"""Keys for encrypted volumes, and which volume each is for.
+
+A key is written ``KIND:VALUE``: ``p:`` a passphrase, ``f:`` a key file, ``m:`` a file with the master
+(volume) key, ``r:`` a recovery password, ``s:`` a startup key (.bek), ``k:`` a full volume encryption
+key in hexadecimal. A key never shows: not in ``repr``, not in a message, not in a pickle.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import NoReturn
+
+KEY_FILE_CAP = 8 << 20
+"""No key file is longer, in bytes: cryptsetup's own limit."""
+
+VARIABLE = "PYIMOUNT_KEY"
+"""The environment variable that may have a key."""
+
+KINDS: Mapping[str, str] = {
+    "p": "passphrase",
+    "f": "key file",
+    "m": "master key file",
+    "r": "recovery password",
+    "s": "startup key",
+    "k": "full volume encryption key",
+}
+"""The kinds of key by their letters."""
+
+_FROM_FILE = frozenset("fms")
+_HOW = (
+    f"a key is written KIND:VALUE; the kinds are {', '.join(f'{one}: {name}' for one, name in KINDS.items())}"
+)
+# A passphrase may hold any bytes that a command line can; this is how Python passes them on.
+_ANY_BYTES = "surrogateescape"
+
+
+class BadKey(ValueError):  # noqa: N818
+    """A key that is not written as one, or whose file cannot be read. Never says what the key is."""
+
+
+class Key:
+    """One key. ``kind``: its letter; ``secret``: the bytes that open, for a key file those in it."""
+
+    __slots__ = ("_secret", "kind")
+
+    def __init__(self, kind: str, secret: bytes) -> None:
+        if kind not in KINDS:
+            raise BadKey(_HOW)
+        self.kind = kind
+        self._secret = secret
+
+    @classmethod
+    def parse(cls, text: str) -> "Key":
+        """The key written as ``KIND:VALUE``; reads its file, where it is one. Raises BadKey."""
+        kind, colon, value = text.partition(":")
+        if not colon or kind not in KINDS:
+            raise BadKey(_HOW)
+        if kind in _FROM_FILE:
+            return cls(kind, _read(value, KINDS[kind]))
+        if not value and kind != "p":
+            raise BadKey(f"the {KINDS[kind]} is empty")
+        try:
+            return cls(kind, value.encode("utf-8", _ANY_BYTES))
+        except UnicodeEncodeError:
+            raise BadKey(f"the {KINDS[kind]} has characters that no encoding has") from None
+
+    @property
+    def name(self) -> str:
+        """What kind of key this is, in words."""
+        return KINDS[self.kind]
+
+    @property
+    def secret(self) -> bytes:
+        """The key itself."""
+        return self._secret
+
+    @property
+    def text(self) -> str:
+        """The key as text, for what takes text: a BitLocker passphrase, a recovery password."""
+        return self._secret.decode("utf-8", _ANY_BYTES)
+
+    def __repr__(self) -> str:
+        return f"<Key: {self.name}>"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a key is not to be stored")
+
+
+def _read(path: str, what: str) -> bytes:
+    if not path:
+        raise BadKey(f"the {what} has no name")
+    try:
+        with Path(path).open("rb") as file:
+            data = file.read(KEY_FILE_CAP + 1)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else None
+        raise BadKey(f"cannot read the {what} {path}: {reason or 'no such name'}") from None
+    if len(data) > KEY_FILE_CAP:
+        raise BadKey(f"the {what} {path} is larger than {KEY_FILE_CAP} bytes")
+    return data
+
+
+# Neither an index nor a UUID has a colon or an equals sign, so no passphrase is taken apart.
+_FOR_VOLUME = re.compile(r"([^=:\s]+)=([a-z]:.*)", re.DOTALL)
+_FOR_UUID = re.compile(r"([^=:\s]+)\s+([a-z]:.*)", re.DOTALL)
+
+
+class Keyring:
+    """Keys, each for every volume or for the one of an index or UUID."""
+
+    __slots__ = ("_keys",)
+
+    def __init__(self, keys: Mapping[str | int, str] | None = None) -> None:
+        self._keys: list[tuple[str | None, Key]] = []
+        for volume, text in (keys or {}).items():
+            self.add(Key.parse(text), str(volume))
+
+    def add(self, key: Key, volume: str | None = None) -> None:
+        """Add a key for the volume of this index or UUID; for every one, without (or with ``*``)."""
+        self._keys.append((None if volume in (None, "*") else str(volume).lower(), key))
+
+    def add_text(self, text: str) -> None:
+        """Add a key written ``p:PASS``, for every volume, or ``INDEX=p:PASS``. Raises BadKey."""
+        named = None if text[:1] in KINDS and text[1:2] == ":" else _FOR_VOLUME.fullmatch(text)
+        if named:
+            self.add(Key.parse(named[2]), named[1])
+        else:
+            self.add(Key.parse(text))
+
+    def add_environment(self, environment: Mapping[str, str]) -> None:
+        """Add the key in the variable ``PYIMOUNT_KEY``, written as for ``add_text``, if there is one."""
+        text = environment.get(VARIABLE)
+        if text:
+            try:
+                self.add_text(text)
+            except BadKey as error:
+                raise BadKey(f"{VARIABLE}: {error}") from None
+
+    def add_file(self, path: str | Path) -> None:
+        """Add the keys of a file with one a line, ``[UUID] p:PASS``; empty lines and ``#`` are passed over.
+
+        A line ends at its newline: blanks before that belong to a passphrase. Raises BadKey.
+        """
+        lines = _read(str(path), "file of keys").decode("utf-8", _ANY_BYTES).split("\n")
+        for number, line in enumerate(lines, 1):
+            written = line.removesuffix("\r").lstrip()
+            if not written or written.startswith("#"):
+                continue
+            named = None if written[1:2] == ":" else _FOR_UUID.fullmatch(written)
+            try:
+                if named:
+                    self.add(Key.parse(named[2]), named[1])
+                else:
+                    self.add_text(written)
+            except BadKey as error:
+                raise BadKey(f"{path}, line {number}: {error}") from None
+
+    def for_volume(self, index: str, uuid: str | None = None) -> tuple[Key, ...]:
+        """The keys to try on this volume: those meant for it first, none twice."""
+        names = {index.lower(), uuid.lower()} if uuid else {index.lower()}
+        own = [key for volume, key in self._keys if volume in names]
+        found: dict[tuple[str, bytes], Key] = {}
+        for key in [*own, *(key for volume, key in self._keys if volume is None)]:
+            found.setdefault((key.kind, key.secret), key)
+        return tuple(found.values())
+
+    @property
+    def volumes(self) -> Iterator[str]:
+        """The indexes and UUIDs for which there are keys, in lower case."""
+        return (volume for volume, _ in self._keys if volume is not None)
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def __repr__(self) -> str:
+        return f"<Keyring of {len(self)}>"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("keys are not to be stored")

@@ -1,0 +1,112 @@
+"""Which module maps what: by a group's type, an encrypted volume's type, a recipe's kind.
+
+The modules are loaded when a group or a volume of theirs is there.
+"""
+
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from types import ModuleType
+from typing import cast
+
+from pyimount.formats import Details
+from pyimount.keys import Key
+from pyimount.mapping.assembly import Assembly, Member, Unlocked
+from pyimount.mapping.errors import UnlockError, WrongKey
+from pyimount.problems import Code, Problem
+from pyimount.sources.errors import OpenError, ReadError
+from pyimount.sources.source import Source
+
+ASSEMBLED: Mapping[str, str] = {
+    "ddf": "ddf",
+    "ldm": "ldm",
+    "lvm2": "lvm2",
+    "md": "md",
+    "vinum": "vinum",
+    "vmfs_lvm": "vmfs_lvm",
+}
+"""The module that assembles groups of a type, and opens what it made."""
+
+OPENED: Mapping[str, str] = {
+    "BitLocker": "bitlocker",
+    "crypto_LUKS": "luks",
+    "cs_fvault2": "corestorage",
+    "veracrypt": "veracrypt",
+}
+"""The module that opens encrypted volumes of a type."""
+
+
+def _module(name: str) -> ModuleType:
+    return import_module(f"pyimount.mapping.{name}")
+
+
+def assemble(kind: str, members: Sequence[Member]) -> Assembly | None:
+    """What the members of a group of this type make up; None for types that nothing here assembles."""
+    name = ASSEMBLED.get(kind)
+    return None if name is None else cast("Assembly", _module(name).assemble(members))
+
+
+def shadow_copies(source: Source, member: int) -> Assembly:
+    """The shadow copies that the volume in ``source``, of layer ``member``, keeps of itself."""
+    return cast("Assembly", _module("vss").shadow_copies(source, member))
+
+
+def open_mapped(kind: str, parameters: Details, inputs: Sequence[Source]) -> Source:
+    """The bytes of an assembled volume; raises OpenError for a kind that nothing here opens."""
+    if kind not in ASSEMBLED.values() and kind != "vss":
+        raise OpenError(f"nothing opens recipes of kind {kind}")
+    return cast("Source", _module(kind).open_mapped(parameters, inputs))
+
+
+def unlock(
+    kind: str, source: Source, keys: Sequence[Key], header: Source | None = None
+) -> tuple[Unlocked | None, tuple[Problem, ...]]:
+    """Open an encrypted volume with the first of the keys that fits; without any, where it needs none.
+
+    Returns what was opened, or None and why not: ``locked`` is the parser's to say, so without keys
+    there is no problem here. ``header``: a detached one. Raises BudgetError as the source does.
+    """
+    name = OPENED.get(kind)
+    if name is None:
+        return None, ()
+    module = _module(name)
+    options = {} if header is None else {"header": header}
+    refused: list[Problem] = []
+    wrong = False
+    tried = 0
+    # A suspended BitLocker volume, or one whose key is empty, needs no key.
+    candidates: tuple[Key | None, ...] = tuple(keys) or ((None,) if name == "bitlocker" else ())
+    for key in candidates:
+        try:
+            return cast("Unlocked", module.unlock(source, key, **options)), ()
+        except WrongKey as error:
+            wrong = True
+            tried += error.tried
+        except (UnlockError, ReadError) as error:
+            problem = (
+                error.problem if isinstance(error, UnlockError) else Problem(Code.READ_ERROR, str(error))
+            )
+            if problem not in refused:
+                refused.append(problem)
+    if wrong and keys:
+        refused.append(WrongKey(tried).problem)
+    return None, tuple(refused)
+
+
+def reopen(
+    kind: str, source: Source, parameters: Details, keys: Sequence[Key], header: Source | None = None
+) -> Source:
+    """The plain bytes of a volume that was opened before, from its recipe and a key that opens it.
+
+    Raises OpenError when none of the keys does.
+    """
+    if kind not in OPENED.values():
+        raise OpenError(f"nothing opens recipes of kind {kind}")
+    module = _module(kind)
+    options = {} if header is None else {"header": header}
+    why = "it needs a key"
+    for key in tuple(keys) or ((None,) if kind == "bitlocker" else ()):
+        try:
+            return cast("Source", module.reopen(source, parameters, key, **options))
+        except UnlockError as error:
+            why = str(error)
+    raise OpenError(why)

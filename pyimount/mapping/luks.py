@@ -1,0 +1,463 @@
+"""The plain bytes of LUKS1 and LUKS2 volumes, with a passphrase, a key file or the volume's master key.
+
+Specifications: "LUKS1 On-Disk Format Specification" and "LUKS2 On-Disk Format Specification",
+https://gitlab.com/cryptsetup/LUKS2-docs and https://gitlab.com/cryptsetup/cryptsetup/-/wikis/LUKS-standard
+
+A keyslot holds the volume key split into many stripes, encrypted with a key derived from the passphrase;
+a digest of the volume key tells whether what came out is it.
+"""
+
+import binascii
+import hashlib
+import hmac
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from pyimount.formats import Details, Json, NotThisFormat
+from pyimount.keys import Key
+from pyimount.layouts import parse_struct, read_struct
+from pyimount.mapping.assembly import Unlocked
+from pyimount.mapping.errors import DamagedHeader, KdfTooCostly, UnlockError, Unsupported, WrongKey
+from pyimount.mapping.kdf import Allowance, Argon2, Kdf, KdfLimits, Pbkdf2, hash_name
+from pyimount.mapping.sectorcipher import (
+    NULL_CIPHERS,
+    SECTOR,
+    SECTOR_SIZES,
+    SectorCipher,
+    SectorSource,
+    parse_encryption,
+)
+from pyimount.notation import text
+from pyimount.parsers.encryption.luks import (
+    ENTRIES,
+    KEY_ENABLED,
+    KEYBLOCK_1,
+    KEYSLOTS_1,
+    MAGIC,
+    PHDR_1,
+    read_header_2,
+)
+from pyimount.problems import Code, Problem
+from pyimount.records import Record
+from pyimount.sources.source import ConcatSource, SliceSource, Source
+from pyimount.sources.view import ShortRead, View
+
+KEY_KINDS = frozenset("pfm")
+"""The kinds of key that a LUKS volume can be opened with."""
+
+_KEY_CAP = 512
+_MATERIAL_CAP = 4 << 20
+"""Keyslots have 4000 stripes of 128 bytes at most; what is much larger is no key."""
+_LAST = 1 << 64
+_WORD = 512
+
+
+class _Keyslot(Record, kw_only=True):
+    """Where a volume key of ``key_size`` bytes lies, split ``stripes`` times, and how it is encrypted."""
+
+    number: int
+    kdf: Kdf
+    key_size: int
+    stripes: int
+    af_hash: str
+    encryption: str
+    area_key_size: int
+    offset: int
+
+
+class _Segment(Record, kw_only=True):
+    """A run of the data device, bytes; ``size`` None: to its end; ``encryption`` None: not encrypted."""
+
+    offset: int
+    size: int | None
+    encryption: str | None
+    sector_size: int = SECTOR
+    iv_tweak: int = 0
+
+
+class _Header(Record, kw_only=True):
+    """What a header of either version says: keyslots in the order in which to try them.
+
+    ``unusable``: why keyslots in use cannot be tried. ``digest`` of the volume key, by ``check``.
+    """
+
+    version: str
+    keyslots: tuple[_Keyslot, ...]
+    unusable: tuple[UnlockError, ...]
+    check: Pbkdf2
+    digest: bytes
+    segments: tuple[_Segment, ...]
+
+
+def unlock(
+    source: Source, key: Key, *, header: Source | None = None, limits: KdfLimits | None = None
+) -> Unlocked:
+    """Open the LUKS volume ``source`` with ``key``; ``header``: its header, where that is detached.
+
+    Raises WrongKey; Unsupported for a cipher, hash or state that cannot be read; KdfTooCostly, before
+    any attempt, past ``limits``; DamagedHeader; SourceErrors as the sources do.
+    """
+    return _unlock(source, key, header, limits, None)
+
+
+def reopen(
+    source: Source,
+    parameters: Details,
+    key: Key,
+    *,
+    header: Source | None = None,
+    limits: KdfLimits | None = None,
+) -> Source:
+    """The plain bytes again, by the keyslot that ``unlock`` told in its parameters; raises as it does."""
+    number = parameters.get("keyslot")
+    return _unlock(source, key, header, limits, number if isinstance(number, int) else None).source
+
+
+def _unlock(
+    source: Source, key: Key, detached: Source | None, limits: KdfLimits | None, only: int | None
+) -> Unlocked:
+    if key.kind not in KEY_KINDS:
+        raise WrongKey(0, f"a {key.name} opens no LUKS volume")
+    place = source if detached is None else detached
+    header = _read_header(View(place))
+    first = header.segments[0]
+    if detached is None and first.offset == 0:
+        raise Unsupported("this is a detached LUKS header: the data that belongs to it is elsewhere")
+    for segment in header.segments:
+        if segment.encryption is not None:
+            parse_encryption(segment.encryption)
+    allowance = Allowance(limits or KdfLimits())
+    slot: _Keyslot | None = None
+    if key.kind == "m":
+        volume_key = _given_key(key, header, allowance)
+    else:
+        slot, volume_key = _try_keyslots(place, key, header, allowance, only)
+    plain, problems = _plain(source, header, volume_key)
+    details: dict[str, Json] = {
+        "opened_with": key.name,
+        "keyslot": None if slot is None else slot.number,
+        "encryption": first.encryption,
+        "key_size": len(volume_key) * 8,
+    }
+    return Unlocked(
+        kind="luks",
+        parameters={"version": header.version, "keyslot": None if slot is None else slot.number},
+        source=plain,
+        details=details,
+        problems=tuple(problems),
+    )
+
+
+def _given_key(key: Key, header: _Header, allowance: Allowance) -> bytes:
+    allowance.check((header.check, len(header.digest)))
+    if not 0 < len(key.secret) <= _KEY_CAP or not _is_key(header, key.secret):
+        raise WrongKey(0, "this is not the master key of this volume")
+    return key.secret
+
+
+def _try_keyslots(
+    place: Source, key: Key, header: _Header, allowance: Allowance, only: int | None
+) -> tuple[_Keyslot, bytes]:
+    tried = 0
+    failed = [*header.unusable]
+    for slot in header.keyslots:
+        if only is not None and slot.number != only:
+            continue
+        try:
+            allowance.check((slot.kdf, slot.area_key_size), (header.check, len(header.digest)))
+            volume_key = _open_keyslot(place, slot, key.secret)
+        except UnlockError as error:
+            failed.append(_of_slot(slot.number, error))
+            continue
+        tried += 1
+        if _is_key(header, volume_key):
+            return slot, volume_key
+    # What was never tried may be what the key opens: that says more than that others did not open.
+    for kind in (KdfTooCostly, Unsupported, DamagedHeader):
+        for why in failed:
+            if isinstance(why, kind):
+                raise kind(f"{why}; the key opens none of the {tried} others") if tried else why
+    if not tried:
+        raise WrongKey(0, "the volume has no keyslot: only its master key opens it")
+    raise WrongKey(tried)
+
+
+def _of_slot(number: int, error: UnlockError) -> UnlockError:
+    return type(error)(f"keyslot {number}: {error}")  # none of those caught has further arguments
+
+
+def _is_key(header: _Header, volume_key: bytes) -> bool:
+    return hmac.compare_digest(header.check.derive(volume_key, len(header.digest)), header.digest)
+
+
+def _open_keyslot(place: Source, slot: _Keyslot, secret: bytes) -> bytes:
+    """What the keyslot gives with this passphrase: the volume key, or noise."""
+    length = slot.key_size * slot.stripes
+    encryption = parse_encryption(slot.encryption)
+    if encryption.cipher in NULL_CIPHERS:
+        cipher = SectorCipher(encryption, b"")
+    else:
+        cipher = SectorCipher(encryption, slot.kdf.derive(secret, slot.area_key_size))
+    whole = -(-length // SECTOR) * SECTOR
+    sealed = place.read_at(slot.offset, whole)
+    if len(sealed) < whole:
+        raise DamagedHeader(f"its key material at {slot.offset} is cut off")
+    return _merge(cipher.decrypt(sealed, 0), slot.key_size, slot.stripes, slot.af_hash)
+
+
+def _merge(material: bytes, size: int, stripes: int, hash_by: str) -> bytes:
+    """Undo the anti-forensic split: every stripe is needed for the key."""
+    new = partial(hashlib.new, hash_by, usedforsecurity=False)
+    state = 0
+    for start in range(0, size * (stripes - 1), size):
+        state ^= int.from_bytes(material[start : start + size], "big")
+        state = int.from_bytes(_diffuse(state.to_bytes(size, "big"), new), "big")
+    last = material[size * (stripes - 1) : size * stripes]
+    return (state ^ int.from_bytes(last, "big")).to_bytes(size, "big")
+
+
+def _diffuse(data: bytes, new: Callable[[bytes], Any]) -> bytes:
+    step = new(b"").digest_size
+    mixed = b"".join(
+        new(number.to_bytes(4, "big") + data[start : start + step]).digest()
+        for number, start in enumerate(range(0, len(data), step))
+    )
+    return mixed[: len(data)]
+
+
+def _plain(source: Source, header: _Header, volume_key: bytes) -> tuple[Source, list[Problem]]:
+    parts: list[Source] = []
+    problems = []
+    for segment in header.segments:
+        size = max(0, source.size - segment.offset) if segment.size is None else segment.size
+        if segment.offset + size > source.size:
+            message = f"the encrypted data ends at {segment.offset + size}, the volume at {source.size}"
+            problems.append(Problem(Code.TRUNCATED, message))
+        if segment.encryption is None:
+            parts.append(SliceSource(source, segment.offset, size))
+            continue
+        cipher = SectorCipher(parse_encryption(segment.encryption), volume_key, segment.sector_size)
+        parts.append(SectorSource(source, segment.offset, size, cipher, segment.iv_tweak))
+    return (parts[0] if len(parts) == 1 else ConcatSource(parts)), problems
+
+
+def _read_header(view: View) -> _Header:
+    try:
+        if view.glance(0, 6) == MAGIC and int.from_bytes(view.read(6, 2), "big") == 1:
+            return _header_1(view)
+        found, _ = read_header_2(view)
+    except (NotThisFormat, ShortRead) as error:
+        raise DamagedHeader(f"there is no LUKS header: {error}") from error
+    if found.json is None:
+        raise DamagedHeader("the JSON of both LUKS2 headers is unusable")
+    return _header_2(found.json)
+
+
+def _header_1(view: View) -> _Header:
+    head = read_struct(view, PHDR_1, 0)
+    cipher, mode, hash_spec = text(head.cipherName), text(head.cipherMode), text(head.hashSpec)
+    encryption = f"{cipher}-{mode}"
+    hash_by = hash_name(hash_spec or "none")
+    key_size = _within(head.keyBytes, "bytes of key", 1, _KEY_CAP)
+    slots = []
+    unusable: list[UnlockError] = []
+    for number in range(KEYSLOTS_1):
+        block = parse_struct(head.keyblocks, KEYBLOCK_1, number * KEYBLOCK_1.size)
+        if block.active != KEY_ENABLED:
+            continue
+        try:
+            slots.append(
+                _Keyslot(
+                    number=number,
+                    kdf=Pbkdf2(
+                        hash=hash_by,
+                        iterations=_within(block.iterations, "iterations", 1, _LAST),
+                        salt=block.salt,
+                    ),
+                    key_size=key_size,
+                    stripes=_within(block.stripes, "stripes", 1, _MATERIAL_CAP // key_size),
+                    af_hash=hash_by,
+                    encryption=encryption,
+                    area_key_size=key_size,
+                    offset=block.keyMaterialOffset * SECTOR,
+                )
+            )
+        except DamagedHeader as error:
+            unusable.append(_of_slot(number, error))
+    return _Header(
+        version="1",
+        keyslots=tuple(slots),
+        unusable=tuple(unusable),
+        check=Pbkdf2(
+            hash=hash_by,
+            iterations=_within(head.mkDigestIterations, "iterations of the digest", 1, _LAST),
+            salt=head.mkDigestSalt,
+        ),
+        digest=head.mkDigest,
+        segments=(_Segment(offset=head.payloadOffset * SECTOR, size=None, encryption=encryption),),
+    )
+
+
+def _header_2(document: Mapping[str, Any]) -> _Header:
+    wanted = _object(_object(document, "config", {}), "requirements", {}).get("mandatory")
+    if wanted:
+        names = ", ".join(str(name)[:40] for name in wanted[:ENTRIES]) if isinstance(wanted, list) else ""
+        raise Unsupported(f"the volume may only be read by what can do this: {names or 'not said'}")
+    segments = {name: entry for name, entry in _entries(document, "segments") if not _backup(entry)}
+    if not segments:
+        raise DamagedHeader("the LUKS2 header names no segment of data")
+    laid = tuple(_segment(entry) for entry in segments.values())
+    sealed = {name for name, one in zip(segments, laid, strict=True) if one.encryption is not None}
+    if not sealed:
+        raise Unsupported("no segment of the volume is encrypted")
+    digests = [entry for _, entry in _entries(document, "digests") if sealed & set(_names(entry, "segments"))]
+    if len(digests) != 1 or not sealed <= set(_names(digests[0], "segments")):
+        raise Unsupported(f"{len(digests)} volume keys encrypt this volume; only one can be used")
+    digest = digests[0]
+    if digest.get("type") != "pbkdf2":
+        raise Unsupported(f"a digest of type {_word(digest, 'type')}")
+    slots: list[tuple[int, _Keyslot]] = []
+    unusable: list[UnlockError] = []
+    bound = set(_names(digest, "keyslots"))
+    for name, entry in _entries(document, "keyslots"):
+        if name in bound and name.isdecimal():
+            try:
+                # 2: try first, 1: as all, 0: only where asked for, which here is after all others.
+                slots.append((-_int(entry, "priority", 0, 2, 1), _keyslot_2(int(name), entry)))
+            except (DamagedHeader, Unsupported) as error:
+                unusable.append(_of_slot(int(name), error))
+    return _Header(
+        version="2",
+        keyslots=tuple(slot for _, slot in sorted(slots, key=lambda one: (one[0], one[1].number))),
+        unusable=tuple(unusable),
+        check=_pbkdf2(digest),
+        digest=_base64(digest, "digest"),
+        segments=laid,
+    )
+
+
+def _backup(entry: Mapping[str, Any]) -> bool:
+    """Whether the segment is not one of the volume, but of what it was before a reencryption."""
+    return any(name.startswith("backup-") for name in _names(entry, "flags"))
+
+
+def _segment(entry: Mapping[str, Any]) -> _Segment:
+    kind = entry.get("type")
+    if kind not in ("crypt", "linear"):
+        raise Unsupported(f"a segment of type {_word(entry, 'type')}")
+    if "in-reencryption" in _names(entry, "flags"):
+        raise Unsupported("the volume is being reencrypted")
+    if entry.get("integrity") is not None:
+        name = _word(_object(entry, "integrity", {}), "type")
+        raise Unsupported(f"the segment has integrity tags ({name}) between its sectors")
+    offset = _int(entry, "offset", 0, _LAST)
+    size = None if entry.get("size") == "dynamic" else _int(entry, "size", 0, _LAST)
+    if kind == "linear":
+        return _Segment(offset=offset, size=size, encryption=None)
+    sector_size = _int(entry, "sector_size", 512, 4096)
+    if sector_size not in SECTOR_SIZES:
+        raise DamagedHeader(f"sectors of {sector_size} bytes")
+    return _Segment(
+        offset=offset,
+        size=size,
+        encryption=_word(entry, "encryption"),
+        sector_size=sector_size,
+        iv_tweak=_int(entry, "iv_tweak", 0, _LAST),
+    )
+
+
+def _keyslot_2(number: int, entry: Mapping[str, Any]) -> _Keyslot:
+    if entry.get("type") != "luks2":
+        raise Unsupported(f"a keyslot of type {_word(entry, 'type')}")
+    area, af, kdf = (_object(entry, key) for key in ("area", "af", "kdf"))
+    for part, kind in ((area, "raw"), (af, "luks1")):
+        if part.get("type") != kind:
+            raise Unsupported(f"a keyslot with {_word(part, 'type')} in place of {kind}")
+    key_size = _int(entry, "key_size", 1, _KEY_CAP)
+    return _Keyslot(
+        number=number,
+        kdf=_kdf(kdf),
+        key_size=key_size,
+        stripes=_int(af, "stripes", 1, _MATERIAL_CAP // key_size),
+        af_hash=hash_name(_word(af, "hash")),
+        encryption=_word(area, "encryption"),
+        area_key_size=_int(area, "key_size", 1, _KEY_CAP),
+        offset=_int(area, "offset", 0, _LAST),
+    )
+
+
+def _kdf(entry: Mapping[str, Any]) -> Kdf:
+    kind = entry.get("type")
+    if kind == "pbkdf2":
+        return _pbkdf2(entry)
+    if kind not in ("argon2i", "argon2id"):
+        raise Unsupported(f"keys derived by {_word(entry, 'type')}")
+    return Argon2(
+        variant=kind,
+        passes=_int(entry, "time", 1, _LAST),
+        kib=_int(entry, "memory", 1, _LAST),
+        lanes=_int(entry, "cpus", 1, _LAST),
+        salt=_base64(entry, "salt"),
+    )
+
+
+def _pbkdf2(entry: Mapping[str, Any]) -> Pbkdf2:
+    return Pbkdf2(
+        hash=hash_name(_word(entry, "hash")),
+        iterations=_int(entry, "iterations", 1, _LAST),
+        salt=_base64(entry, "salt"),
+    )
+
+
+def _within(value: int, what: str, least: int, most: int) -> int:
+    if not least <= value <= most:
+        raise DamagedHeader(f"{value} {what}")
+    return value
+
+
+# What a JSON document may hold in place of what it should.
+
+
+def _entries(document: Mapping[str, Any], key: str) -> Sequence[tuple[str, Mapping[str, Any]]]:
+    found = [(name, value) for name, value in _object(document, key, {}).items() if isinstance(value, dict)]
+    return sorted(found, key=lambda entry: (len(entry[0]), entry[0]))[:ENTRIES]
+
+
+def _object(entry: Mapping[str, Any], key: str, absent: Mapping[str, Any] | None = None) -> Mapping[str, Any]:
+    value = entry.get(key, absent)
+    if not isinstance(value, Mapping):
+        raise DamagedHeader(f"{key} is missing in the LUKS2 header")
+    return value
+
+
+def _names(entry: Mapping[str, Any], key: str) -> Sequence[str]:
+    value = entry.get(key)
+    return [name for name in value[:ENTRIES] if isinstance(name, str)] if isinstance(value, list) else []
+
+
+def _word(entry: Mapping[str, Any], key: str) -> str:
+    value = entry.get(key)
+    if not isinstance(value, str) or not 0 < len(value) <= _WORD:
+        raise DamagedHeader(f"{key} is missing in the LUKS2 header")
+    return value
+
+
+def _int(entry: Mapping[str, Any], key: str, least: int, most: int, absent: int | None = None) -> int:
+    """A number, which LUKS2 writes as a string where it may pass 32 bits."""
+    value = entry.get(key, absent)
+    if isinstance(value, str) and value.isdecimal() and len(value) <= 20:
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise DamagedHeader(f"{key} is missing in the LUKS2 header")
+    return _within(value, key, least, most)
+
+
+def _base64(entry: Mapping[str, Any], key: str) -> bytes:
+    try:
+        data = binascii.a2b_base64(_word(entry, key).encode("ascii"), strict_mode=True)
+    except (binascii.Error, UnicodeEncodeError) as error:
+        raise DamagedHeader(f"the {key} in the LUKS2 header is no base64") from error
+    if not data:
+        raise DamagedHeader(f"the {key} in the LUKS2 header is empty")
+    return data

@@ -1,0 +1,436 @@
+"""Linux md: arrays from their members' superblocks, and the bytes of an array from its recipe.
+
+Which members count, as mdadm and the kernel decide it: Assemble.c of mdadm; super_1_validate and analyze_sbs
+in drivers/md/md.c. What each level is made of: drivers/md/linear.c, raid0.c, raid1.c, raid5.c, raid10.c.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from pyimount.formats import Details, Json
+from pyimount.mapping.assembly import Assembly, Mapped, Member
+from pyimount.mapping.raid import (
+    LAYOUTS,
+    Device,
+    LinearSource,
+    MirrorSource,
+    ParitySource,
+    Raid10Layout,
+    Raid10Source,
+    StripedSource,
+    strip_zones,
+)
+from pyimount.problems import Code, Problem
+from pyimount.records import EMPTY
+from pyimount.sources.errors import OpenError
+from pyimount.sources.source import Source
+
+EVENT_MARGIN = 1
+"""Superblocks are written one after the other: a member whose count is one behind was there until the end."""
+MOST_DISKS = 4096
+MOST_BYTES = 1 << 63
+RAID0_ORIGINAL, RAID0_ALTERNATE = 1, 2
+PARITY = {"raid4": 4, "raid5": 5, "raid6": 6}
+REDUNDANT = {"raid1", "raid10", *PARITY}
+WITHOUT_SIZE = {"linear", "raid0"}
+"""Levels whose size the superblock does not have: the members' own decide."""
+
+
+class _Refused(Exception):  # noqa: N818  (an answer, not an error)
+    """The array cannot be read; ``problem`` says why."""
+
+    def __init__(self, code: Code, message: str) -> None:
+        super().__init__(message)
+        self.problem = Problem(code, message)
+
+
+def assemble(members: Sequence[Member]) -> Assembly:
+    """The array that these members of one group make up.
+
+    Of members that contradict each other those count that agree with the newest.
+    """
+    newest = _newest(members)
+    facts = newest.details
+    active, stale, problems = _sorted_out(members, newest)
+    try:
+        _check(facts)
+        slots = _slots(active, _number(facts, "raid_disks"))
+        recipe, doubts = _recipe(facts, slots)
+    except _Refused as refused:
+        problems.append(refused.problem)
+        volume = _mapped(newest, active, stale).replaced(
+            size=max(0, _array_size(facts)), readable=False, problems=tuple(problems)
+        )
+        return Assembly(volumes=(volume,), complete=False, stale=tuple(each.id for each in stale))
+    problems += [*_missing(facts, slots, stale), *doubts]
+    volume = _mapped(newest, slots, stale).replaced(
+        size=_number(recipe, "size"), parameters=recipe, problems=tuple(problems)
+    )
+    whole = all(member is not None and _trusted(member) is None for member in slots)
+    return Assembly(volumes=(volume,), complete=whole, stale=tuple(each.id for each in stale))
+
+
+def _mapped(newest: Member, slots: Sequence[Member | None], stale: Sequence[Member]) -> Mapped:
+    """The array's volume, with all but what hangs on its recipe."""
+    facts = newest.details
+    there = [member for member in slots if member is not None]
+    keys = ("level", "layout", "chunk_size", "raid_disks", "events")
+    details: dict[str, Json] = {
+        **{key: facts.get(key) for key in keys},
+        "devices": [None if member is None else member.index for member in slots],
+        "recovering": [member.index for member in there if _trusted(member) is not None],
+        "write_mostly": [member.index for member in there if _has(member, "device_flags", "write-mostly")],
+        "stale": [member.index for member in stale],
+    }
+    return Mapped(
+        kind="md",
+        members=tuple(member.id for member in there),
+        parameters=EMPTY,
+        size=0,
+        name=newest.membership.name,
+        uuid=newest.membership.uuid,
+        details=details,
+    )
+
+
+# Which members count.
+
+
+def _newest(members: Sequence[Member]) -> Member:
+    """The member whose superblock is believed: of those with a right checksum the one with the most events.
+
+    An active member goes before a spare: it knows its own place.
+    """
+    return max(
+        members,
+        key=lambda member: (
+            member.details.get("checksum_correct") is not False,
+            _number(member.details, "events"),
+            _slot(member) is not None,
+        ),
+    )
+
+
+def _sorted_out(
+    members: Sequence[Member], newest: Member
+) -> tuple[list[Member], list[Member], list[Problem]]:
+    """The active members, those that are too old, and what is wrong with the others."""
+    active: list[Member] = []
+    stale: list[Member] = []
+    problems: list[Problem] = []
+    for member in members:
+        if _slot(member) is None:
+            continue
+        behind = _number(newest.details, "events") - _number(member.details, "events")
+        if not _same_geometry(member, newest):
+            message = f"member {member.index} describes another array than the others do; it is not used"
+            problems.append(Problem(Code.COPIES_DIFFER, message))
+        elif behind < 0:
+            message = (
+                f"member {member.index} has a wrong checksum and more events than the others; it is not used"
+            )
+            problems.append(Problem(Code.COPIES_DIFFER, message))
+        elif behind > EVENT_MARGIN or (behind and not _knows(newest, member)):
+            stale.append(member)
+        elif not (_knows(newest, member) and _knows(member, newest)):
+            message = (
+                f"members {newest.index} and {member.index} each say that the other has failed: "
+                f"both went on alone; {member.index} is not used"
+            )
+            problems.append(Problem(Code.AMBIGUOUS, message))
+            stale.append(member)
+        else:
+            active.append(member)
+    return active, stale, problems
+
+
+def _same_geometry(one: Member, other: Member) -> bool:
+    keys = ("level", "layout_number", "chunk_size", "raid_disks", "used_size")
+    return all(one.details.get(key) == other.details.get(key) for key in keys)
+
+
+def _knows(one: Member, other: Member) -> bool:
+    """Whether ``one`` says of the place of ``other`` what that says itself."""
+    roles, number = one.details.get("roles"), other.details.get("device_number")
+    slot = _slot(other)
+    if one is other or slot is None or not isinstance(roles, list) or not isinstance(number, int):
+        return True
+    # Of version 0.90, None: a device without device numbers, of which nothing is said.
+    return number < len(roles) and roles[number] in (str(slot), None)
+
+
+def _slot(member: Member) -> int | None:
+    role = member.details.get("device_role")
+    return int(role) if isinstance(role, str) and role.isdecimal() else None
+
+
+def _slots(active: Sequence[Member], disks: int) -> list[Member | None]:
+    """The members by slot. A device that replaces another counts only where that is missing."""
+    slots: list[Member | None] = [None] * disks
+    for member in sorted(active, key=lambda each: (_has(each, "features", "replacement"), _lacking(each))):
+        slot = _slot(member)
+        if slot is not None and slot < disks and slots[slot] is None:
+            slots[slot] = member
+    return slots
+
+
+def _trusted(member: Member) -> int | None:
+    """Bytes of the member's data that are rebuilt so far; None when all are."""
+    recovered = member.details.get("recovery_offset")
+    return recovered if isinstance(recovered, int) else None
+
+
+def _lacking(member: Member) -> int:
+    recovered = _trusted(member)
+    return 0 if recovered is None else max(0, _number(member.details, "data_size") - recovered)
+
+
+def _has(member: Member, key: str, flag: str) -> bool:
+    flags = member.details.get(key)
+    return isinstance(flags, list) and flag in flags
+
+
+# What they make up.
+
+
+def _check(facts: Details) -> None:
+    """Raise _Refused for an array that cannot be read, or that there cannot be."""
+    level, disks = _word(facts, "level"), _number(facts, "raid_disks")
+    chunk, layout = _number(facts, "chunk_size"), _number(facts, "layout_number")
+    if level not in {*REDUNDANT, *WITHOUT_SIZE}:
+        raise _Refused(Code.UNSUPPORTED, f"arrays of level {level} are not read")
+    reshape = facts.get("reshape")
+    if isinstance(reshape, dict):
+        raise _Refused(
+            Code.UNSUPPORTED,
+            f"the array is being reshaped to {reshape.get('new_level')}, and has come to byte "
+            f"{reshape.get('position')}: such arrays are not read",
+        )
+    if not 0 < disks <= MOST_DISKS:
+        raise _Refused(Code.DAMAGED, f"an array of {disks} members")
+    if level not in ("linear", "raid1") and (chunk < 512 or chunk % 512):
+        raise _Refused(Code.DAMAGED, f"chunks of {chunk} bytes")
+    few = disks < (3 if level == "raid6" else 2)
+    if level in PARITY and (few or (layout not in LAYOUTS[PARITY[level]] and level != "raid4")):
+        raise _Refused(Code.DAMAGED, f"layout {layout} of {disks} members at level {level}")
+    if level == "raid10":
+        try:
+            Raid10Layout(layout, chunk, disks, chunk)
+        except ValueError as error:
+            raise _Refused(Code.DAMAGED, str(error)) from error
+    if level not in WITHOUT_SIZE and not 0 < _array_size(facts) < MOST_BYTES:
+        raise _Refused(Code.DAMAGED, f"the array has a size of {facts.get('array_size')} bytes")
+
+
+def _array_size(facts: Details) -> int:
+    size = facts.get("array_size")
+    return size if isinstance(size, int) else 0
+
+
+def _missing(facts: Details, slots: Sequence[Member | None], stale: Sequence[Member]) -> list[Problem]:
+    """What is said of an array that is not whole."""
+    old = f" (too old to be used: {', '.join(member.index for member in stale)})" if stale else ""
+    level = _word(facts, "level")
+    gone = [str(slot) for slot, member in enumerate(slots) if member is None]
+    partly = [str(slot) for slot, member in enumerate(slots) if member and _trusted(member) is not None]
+    problems = []
+    if gone or partly:
+        what = [f"slot {', '.join(gone)} of {len(slots)} is missing{old}"] if gone else []
+        what += [f"slot {', '.join(partly)} is not rebuilt entirely"] if partly else []
+        how = "what lay there is read from the others as far as they have it"
+        if level not in REDUNDANT:
+            how = "what lay there cannot be read"
+        elif level in PARITY:
+            spare = 2 if level == "raid6" else 1
+            how = "what lay there is reckoned from the others"
+            if len(gone) > spare:
+                how = f"{level} can do without {spare}: what lay there cannot be read"
+            elif isinstance(facts.get("resync_offset"), int):
+                how += ", and may be wrong where the array was written last: it was not stopped cleanly"
+        problems.append(Problem(Code.MISSING_MEMBER, f"{level} array: {' and '.join(what)}; {how}"))
+    features = facts.get("features")
+    if isinstance(features, list) and "journal" in features and isinstance(facts.get("resync_offset"), int):
+        message = "the array was not stopped cleanly, and its write journal is not replayed"
+        problems.append(Problem(Code.UNSUPPORTED, message))
+    return problems
+
+
+def _recipe(facts: Details, slots: Sequence[Member | None]) -> tuple[dict[str, Json], list[Problem]]:
+    """What ``open_mapped`` needs; the inputs are the members in the order of their slots."""
+    level, chunk = _word(facts, "level"), _number(facts, "chunk_size")
+    if not any(slots):
+        message = f"{level} array: none of the {len(slots)} active members is there"
+        raise _Refused(Code.MISSING_MEMBER, message)
+    devices: list[Json] = []
+    inputs = 0
+    for member in slots:
+        devices.append(None if member is None else _device_recipe(member, inputs, facts))
+        inputs += member is not None
+    recipe: dict[str, Json] = {
+        "level": level,
+        "layout": _number(facts, "layout_number"),
+        "chunk_size": chunk,
+        "used_size": _number(facts, "used_size"),
+        "devices": devices,
+    }
+    problems: list[Problem] = []
+    if level in WITHOUT_SIZE:
+        sizes = [None if member is None else _rounded(member, chunk) for member in slots]
+        if level == "linear":
+            sizes, problems = _linear_sizes(sizes)
+        else:
+            sizes, recipe["layout"], problems = _striped_sizes(sizes, chunk, facts)
+        recipe["sizes"] = [*sizes]
+        recipe["size"] = sum(size or 0 for size in sizes)
+    else:
+        recipe["size"] = _array_size(facts)
+    if not 0 < _number(recipe, "size") < MOST_BYTES:
+        raise _Refused(Code.DAMAGED, f"the array has a size of {recipe['size']} bytes")
+    return recipe, problems
+
+
+def _device_recipe(member: Member, number: int, facts: Details) -> dict[str, Json]:
+    used = _number(facts, "used_size")
+    recipe: dict[str, Json] = {
+        "input": number,
+        "offset": _number(member.details, "data_offset"),
+        "size": used or _number(member.details, "data_size"),
+        "trusted": _trusted(member),
+        "write_mostly": _has(member, "device_flags", "write-mostly"),
+    }
+    bad = member.details.get("bad_blocks")
+    if bad:
+        recipe["bad_blocks"] = bad
+    return recipe
+
+
+def _rounded(member: Member, chunk: int) -> int:
+    size = _number(member.details, "data_size")
+    return size // chunk * chunk if chunk else size
+
+
+def _linear_sizes(sizes: Sequence[int | None]) -> tuple[list[int | None], list[Problem]]:
+    """Only what stands before the first missing member has a known place."""
+    known: list[int | None] = []
+    for size in sizes:
+        if size is None:
+            break
+        known.append(size)
+    if not known:
+        raise _Refused(
+            Code.MISSING_MEMBER, "linear array: slot 0 is missing, and so nothing of it has a known place"
+        )
+    problems = []
+    if len(known) < len(sizes):
+        message = f"the array is read up to the first missing member, slot {len(known)}: its size is unknown"
+        problems.append(Problem(Code.TRUNCATED, message))
+    return known, problems
+
+
+def _striped_sizes(
+    sizes: Sequence[int | None], chunk: int, facts: Details
+) -> tuple[list[int | None], int, list[Problem]]:
+    """The sizes by slot, the layout in which to read them, and what is doubtful about that."""
+    there = [size for size in sizes if size]
+    if not there:
+        raise _Refused(Code.DAMAGED, "the members of the array hold less than a chunk each")
+    features = facts.get("features")
+    said = isinstance(features, list) and "raid0_layout" in features
+    layout = _number(facts, "layout_number") if said else 0
+    problems = []
+    if None in sizes:
+        message = (
+            f"the sizes of missing members are unknown: the array is read as if none were below {min(there)}"
+            " bytes, and as far as its smallest known member reaches"
+        )
+        problems.append(Problem(Code.AMBIGUOUS, message))
+        return [min(there)] * len(sizes), RAID0_ALTERNATE, problems
+    zones = strip_zones(there, chunk)
+    if layout not in (RAID0_ORIGINAL, RAID0_ALTERNATE):
+        layout = RAID0_ALTERNATE
+        if any(len(zone.slots) > 1 for zone in zones[1:]):
+            message = (
+                "the superblocks do not say in which of two layouts members of unequal size are striped: "
+                f"what lies behind byte {zones[0].end} is read as Linux 3.14 and later laid it out"
+            )
+            problems.append(Problem(Code.AMBIGUOUS, message))
+    return [*sizes], layout, problems
+
+
+# From the recipe to the bytes.
+
+
+def open_mapped(parameters: Details, inputs: Sequence[Source]) -> Source:
+    """The bytes of an array. ``inputs``: the members that are there, in the order of their slots.
+
+    Raises OpenError when the recipe is none of ours.
+    """
+    level, chunk = _word(parameters, "level"), _number(parameters, "chunk_size")
+    layout, size = _number(parameters, "layout"), _number(parameters, "size")
+    described = parameters.get("devices")
+    if not isinstance(described, list):
+        raise OpenError("the recipe of the array names no devices")
+    devices = [_device(each, inputs) for each in described]
+    if level == "linear":
+        return LinearSource(devices, [*_sizes(parameters)])
+    if level == "raid0":
+        zones = strip_zones([*_sizes(parameters)], chunk)
+        return StripedSource(devices, zones, chunk, counted_from_start=layout == RAID0_ORIGINAL)
+    if level == "raid1":
+        # Write-mostly devices may lag behind.
+        order = sorted(range(len(devices)), key=lambda slot: _is_write_mostly(described[slot]))
+        return MirrorSource(devices, size, order)
+    if level == "raid10":
+        used = _number(parameters, "used_size")
+        return Raid10Source(devices, Raid10Layout(layout, chunk, len(devices), used), chunk)
+    if level in PARITY:
+        return ParitySource(devices, level=PARITY[level], layout=layout, chunk=chunk, size=size)
+    raise OpenError(f"arrays of level {level} are not read")
+
+
+def _device(described: Json, inputs: Sequence[Source]) -> Device | None:
+    if not isinstance(described, dict):
+        return None
+    number, bad = _number(described, "input"), described.get("bad_blocks")
+    start, trusted = _number(described, "offset"), described.get("trusted")
+    if not 0 <= number < len(inputs):
+        raise OpenError(f"the recipe of the array names member {number}, and there are {len(inputs)}")
+    return Device(
+        inputs[number],
+        start,
+        _number(described, "size"),
+        trusted if isinstance(trusted, int) else None,
+        [*_bad_runs(bad, start)] if isinstance(bad, list) else (),
+    )
+
+
+def _bad_runs(recorded: Sequence[Json], start: int) -> Iterator[tuple[int, int]]:
+    """The log counts from the start of the device, not of the data."""
+    for run in recorded:
+        match run:
+            case [int(offset), int(size)]:
+                yield offset - start, size
+
+
+def _is_write_mostly(described: Json) -> bool:
+    return isinstance(described, dict) and described.get("write_mostly") is True
+
+
+def _sizes(parameters: Details) -> Iterator[int]:
+    sizes = parameters.get("sizes")
+    for size in sizes if isinstance(sizes, list) else ():
+        if isinstance(size, int):
+            yield size
+
+
+def _number(values: Mapping[str, Json], key: str) -> int:
+    value = values.get(key)
+    if not isinstance(value, int):
+        raise OpenError(f"the facts of the array have no {key}")
+    return value
+
+
+def _word(values: Mapping[str, Json], key: str) -> str:
+    value = values.get(key)
+    if not isinstance(value, str):
+        raise OpenError(f"the facts of the array have no {key}")
+    return value
