@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from pyimount.formats import Identity, Usage
 from pyimount.mapping.assembly import Unlocked
 from pyimount.probing import Probe
 from pyimount.problems import Code
@@ -12,6 +13,9 @@ from pyimount.sources.source import Source
 
 if TYPE_CHECKING:
     from pyimount.keys import Keyring
+
+_PROVEN = {"crypto_LUKS": "crypto_LUKS", "veracrypt": "crypto_TCRYPT"}
+"""The type of what a key opened without a signature: libblkid's word, and udisks'."""
 
 _NEEDS_NO_KEY = "BitLocker"
 """A suspended volume keeps its key beside the lock."""
@@ -62,7 +66,9 @@ class Unlocking:
             parameters = {**unlocked.parameters, "header": os.path.abspath(header.path)}
             unlocked = unlocked.replaced(parameters=parameters)
         if identity is None:
-            return unlocked, found
+            # No signature: that it opened is what shows what it is.
+            proven = Identity(type=_PROVEN[kind], locked=False, details={"opened_by": dict(unlocked.details)})
+            return unlocked, found.replaced(identity=proven, usage=Usage.CRYPTO)
         opened = identity.replaced(
             locked=False,
             details={**identity.details, "opened_by": dict(unlocked.details)},

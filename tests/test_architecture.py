@@ -123,6 +123,24 @@ def test_detecting_to_json_loads_neither_rich_nor_dissect_nor_cryptography(tmp_p
     assert run_python(code) == "[]"
 
 
+def test_detecting_to_json_loads_no_module_that_imports_what_is_slow(tmp_path: Path) -> None:
+    """Read from the code, since what makes an editable install importable may load these itself."""
+    image = tmp_path / "ext.img"
+    image.write_bytes(bytes(1080) + b"\x53\xef" + bytes(100_000))
+    code = (
+        "import sys, io, contextlib; from pyimount.cli import main\n"
+        f"with contextlib.redirect_stdout(io.StringIO()): main(['detect', '--json', {str(image)!r}])\n"
+        "for name, module in list(sys.modules.items()):\n"
+        "    if name.startswith('pyimount'): print(module.__file__)"
+    )
+    loaded = [Path(line) for line in run_python(code).splitlines()]
+    assert {"scanning.py", "segments.py", "ext.py"} <= {path.name for path in loaded}
+    for path in loaded:
+        slow = {"pathlib", "shutil", "threading", "datetime"}
+        slow.intersection_update(runtime_imports(ast.parse(path.read_text())))
+        assert not slow, f"{path} imports {slow}"
+
+
 def test_the_parsers_refuse_a_second_name() -> None:
     done = subprocess.run(
         [sys.executable, "-c", "import parsers"], cwd=TOP, capture_output=True, text=True, check=False

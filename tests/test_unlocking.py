@@ -143,3 +143,21 @@ def test_nothing_stays_open(locked: Path) -> None:
     with open_layer(scan, scan["0.0"], keys={"*": KEY}):
         assert len(os.listdir("/proc/self/fd")) > len(before)  # noqa: PTH208
     assert sorted(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
+
+
+def test_a_header_that_lies_apart(tmp_path: Path) -> None:
+    needs("cryptsetup")
+    work = Workshop(tmp_path)
+    data, header = work.blank(4 * MIB, "data.img"), work.blank(17 * MIB, "header.img")
+    cheap = ("--pbkdf", "pbkdf2", "--pbkdf-force-iterations", "1000")
+    work.run("cryptsetup", "luksFormat", "-q", "--header", header, *cheap, data, "-", stdin=b"key")
+    assert [volume.type for volume in pyimount.detect(data, keys={"*": KEY}).volumes] == [None]
+    scan = pyimount.detect(data, keys={"*": KEY}, header=header)
+    assert scan["0.0"].size == 4 * MIB
+    assert (scan["0"].type, scan["0"].locked) == ("crypto_LUKS", False)
+    stored = pyimount.Scan.from_dict(json.loads(json.dumps(scan.to_dict())))
+    with open_layer(stored, stored["0.0"], keys={"*": KEY}) as source:
+        assert len(source.read_at(0, MIB)) == MIB
+    assert [volume.index for volume in pyimount.detect(data, keys={"*": WRONG}, header=header).volumes] == [
+        "0"
+    ]

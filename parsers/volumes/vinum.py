@@ -139,7 +139,7 @@ def read_drive(view: View) -> Drive:
     problems: list[Problem] = []
     first, second = map(parse_configuration, copies)
     chosen = first
-    if (not first.volumes or first.broken) and second.volumes and second.broken <= first.broken:
+    if (not first.volumes and second.volumes) or second.broken < first.broken:
         chosen = second
         message = "the first copy of the configuration is damaged; the second was read"
         problems.append(Problem(Code.BACKUP_USED, message))
@@ -188,9 +188,10 @@ def parse_configuration(raw: bytes) -> Configuration:
 
 
 def _volume(words: Sequence[str]) -> tuple[str, dict[str, str]]:
-    said = _pairs(words[2:]) if words[1:2] != ["name"] else _pairs(words[3:])
-    name = words[1] if words[1:2] != ["name"] else words[2]
-    return _name(name), said
+    rest = words[2:] if words[1:2] == ["name"] else words[1:]
+    if not rest:
+        raise ValueError("a volume without a name")
+    return _name(rest[0]), _pairs(rest[1:])
 
 
 def _pairs(words: Sequence[str]) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """The command line: one module per subcommand, each loaded only when it is asked for."""
 
 import argparse
+import gc
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -58,13 +59,24 @@ def parser(only: str | None = None) -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status. ``arguments``: instead of the process's own."""
+    if arguments is not None:
+        return _run(arguments)
+    # Looking through every object for garbage, most of all when the process ends, takes longer than a scan.
+    gc.set_threshold(100_000)
+    try:
+        return _run(sys.argv[1:])
+    finally:
+        gc.freeze()
+
+
+def _run(arguments: Sequence[str]) -> int:
     for stream in (sys.stdout, sys.stderr):
         # A file name may be any bytes; a message about it must not fail on them.
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
-    given = list(sys.argv[1:] if arguments is None else arguments)
     # A command that is there to be quick loads no other.
-    parsed = parser(given[0] if given and given[0] in _COMMANDS else None).parse_args(given)
+    only = arguments[0] if arguments and arguments[0] in _COMMANDS else None
+    parsed = parser(only).parse_args(arguments)
     run: Callable[[argparse.Namespace], int] = parsed.run
     try:
         status = run(parsed)

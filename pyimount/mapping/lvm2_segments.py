@@ -185,7 +185,7 @@ def _chunk(segment: Section, key: str) -> int:
 
 def _striped(segment: Section, group: Group, size: int) -> Target:
     count = integer(segment, "stripe_count")
-    if not count or size % count:
+    if not count or integer(segment, "extent_count") % count:
         raise NotThisFormat(f"{size} bytes in {count} stripes")
     areas = _areas(segment, "stripes", group, size // count)
     if len(areas) != count:

@@ -41,11 +41,14 @@ class Broker:
         for part in (beside, wanted) if self.allow else (beside,):
             try:
                 real = os.path.realpath(os.path.join(base, part))
-                found = self._allowed(real, base) and os.path.lexists(real)
+                if not self._allowed(real, base):
+                    continue
+                os.stat(real)
+            except (FileNotFoundError, NotADirectoryError):
+                continue
             except (OSError, ValueError) as error:
                 raise OpenError(f"the image names a file that cannot be: {error}") from error
-            if found:
-                return FileSource(real, meter)
+            return FileSource(real, meter)
         raise OpenError(
             f"the image names {name!r}: there is no such file beside it"
             + (
@@ -65,6 +68,7 @@ class Broker:
         return sorted(name for name in names if name.lower().endswith(suffix))[:_NAMES_CAP]
 
     def _allowed(self, real: str, base: str) -> bool:
+        inside = os.path.join(real, "")
         return os.path.dirname(real) == base or any(
-            os.path.commonpath((folder, real)) == folder for folder in self.allow
+            inside.startswith(os.path.join(folder, "")) for folder in self.allow
         )

@@ -35,7 +35,7 @@ def gather(paths: Iterable[str | os.PathLike[str]]) -> tuple[Segments, ...]:
     found: dict[str, Segments] = {}
     folders: dict[str, _Folder] = {}
     for named in paths:
-        path = os.fspath(named)
+        path = _plain(os.fspath(named))
         if is_folder(path):
             groups: Iterable[Segments] = _images_in(_list(path))
         else:
@@ -43,6 +43,12 @@ def gather(paths: Iterable[str | os.PathLike[str]]) -> tuple[Segments, ...]:
         for segments in groups:
             found.setdefault(segments.paths[0], segments)
     return tuple(found.values())
+
+
+def _plain(path: str) -> str:
+    """A path without what says nothing (``./a//b/``): a file is one image, however it is named."""
+    # What stands before ``..`` may be a link, and then it counts. Some normpaths end at a NUL.
+    return path if not path or os.pardir in path or "\0" in path else os.path.normpath(path)
 
 
 def is_folder(path: str) -> bool:

@@ -153,9 +153,12 @@ for lv in cached cachedvol through; do
             status=none
         dd if=/dev/vg/$lv bs=64k skip=30 count=6 of=/dev/null iflag=direct status=none
     done
+    # From now on the origin is left behind; a flush makes the cache commit its metadata.
+    dmsetup message vg-$lv 0 migration_threshold 0
+    dd if=content bs=64k skip=90 of=/dev/vg/$lv seek=5 count=10 conv=notrunc,fsync oflag=direct status=none
 done
 dd if=content bs=4k skip=1500 of=/dev/vg/wcached seek=77 count=200 conv=notrunc oflag=direct status=none
-dd if=content bs=4k skip=1300 of=/dev/vg/wcached seek=100 count=20 conv=notrunc oflag=direct status=none
+dd if=content bs=4k skip=1300 of=/dev/vg/wcached seek=100 count=20 conv=notrunc,fsync oflag=direct status=none
 sync
 """
 

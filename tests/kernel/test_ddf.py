@@ -60,8 +60,12 @@ make() {
     mdadm -q -w $array || true
     mdadm -q --wait $array || true
     dd if=content of=$array bs=64k count=$(($(blockdev --getsize64 $array) / 65536)) conv=fsync status=none
-    mdadm -q --wait $array || true
     echo "made $name $(sha256sum <$array)"
+    # Before mdmon has written that the array is clean, it cannot be stopped.
+    for turn in $(seq 100); do
+        grep -qE 'clean|inactive' /sys/block/${array##*/}/md/array_state && break
+        sleep 0.1
+    done
     mdadm -q -S $array
     mdadm -q -S /dev/md/c-$name
 }

@@ -24,7 +24,7 @@ pvcreate -q /dev/md0
 vgcreate -q case /dev/md0
 lvcreate -q -an -Zn -n vault -L 64M case
 vgchange -q -ay --noudevsync case
-printf secret | cryptsetup luksFormat -q --type luks2 --pbkdf pbkdf2 --pbkdf-force-iterations 1000 /dev/mapper/case-vault -
+printf secret | cryptsetup luksFormat -q --pbkdf pbkdf2 --pbkdf-force-iterations 1000 /dev/mapper/case-vault -
 printf secret | cryptsetup open /dev/mapper/case-vault plain -
 mkfs.ext4 -q -L inside -M /srv/vault /dev/mapper/plain
 sha256sum < /dev/mapper/plain

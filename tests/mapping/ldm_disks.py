@@ -27,7 +27,7 @@ def group(kind: int, areas: list[bytes], *, components: int = 1, **more: Any) ->
     chunk = CHUNK if kind in (STRIPED, RAID5) else 0
     width = {STRIPED: count, RAID5: count - 1, CONCATENATED: each}[kind]
     records = {
-        "volume": [volume_record(1, b"Volume1", width * SECTORS, components)],
+        "volume": [volume_record(1, b"Volume1", width * SECTORS, components, raid5=kind == RAID5)],
         "component": [component_record(2 + at, 1, each, kind, chunk) for at in range(components)],
         "partition": [
             partition_record(

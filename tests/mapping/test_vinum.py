@@ -129,7 +129,8 @@ def test_configurations_that_contradict_themselves(change: tuple[bytes, bytes]) 
 
 _WORDS = st.sampled_from((
     "a", "b", "c", "volume", "plex", "sd", "name", "vol", "vol.p0", "org", "striped", "raid5", "concat",
-    "32s", "0s", "drive", "len", "128s", "driveoffset", "265s", "plexoffset", "state", "up", "stale", "99999999999999g",
+    "32s", "0s", "drive", "len", "128s", "driveoffset", "265s", "plexoffset", "state", "up", "stale",
+    "99999999999999g",
 ))  # fmt: skip
 
 

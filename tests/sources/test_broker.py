@@ -53,6 +53,22 @@ def test_below_an_allowed_folder_it_is(case: Path) -> None:
         read(allowed, "/etc/passwd", case)
 
 
+def test_allowed_is_what_lies_below_not_what_begins_alike(case: Path) -> None:
+    folder = case.parent.parent
+    (folder / "bases-private").mkdir()
+    (folder / "bases-private" / "secret.img").write_bytes(b"private")
+    with pytest.raises(OpenError, match="no such file"):
+        read(Broker((folder / "bases",)), "../bases-private/secret.img", case)
+    assert read(Broker((folder / "secret.img",)), "../secret.img", case) == b"elsewhere"
+    assert read(Broker(("/",)), "../secret.img", case) == b"elsewhere"
+
+
+@pytest.mark.parametrize("name", ["a" * 5000, "\0"])
+def test_a_name_that_no_file_can_have_is_said_to_be_one(case: Path, name: str) -> None:
+    with pytest.raises(OpenError, match="cannot be"):
+        read(Broker(), name, case)
+
+
 def test_an_image_behind_a_link_has_its_neighbours_where_it_lies(case: Path, tmp_path: Path) -> None:
     (tmp_path / "here").mkdir()
     (tmp_path / "here" / "child.qcow2").symlink_to(case)

@@ -199,6 +199,26 @@ def test_paths_that_are_none_raise_nothing(tmp_path: Path) -> None:
     assert [found.paths for found in gather(bad)] == [(str(path),) for path in bad]
 
 
+def test_one_image_is_one_however_its_path_is_spelled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "case").mkdir()
+    put(tmp_path / "case", "disk.E01", "disk.E02")
+    spelled = ["case/disk.E01", "./case/disk.E02", "case//disk.E01", "case/", Path("case")]
+    (found,) = gather(spelled)
+    assert found.paths == (str(Path("case", "disk.E01")), str(Path("case", "disk.E02")))
+
+
+def test_a_folder_behind_a_link_is_left_by_the_way_it_lies(tmp_path: Path) -> None:
+    """``link/..`` is where the linked folder lies, not where the link does."""
+    (tmp_path / "far" / "folder").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "far" / "folder")
+    put(tmp_path / "far", "disk.img", size=7)
+    (found,) = gather([f"{tmp_path}/link/../disk.img"])
+    assert Path(found.paths[0]).stat().st_size == 7
+
+
 @given(st.lists(st.text("eExXsaz0159.", min_size=1, max_size=9), max_size=8))
 @settings(max_examples=60, deadline=None)
 def test_any_names_give_each_file_once(tmp_path_factory: pytest.TempPathFactory, drawn: list[str]) -> None:
