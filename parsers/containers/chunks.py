@@ -98,3 +98,17 @@ def _whole(unpacked: bytes, size: int, *, ended: bool) -> bytes:
 def packed_bound(size: int) -> int:
     """How many bytes ``size`` bytes take at most when they are packed: incompressible data grows a little."""
     return size + size // 64 + 4096
+
+
+def read_checked(source: Source, offset: int, length: int) -> bytes:
+    """A chunk stored as it is, ``length`` bytes, whose Adler-32 stands behind it.
+
+    Raises ReadError when the file ends within it, or when the checksum does not match.
+    """
+    data = source.read_at(offset, length + 4)
+    if len(data) < length + 4:
+        raise ReadError(f"the file ends at {source.size}, within it")
+    chunk = data[:length]
+    if zlib.adler32(chunk) != int.from_bytes(data[length:], "little"):
+        raise ReadError("its checksum is wrong")
+    return chunk

@@ -15,7 +15,13 @@ from construct import Bytes, Int8ul, Int16ul, Int32ul, Int64ul, Struct
 from pyimount.formats import Container, ContainerFormat, Json, NotThisFormat, Opened, Signature
 from pyimount.layouts import Layout, layout, parse_struct, read_struct
 from pyimount.notation import guid_text, text, unix_time
-from pyimount.parsers.containers.chunks import CHUNK_CAP, ChunkSource, inflate, packed_bound
+from pyimount.parsers.containers.chunks import (
+    CHUNK_CAP,
+    ChunkSource,
+    inflate,
+    packed_bound,
+    read_checked,
+)
 from pyimount.parsers.containers.runs import EntryTable
 from pyimount.problems import Code, Problem
 from pyimount.records import Record
@@ -580,12 +586,7 @@ class _Chunks:
         else:
             # The last one may be stored in full although the disk ends within it.
             length = stored - 4 if wanted <= stored - 4 <= self._chunk_size else wanted
-            data = table.source.read_at(offset, length + 4)
-            chunk = data[:length]
-            if len(data) < length + 4:
-                raise ReadError(f"the file ends at {table.source.size}, within it")
-            if zlib.adler32(chunk) != int.from_bytes(data[length:], "little"):
-                raise ReadError("its checksum is wrong")
+            chunk = read_checked(table.source, offset, length)
         if len(chunk) < wanted:
             raise ReadError(f"it has {len(chunk)} bytes, and should have {wanted}")
         return chunk[:wanted]

@@ -19,6 +19,7 @@ from pyimount.parsers.containers.chunks import (
     ChunkSource,
     inflate,
     packed_bound,
+    read_checked,
     unpack_bzip2,
 )
 from pyimount.parsers.containers.runs import EntryTable
@@ -426,12 +427,7 @@ class _Chunks:
             )
         else:
             size = min(max(wanted, entry.chunk_data_size - 4), self._chunk_size)
-            data = table.source.read_at(entry.chunk_data_offset, size + 4)
-            if len(data) < size + 4:
-                raise ReadError(f"the file ends at {table.source.size}, within it")
-            chunk = data[:size]
-            if zlib.adler32(chunk) != int.from_bytes(data[size:], "little"):
-                raise ReadError("its checksum is wrong")
+            chunk = read_checked(table.source, entry.chunk_data_offset, size)
         if len(chunk) < wanted:
             raise ReadError(f"it has {len(chunk)} bytes, and should have {wanted}")
         return chunk[:wanted]

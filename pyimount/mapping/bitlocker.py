@@ -299,7 +299,7 @@ def external_key(data: bytes) -> tuple[str | None, bytes]:
                     if inner.Type == TYPE_KEY:
                         return guid_text(info.Identifier), data[start + KEY.size : end]
     except NotThisFormat:
-        pass
+        return None, b""
     return None, b""
 
 
