@@ -62,12 +62,16 @@ make() {
     dd if=content of=$array bs=64k count=$(($(blockdev --getsize64 $array) / 65536)) conv=fsync status=none
     echo "made $name $(sha256sum <$array)"
     # Before mdmon has written that the array is clean, it cannot be stopped.
-    for turn in $(seq 100); do
-        grep -qE 'clean|inactive' /sys/block/${array##*/}/md/array_state && break
+
+    stopped $array
+    stopped /dev/md/c-$name
+}
+stopped() {
+    for turn in $(seq 200); do
+        mdadm -q -S $1 && return
         sleep 0.1
     done
-    mdadm -q -S $array
-    mdadm -q -S /dev/md/c-$name
+    return 1
 }
 """
 

@@ -15,7 +15,7 @@ Where one boot serves many tests, make the Kernel in a module-scoped fixture by 
 Each call boots anew, about 2 s, so put into one script what belongs together; nothing is left of a guest
 but what it wrote into the share: writes to / are discarded, loop devices and mappings are gone. There is
 one CPU, no network, no udev, and no fsync beyond ``sync`` at the end. The modules loop, fuse, dm-mod and nbd
-are loaded, others load on demand or by ``modprobe``. /mnt is empty; /tmp, /run and /dev/shm are memory.
+are loaded, others load on demand or by ``modprobe``. /mnt is empty; /run and /dev/shm are memory.
 """
 
 import contextlib
@@ -51,7 +51,7 @@ $b mkdir -p /mnt/up /mnt/work /mnt/root
 $b mount -t overlay -o lowerdir=/,upperdir=/mnt/up,workdir=/mnt/work overlay /mnt/root
 cd /mnt/root
 for each in proc sys dev; do $b mount --move /$each $each; done
-for each in run tmp mnt; do $b mount -t tmpfs tmpfs $each; done
+for each in run mnt; do $b mount -t tmpfs tmpfs $each; done
 $b mkdir -p run/lock dev/shm dev/pts .{control} .{share}
 $b mount -t tmpfs tmpfs dev/shm
 $b mount -t devpts devpts dev/pts
