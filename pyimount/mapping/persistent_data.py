@@ -7,6 +7,7 @@ dm-block-manager.c. Blocks are read when they are needed, each is checked, and o
 from bisect import bisect_right
 from collections.abc import Iterator
 from functools import lru_cache
+from operator import lt
 from struct import unpack_from
 from typing import Any, NamedTuple
 
@@ -66,7 +67,7 @@ class Node(NamedTuple):
 
 
 class Leaf(NamedTuple):
-    """The entries of a leaf, and the first key that no longer belongs to it."""
+    """The entries of a leaf, by rising keys, and the first key that no longer belongs to it."""
 
     keys: tuple[int, ...]
     values: tuple[int, ...]
@@ -102,6 +103,8 @@ class Blocks:
         if header.flags not in (_INTERNAL, _LEAF) or count > most or start + most * size > BLOCK or size < 8:
             raise ReadError(f"block {number} of the metadata is no node of a tree")
         keys = unpack_from(f"<{count}Q", data, NODE_HEADER.size)
+        if not all(map(lt, keys, keys[1:])):
+            raise ReadError(f"block {number} of the metadata has keys out of order")
         return Node(header.flags == _LEAF, keys, data[start : start + count * size], size)
 
     def leaf(self, root: int, key: int) -> Leaf:

@@ -192,11 +192,9 @@ class Tables:
         if kind == "linear":
             return _exactly(self._run(target.get("area")), size)
         if kind == "striped":
-            return _striped([*self._areas(target)], _number(target, "chunk"), size)
+            return _striped(self._areas(target), _number(target, "chunk"), size)
         if kind == "mirror":
-            areas = [*self._areas(target)]
-            legs = [None if isinstance(area, UnreadableSource) else Device(area, 0, size) for area in areas]
-            return MirrorSource(legs, size)
+            return _mirrored(self._areas(target), size)
         if kind == "raid":
             return self._raid(target, size)
         if kind == "thin":
@@ -213,28 +211,30 @@ class Tables:
             return overlay.OverlaySource(origin, size, partial(overlay.writecache, store))
         raise TableError(Code.UNSUPPORTED, f"targets of type {kind} are not read")
 
-    def _run(self, area: Json) -> Source:
-        """A run of a physical volume or of another volume."""
+    def _place(self, area: Json) -> tuple[Source, int, int]:
+        """Where a run of a physical or another volume lies: in what, from where on, how many bytes."""
         if not isinstance(area, dict):
             raise _damaged("a target has no area")
         offset, size = _number(area, "offset"), _number(area, "size")
-        if "pv" in area:
-            name = _word(area, "pv")
-            if name not in self._pvs:
-                raise _damaged(f"there is no physical volume {name}")
-            source = self._pvs[name]
-            if source is None:
-                return UnreadableSource(size, f"physical volume {name} is missing")
-        else:
-            source = self.volume(_word(area, "volume"))
+        if "pv" not in area:
+            return self.volume(_word(area, "volume")), offset, size
+        name = _word(area, "pv")
+        if name not in self._pvs:
+            raise _damaged(f"there is no physical volume {name}")
+        source = self._pvs[name]
+        if source is None:
+            return UnreadableSource(size, f"physical volume {name} is missing"), 0, size
+        return source, offset, size
+
+    def _run(self, area: Json) -> Source:
+        source, offset, size = self._place(area)
         if offset + size <= source.size:
             return SliceSource(source, offset, size)
         # As far as it reaches: the image may be cut off.
         return LinearSource([Device(source, offset, size)], [size])
 
-    def _areas(self, target: Target) -> Iterator[Source]:
-        for area in _list(target, "areas"):
-            yield self._run(area)
+    def _areas(self, target: Target) -> list[Device]:
+        return [Device(*self._place(area)) for area in _list(target, "areas")]
 
     def _raid(self, target: Target, size: int) -> Source:
         kind, chunk = _word(target, "raid_type"), _number(target, "chunk")
@@ -303,12 +303,17 @@ def is_raid10_lost(gone: Sequence[bool], copies: int) -> bool:
     )
 
 
-def _striped(areas: Sequence[Source], chunk: int, size: int) -> Source:
+def _mirrored(areas: Sequence[Device], size: int) -> Source:
+    if any(area.size != size for area in areas):
+        raise _damaged(f"a mirror of {size} bytes has legs of another size")
+    return MirrorSource(areas, size)
+
+
+def _striped(areas: Sequence[Device], chunk: int, size: int) -> Source:
     each = areas[0].size
     if chunk < 512 or any(area.size != each for area in areas) or each * len(areas) != size or each % chunk:
         raise _damaged(f"{len(areas)} stripes of {each} bytes, {chunk} at a time, do not make {size} bytes")
-    devices = [Device(area, 0, each) for area in areas]
-    return StripedSource(devices, _zones(len(devices), each), chunk)
+    return StripedSource(areas, _zones(len(areas), each), chunk)
 
 
 def _zones(count: int, each: int) -> list[Zone]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pyimount
 from fixtures.workshop import Workshop, find_tool, fixtures, recipes
-from tests.benchmarks import mapping, mapping_luks
+from tests.benchmarks import mapping, mapping_luks, mapping_lvm
 from tests.benchmarks.libblkid import Libblkid
 from tests.benchmarks.measure import bytes_read, command, in_turn, peak_memory
 
@@ -119,7 +119,7 @@ def main() -> int:
         in_process(found)
         commands(found)
         sizes(found, folder)
-        for line in (*mapping.arrays(folder), *mapping_luks.ciphers()):
+        for line in (*mapping.arrays(folder), *mapping_lvm.volumes(folder), *mapping_luks.ciphers()):
             row(*line)
     return 0
 
