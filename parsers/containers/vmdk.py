@@ -127,6 +127,11 @@ class _Extent(Record):
     offset: int
 
 
+def _content_id(text: str) -> str | None:
+    """A content ID in eight hex digits: some writers leave leading zeros out. None when there is none."""
+    return text.lower().zfill(8) if text else None
+
+
 class _Descriptor(Record):
     """What a descriptor says; the names of ``values`` are in lower case."""
 
@@ -136,7 +141,7 @@ class _Descriptor(Record):
     @property
     def parent_cid(self) -> str | None:
         """The content ID of the parent; None for a disk without one."""
-        cid = self.values.get("parentcid", NO_PARENT).lower()
+        cid = _content_id(self.values.get("parentcid", NO_PARENT))
         return None if cid == NO_PARENT else cid
 
     def details(self) -> dict[str, Json]:
@@ -153,7 +158,7 @@ class _Descriptor(Record):
         }
         return {
             "variant": values.get("createtype"),
-            "cid": values.get("cid", "").lower() or None,
+            "cid": _content_id(values.get("cid", "")),
             "parent_cid": self.parent_cid,
             "backing_file": values.get("parentfilenamehint"),
             "adapter": values.get("ddb.adaptertype"),

@@ -327,3 +327,10 @@ def test_sesparse_reads_as_dissect_reads_it(tmp_path: Path) -> None:
     source = inside(path)
     assert source.size == len(wanted)
     assert source.read_at(0, 65536) == wanted[:65536]
+
+
+def test_a_content_id_without_its_leading_zeros_is_the_same() -> None:
+    from pyimount.parsers.containers.vmdk import _content_id
+
+    assert _content_id("3A0E437") == _content_id("03a0e437") == "03a0e437"
+    assert _content_id("") is None
