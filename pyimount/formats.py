@@ -75,8 +75,8 @@ class Signature(Record):
     """Bytes that a format has at a fixed place.
 
     ``offset`` in bytes; a negative one counts from the end of the layer, whose size is first
-    rounded down to a multiple of ``align``. ``copy`` marks the place of a backup superblock,
-    which is looked at only where nothing else was recognised.
+    rounded down to a multiple of ``align``. ``copy`` marks the place of a backup superblock, or one
+    that is rare and costs a read of its own: it is looked at only where nothing else was recognised.
     """
 
     magic: bytes
