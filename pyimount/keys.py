@@ -6,7 +6,7 @@ key in hexadecimal. A key never shows: not in ``repr``, not in a message, not in
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -39,15 +39,21 @@ class BadKey(ValueError):  # noqa: N818
 
 
 class Key:
-    """One key. ``kind``: its letter; ``secret``: the bytes that open, for a key file those in it."""
+    """One key. ``kind``: its letter; ``secret``: the bytes that open, for a key file those in it.
 
-    __slots__ = ("_secret", "kind")
+    What VeraCrypt mixes into a passphrase: ``keyfiles``, the contents of key files; ``pim``, the personal
+    iterations multiplier, 0 for the default.
+    """
 
-    def __init__(self, kind: str, secret: bytes) -> None:
+    __slots__ = ("_keyfiles", "_secret", "kind", "pim")
+
+    def __init__(self, kind: str, secret: bytes, *, keyfiles: Sequence[bytes] = (), pim: int = 0) -> None:
         if kind not in KINDS:
             raise BadKey(_HOW)
         self.kind = kind
+        self.pim = pim
         self._secret = secret
+        self._keyfiles = tuple(keyfiles)
 
     @classmethod
     def parse(cls, text: str) -> "Key":
@@ -73,6 +79,11 @@ class Key:
     def secret(self) -> bytes:
         """The key itself."""
         return self._secret
+
+    @property
+    def keyfiles(self) -> tuple[bytes, ...]:
+        """What the key files hold that go with the passphrase."""
+        return self._keyfiles
 
     @property
     def text(self) -> str:
@@ -154,6 +165,14 @@ class Keyring:
                     self.add_text(written)
             except BadKey as error:
                 raise BadKey(f"{path}, line {number}: {error}") from None
+
+    def mix_in(self, keyfiles: Sequence[str | Path] = (), pim: int = 0) -> None:
+        """Have VeraCrypt volumes opened by every passphrase so far together with these. Raises BadKey."""
+        contents = [_read(str(path), "VeraCrypt key file") for path in keyfiles]
+        self._keys = [
+            (volume, Key(key.kind, key.secret, keyfiles=contents, pim=pim) if key.kind in "pf" else key)
+            for volume, key in self._keys
+        ]
 
     def for_volume(self, index: str, uuid: str | None = None) -> tuple[Key, ...]:
         """The keys to try on this volume: those meant for it first, none twice."""

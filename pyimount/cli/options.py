@@ -112,6 +112,16 @@ def add_keys(parser: argparse.ArgumentParser) -> None:
     keys.add_argument(
         "--try-veracrypt", action="store_true", help="try the keys on what is not recognised, as VeraCrypt"
     )
+    keys.add_argument(
+        "--veracrypt-key-file",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="a key file that goes with the passphrase of a VeraCrypt volume",
+    )
+    keys.add_argument(
+        "--pim", type=int, default=0, metavar="NUMBER", help="its personal iterations multiplier"
+    )
 
 
 def keyring(options: argparse.Namespace) -> "Keyring | None":
@@ -130,6 +140,8 @@ def keyring(options: argparse.Namespace) -> "Keyring | None":
         found.add_text(variable)
     if options.ask:
         _ask(found)
+    if options.veracrypt_key_file or options.pim:
+        found.mix_in(options.veracrypt_key_file, options.pim)
     if (options.key or options.keys) and sys.stderr.isatty():
         cli.complain(
             "a key on the command line can be seen by others on this machine; --key-file keeps it hidden"

@@ -85,18 +85,16 @@ def unlock(
     source: Source,
     key: Key,
     *,
-    keyfiles: Sequence[bytes] = (),
-    pim: int = 0,
     limits: KdfLimits | None = None,
 ) -> Unlocked:
     """Open ``source`` as a VeraCrypt or TrueCrypt volume: outer, hidden or the system's own.
 
-    ``key``: a passphrase, or a key file alone; ``keyfiles``: what those hold that go with a passphrase;
-    ``pim``: the personal iterations multiplier, 0 for the default. Trying every way takes seconds. Raises
+    ``key``: a passphrase, with its key files and personal iterations multiplier, or a key file alone.
+    Trying every way takes seconds. Raises
     WrongKey, also where it is no such volume at all, which cannot be told; KdfTooCostly; Unsupported;
     DamagedHeader; SourceErrors as the source does.
     """
-    return _unlock(source, key, keyfiles, pim, limits, told=None)
+    return _unlock(source, key, limits, told=None)
 
 
 def reopen(
@@ -104,29 +102,25 @@ def reopen(
     parameters: Details,
     key: Key,
     *,
-    keyfiles: Sequence[bytes] = (),
     limits: KdfLimits | None = None,
 ) -> Source:
     """The plain bytes again, by the header that ``unlock`` told in its parameters; raises as it does."""
-    pim = parameters.get("pim")
-    return _unlock(source, key, keyfiles, pim if isinstance(pim, int) else 0, limits, told=parameters).source
+    return _unlock(source, key, limits, told=parameters).source
 
 
 def _unlock(
     source: Source,
     key: Key,
-    keyfiles: Sequence[bytes],
-    pim: int,
     limits: KdfLimits | None,
     *,
     told: Details | None,
 ) -> Unlocked:
     if key.kind not in KEY_KINDS:
         raise WrongKey(0, f"a {key.name} opens no VeraCrypt volume")
-    if not 0 <= pim < MAX_PIM:
-        raise Unsupported(f"a personal iterations multiplier of {pim}")
+    if not 0 <= key.pim < MAX_PIM:
+        raise Unsupported(f"a personal iterations multiplier of {key.pim}")
     allowance = Allowance(limits or KdfLimits())
-    passwords = _passwords(key, keyfiles)
+    passwords = _passwords(key)
     refused: UnlockError | None = None
     tried = 0
     for place in _places(source.size):
@@ -136,7 +130,7 @@ def _unlock(
         if len(raw) < HEADER_SIZE:
             continue
         tried += 1
-        for way in _ways(place, pim):
+        for way in _ways(place, key.pim):
             if told is not None and (way.product, way.hash) != (told.get("product"), told.get("hash")):
                 continue
             try:
@@ -145,7 +139,7 @@ def _unlock(
                 refused = refused or error
                 continue
             if found is not None:
-                return _opened(source, place, way, pim, found)
+                return _opened(source, place, way, key.pim, found)
     if refused is not None:
         raise refused
     raise WrongKey(
@@ -182,9 +176,9 @@ def _ways(place: _Place, pim: int) -> Iterator[_Way]:
         yield _Way("truecrypt", "sha1", 2000)
 
 
-def _passwords(key: Key, keyfiles: Sequence[bytes]) -> dict[str, bytes]:
+def _passwords(key: Key) -> dict[str, bytes]:
     """The password of each product, with key files mixed in."""
-    files = [key.secret, *keyfiles] if key.kind == "f" else [*keyfiles]
+    files = [key.secret, *key.keyfiles] if key.kind == "f" else key.keyfiles
     password = b"" if key.kind == "f" else key.secret
     long = POOL_LONG if len(password) > POOL else POOL
     # TrueCrypt takes no longer passwords, and knows no larger pool.
