@@ -33,7 +33,8 @@ def read_xml(file: Source, offset: int, length: int, reader: XmlReader) -> None:
     """
     from xml.parsers.expat import ExpatError, ParserCreate
 
-    parser = ParserCreate()
+    # Who writes such files writes UTF-8; another encoding would be one of Python's, by the file's choice.
+    parser = ParserCreate("utf-8")
     depth = 0
 
     def start(tag: str, attributes: dict[str, str]) -> None:

@@ -69,6 +69,8 @@ HDR_BIN = 4096
 ENTRIES, WORD = 32, 256
 """No more entries of a kind are told, and no more of a word; LUKS2 itself has 32 key slots at most."""
 _CSUM_AT = 448
+HW_OPAL = "hw-opal"
+"""What the types of segments begin with that the drive itself encrypts."""
 # Hashes by their names in Linux's crypto API, and in hashlib.
 HASHES = {"sha1": "sha1", "sha256": "sha256", "sha384": "sha384", "sha512": "sha512"}
 
@@ -338,6 +340,9 @@ def _json_details(document: dict[str, Any], size: int, problems: list[Problem]) 
         problems.append(Problem(Code.DAMAGED, "the LUKS2 header names no segment of data"))
         return details
     first = segments[0]
+    # Beneath the software's encryption, or instead of it; the drive's own key is in no keyslot's reach.
+    opal = any(str(segment["type"]).startswith(HW_OPAL) for segment in segments)
+    details["hardware_encryption"] = "opal" if opal else None
     details["encryption"] = first["encryption"]
     details["sector_size"] = first["sector_size"]
     start = first["offset"]
@@ -361,7 +366,7 @@ def _segment(number: str, entry: dict[str, Any]) -> dict[str, Json]:
         "flags": _words(entry.get("flags")),
         "integrity": _word(integrity.get("type")),
     }
-    if str(entry.get("type")).startswith("hw-opal"):
+    if str(entry.get("type")).startswith(HW_OPAL):
         segment["opal_segment"] = _number(entry.get("opal_segment_number"))
         segment["opal_key_size"] = _number(entry.get("opal_key_size"))
         segment["opal_segment_size"] = _number(entry.get("opal_segment_size"))

@@ -11,7 +11,7 @@ from typing import Any
 
 from construct import Array, Bytes, Int16ul, Int32ul, Int64ul, Struct
 
-from pyimount.formats import Format, Identity, Json, NotThisFormat, Signature, Usage
+from pyimount.formats import Format, Identity, Json, NotThisFormat, Signature, ToolMount, Usage
 from pyimount.layouts import layout, parse_struct, read_struct
 from pyimount.notation import flag_names, text, unix_time, uuid_text
 from pyimount.problems import Code, Problem
@@ -583,4 +583,5 @@ FORMAT = Format(
         Signature(NX_MAGIC, MAGIC_AT),
         *(Signature(NX_MAGIC, 2 * size + MAGIC_AT, copy=True) for size in BLOCK_SIZES),
     ),
+    mounts=(ToolMount("fsapfsmount", ("-f", "all", "{source}", "{at}")),),
 )

@@ -10,7 +10,16 @@ from typing import Any
 from construct import Bytes, Const, Int8ul, Int16ul, Int32ul, Int64ul, Struct
 
 from pyimount.checksums import crc32c
-from pyimount.formats import Format, Identity, Json, Membership, NotThisFormat, Signature, Usage
+from pyimount.formats import (
+    Format,
+    Identity,
+    Json,
+    KernelMount,
+    Membership,
+    NotThisFormat,
+    Signature,
+    Usage,
+)
 from pyimount.layouts import layout, parse_struct
 from pyimount.notation import flag_names, text, uuid_text
 from pyimount.problems import Code, Problem
@@ -272,5 +281,18 @@ FORMAT = Format(
     signatures=(
         Signature(MAGIC, PRIMARY + _MAGIC_AT),
         *(Signature(MAGIC, copy + _MAGIC_AT, copy=True) for copy in COPIES),
+    ),
+    mounts=(
+        KernelMount(
+            "btrfs",
+            ("rescue=nologreplay",),
+            written=(),
+            every_member=True,
+            incomplete=("degraded",),
+            since=(5, 9),
+        ),
+        KernelMount(
+            "btrfs", ("norecovery",), written=(), every_member=True, incomplete=("degraded",), since=(4, 5)
+        ),
     ),
 )

@@ -10,7 +10,17 @@ from typing import Any
 from construct import Bytes, Const, Int8ul, Int16ul, Int32ul, Int64ul, Struct
 
 from pyimount.checksums import rotated_sum
-from pyimount.formats import Format, Identity, Json, NotThisFormat, Signature, TableRule, Usage
+from pyimount.formats import (
+    Format,
+    Identity,
+    Json,
+    KernelMount,
+    NotThisFormat,
+    Signature,
+    TableRule,
+    ToolMount,
+    Usage,
+)
 from pyimount.layouts import layout, parse_struct, read_struct
 from pyimount.notation import guid_text, text
 from pyimount.problems import Code, Problem
@@ -275,4 +285,8 @@ FORMAT = Format(
         *(Signature(b"EXFAT   ", REGION * sector + _NAME_AT, copy=True) for sector in SECTOR_SIZES),
     ),
     with_table=TableRule.HIDES,
+    mounts=(
+        KernelMount("exfat", written=()),
+        ToolMount("mount.exfat-fuse", ("-o", "ro", "{source}", "{at}")),
+    ),
 )

@@ -9,7 +9,16 @@ from typing import Any
 from construct import Bytes, Const, Int16sl, Int16ul, Int32sb, Int32ub, Int32ul, Int64ul, Struct
 
 from pyimount.checksums import crc32c
-from pyimount.formats import Format, Identity, Json, NotThisFormat, Signature, Usage
+from pyimount.formats import (
+    Format,
+    Identity,
+    Json,
+    KernelMount,
+    NotThisFormat,
+    Signature,
+    ToolMount,
+    Usage,
+)
 from pyimount.layouts import layout, parse_struct, read_struct
 from pyimount.notation import flag_names, text, unix_time, uuid_text
 from pyimount.problems import Code, Problem
@@ -416,5 +425,10 @@ FORMAT = Format(
     signatures=(
         Signature(MAGIC, PRIMARY + _MAGIC_AT),
         *(Signature(MAGIC, copy + _MAGIC_AT, copy=True) for copy in COPIES.values()),
+    ),
+    mounts=(
+        # Without errors= the superblock's own wish counts, which may be to panic.
+        KernelMount("ext4", ("noload", "errors=continue"), written=("errors=continue",)),
+        ToolMount("fuse2fs", ("-o", "ro,norecovery", "{source}", "{at}")),
     ),
 )

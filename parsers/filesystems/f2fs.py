@@ -9,7 +9,7 @@ from typing import Any
 
 from construct import Bytes, Const, Int16ul, Int32ul, Int64ul, Struct
 
-from pyimount.formats import Format, Identity, Json, NotThisFormat, Signature, Usage
+from pyimount.formats import Format, Identity, Json, KernelMount, NotThisFormat, Signature, Usage
 from pyimount.layouts import layout, parse_struct, read_struct
 from pyimount.notation import flag_names, text, uuid_text
 from pyimount.problems import Code, Problem
@@ -255,4 +255,5 @@ FORMAT = Format(
     types=("f2fs",),
     parse=parse,
     signatures=(Signature(MAGIC, OFFSETS[0]), Signature(MAGIC, OFFSETS[1], copy=True)),
+    mounts=(KernelMount("f2fs", ("norecovery",), written=()),),
 )

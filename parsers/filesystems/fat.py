@@ -9,7 +9,16 @@ from typing import Any
 
 from construct import Bytes, Int8ul, Int16ul, Int32ul, Struct
 
-from pyimount.formats import Format, Identity, Json, NotThisFormat, Signature, TableRule, Usage
+from pyimount.formats import (
+    Format,
+    Identity,
+    Json,
+    KernelMount,
+    NotThisFormat,
+    Signature,
+    TableRule,
+    Usage,
+)
 from pyimount.layouts import layout, parse_struct, read_struct
 from pyimount.notation import text
 from pyimount.problems import Code, Problem
@@ -366,4 +375,5 @@ FORMAT = Format(
         ),
     ),
     with_table=TableRule.HIDES,
+    mounts=(KernelMount("vfat", ("utf8",), written=("utf8",)),),
 )

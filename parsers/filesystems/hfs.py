@@ -6,7 +6,16 @@ https://developer.apple.com/library/archive/documentation/mac/pdf/Files/File_Man
 
 from typing import Any
 
-from pyimount.formats import Format, Identity, Json, NotThisFormat, Precedence, Signature, Usage
+from pyimount.formats import (
+    Format,
+    Identity,
+    Json,
+    KernelMount,
+    NotThisFormat,
+    Precedence,
+    Signature,
+    Usage,
+)
 from pyimount.layouts import read_struct
 from pyimount.notation import flag_names, hfs_time, text
 from pyimount.parsers.filesystems.macintosh import (
@@ -98,4 +107,5 @@ FORMAT = Format(
     # Two bytes are little of a magic; and on a hybrid disc libblkid names ISO 9660.
     precedence=Precedence.WEAK,
     tolerates=frozenset({"iso9660", "udf"}),
+    mounts=(KernelMount("hfs", maintained=False),),
 )

@@ -8,7 +8,7 @@ from typing import Any
 
 from construct import Array, Bytes, Int8sb, Int8ub, Int16ub, Int32ub, Int64ub, Struct
 
-from pyimount.formats import Format, Identity, Json, NotThisFormat, Signature, Usage
+from pyimount.formats import Format, Identity, Json, KernelMount, NotThisFormat, Signature, Usage
 from pyimount.layouts import layout, parse_struct, read_struct
 from pyimount.notation import flag_names, hfs_time, text
 from pyimount.parsers.filesystems.macintosh import (
@@ -276,4 +276,5 @@ FORMAT = Format(
         *(Signature(magic, -PLACE, align=SECTOR, copy=True) for magic in (HFS, PLUS, EXTENDED)),
     ),
     tolerates=frozenset({"iso9660", "udf"}),
+    mounts=(KernelMount("hfsplus", maintained=False),),
 )

@@ -11,7 +11,16 @@ from typing import Any
 
 from construct import Bytes, Construct, Int8sl, Int8ul, Int16ub, Int16ul, Int32ub, Int32ul, Struct
 
-from pyimount.formats import Format, Identity, Json, NotThisFormat, Signature, TableRule, Usage
+from pyimount.formats import (
+    Format,
+    Identity,
+    Json,
+    KernelMount,
+    NotThisFormat,
+    Signature,
+    TableRule,
+    Usage,
+)
 from pyimount.layouts import layout, parse_struct, read_struct
 from pyimount.notation import text
 from pyimount.parsers.filesystems.ecma import recorded_time
@@ -430,4 +439,5 @@ FORMAT = Format(
     signatures=(Signature(b"CD001", FIRST_DESCRIPTOR + 1), Signature(b"CDROM", FIRST_DESCRIPTOR + 9)),
     tolerates=frozenset({"udf", "hfs", "hfsplus"}),
     with_table=TableRule.SHARES,
+    mounts=(KernelMount("iso9660", ("iocharset=utf8",)),),
 )

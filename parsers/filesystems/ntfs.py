@@ -10,7 +10,17 @@ from typing import Any
 
 from construct import Bytes, Int8sl, Int8ul, Int16ul, Int32ul, Int64ul, Struct
 
-from pyimount.formats import Format, Identity, Json, NotThisFormat, Signature, TableRule, Usage
+from pyimount.formats import (
+    Format,
+    Identity,
+    Json,
+    KernelMount,
+    NotThisFormat,
+    Signature,
+    TableRule,
+    ToolMount,
+    Usage,
+)
 from pyimount.layouts import Layout, layout, parse_struct
 from pyimount.notation import filetime, flag_names, guid_text, text
 from pyimount.problems import Code, Problem
@@ -298,4 +308,9 @@ FORMAT = Format(
         *(Signature(OEM_ID, _OEM_AT - sector, copy=True) for sector in SECTOR_SIZES),
     ),
     with_table=TableRule.HIDES,
+    mounts=(
+        # What it replays of a dirty volume's log stays in memory, when mounted read-only.
+        KernelMount("ntfs3", ("iocharset=utf8",), written=("iocharset=utf8",)),
+        ToolMount("ntfs-3g", ("-o", "ro,show_sys_files,streams_interface=windows", "{source}", "{at}")),
+    ),
 )

@@ -147,4 +147,5 @@ FORMAT = Format(
         *(Signature(MAGIC, -sector, copy=True) for sector in SECTOR_SIZES),
     ),
     with_table=TableRule.HIDES,
+    unmountable="Linux has no driver for ReFS, and no program is known that shows its files",
 )

@@ -9,7 +9,7 @@ from typing import Any
 
 from construct import Bytes, Int8ub, Int8ul, Int16ub, Int16ul, Int32ub, Int32ul, Int64ub, Int64ul, Struct
 
-from pyimount.formats import Format, Identity, Json, NotThisFormat, Signature, Usage
+from pyimount.formats import Format, Identity, Json, KernelMount, NotThisFormat, Signature, Usage
 from pyimount.layouts import layout, read_struct
 from pyimount.notation import flag_names, unix_time
 from pyimount.problems import Code, Problem
@@ -194,4 +194,5 @@ FORMAT = Format(
     types=("squashfs", "squashfs3"),
     parse=parse,
     signatures=tuple(Signature(magic, 0) for magic in (LITTLE, BIG, *LZMA_LITTLE, *LZMA_BIG)),
+    mounts=(KernelMount("squashfs", versions=("4",)),),
 )

@@ -56,6 +56,8 @@ MIN_PAGES = 10
 
 def parse(view: View) -> Identity:
     """The identity of a swap area or of a hibernated system's image."""
+    if view.size < MIN_PAGES * PAGE_SIZES[0]:
+        raise NotThisFormat(f"a swap area has {MIN_PAGES} pages at least")
     page_size, signature = _find(view)
     tux_on_ice = view.read(0, len(TUX_ON_ICE)) == TUX_ON_ICE
     if tux_on_ice:
@@ -65,8 +67,6 @@ def parse(view: View) -> Identity:
     for magic, version in HIBERNATED.items():
         if signature.startswith(magic):
             return _hibernated(view, version, page_size, signature)
-    if view.size < MIN_PAGES * PAGE_SIZES[0]:
-        raise NotThisFormat(f"a swap area has {MIN_PAGES} pages at least")
     if signature == OLD:
         # The rest of the page is a bitmap: no label, no UUID.
         return Identity(type="swap", fstype="swap", version="0", details={"page_size": page_size})

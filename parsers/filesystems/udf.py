@@ -11,7 +11,16 @@ from typing import Any
 
 from construct import Array, Bytes, Int8ul, Int16ul, Int32ul, Struct
 
-from pyimount.formats import Format, Identity, Json, NotThisFormat, Signature, TableRule, Usage
+from pyimount.formats import (
+    Format,
+    Identity,
+    Json,
+    KernelMount,
+    NotThisFormat,
+    Signature,
+    TableRule,
+    Usage,
+)
 from pyimount.layouts import layout, parse_struct, read_struct
 from pyimount.notation import text
 from pyimount.parsers.filesystems.ecma import recorded_time
@@ -534,4 +543,5 @@ FORMAT = Format(
     ),
     tolerates=frozenset({"iso9660", "hfs", "hfsplus"}),
     with_table=TableRule.SHARES,
+    mounts=(KernelMount("udf"),),
 )

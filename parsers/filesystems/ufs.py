@@ -22,7 +22,7 @@ from construct import (
 )
 
 from pyimount.checksums import crc32c
-from pyimount.formats import Format, Identity, Json, NotThisFormat, Signature, Usage
+from pyimount.formats import Format, Identity, Json, KernelMount, NotThisFormat, Signature, Usage
 from pyimount.layouts import layout, read_struct
 from pyimount.notation import flag_names, text, unix_time
 from pyimount.problems import Code, Problem
@@ -317,4 +317,5 @@ FORMAT = Format(
         for magic in MAGICS
         for step in (1, -1)
     ),
+    mounts=(KernelMount("ufs", from_details=(("ufstype", "ufstype"),), maintained=False),),
 )

@@ -6,7 +6,7 @@ https://github.com/glandium/vmfs-tools
 
 from construct import Bytes, Int8ul, Int32ul, Int64ul, Struct
 
-from pyimount.formats import Format, Identity, Json, NotThisFormat, Signature, Usage
+from pyimount.formats import Format, Identity, Json, NotThisFormat, Signature, ToolMount, Usage
 from pyimount.layouts import layout, read_struct
 from pyimount.notation import text, unix_time
 from pyimount.parsers.volumes.vmfs_lvm import vmfs_uuid
@@ -68,4 +68,8 @@ FORMAT = Format(
     types=("VMFS",),
     parse=parse,
     signatures=(Signature(MAGIC, DESCRIPTOR_AT),),
+    mounts=(
+        ToolMount("vmfs6-fuse", ("{source}", "{at}")),
+        ToolMount("vmfs-fuse", ("{source}", "{at}")),
+    ),
 )

@@ -9,7 +9,7 @@ from typing import Any
 from construct import Bytes, Const, Int8ub, Int16ub, Int32ub, Int32ul, Int64ub, Struct
 
 from pyimount.checksums import crc32c
-from pyimount.formats import Format, Identity, Json, NotThisFormat, Signature, Usage
+from pyimount.formats import Format, Identity, Json, KernelMount, NotThisFormat, Signature, Usage
 from pyimount.layouts import layout, read_struct
 from pyimount.notation import flag_names, text, uuid_text
 from pyimount.problems import Code, Problem
@@ -151,7 +151,7 @@ MIN_RTEXT, MAX_RTEXT = 4 << 10, 1 << 30
 def parse(view: View) -> Identity:
     """The identity of an XFS file system, or of a log that its file system keeps apart."""
     if view.peek(0, 4) == LOG_MAGIC:
-        return _log(view)
+        return log_record(view, 0)
     sb = read_struct(view, SUPERBLOCK, 0)
     _check(sb)
     version = sb.sb_versionnum & 0xF
@@ -251,13 +251,15 @@ def _details(sb: Any, version: int, incompat: int) -> dict[str, Json]:
     return details
 
 
-def _log(view: View) -> Identity:
-    record = read_struct(view, LOG_RECORD, 0)
+def log_record(view: View, offset: int) -> Identity:
+    """The identity of an external log by the record at ``offset``. Raises NotThisFormat, ShortRead."""
+    record = read_struct(view, LOG_RECORD, offset)
     if record.h_version not in (1, 2, 3) or record.h_fmt not in LOG_FORMATS or not 0 < record.h_len < 1 << 31:
         raise NotThisFormat("no record of a log")
     return Identity(
         type="xfs_external_log",
         usage=Usage.OTHER,
+        offset=offset,
         details={
             "loguuid": uuid_text(record.h_fs_uuid),
             "log_version": record.h_version,
@@ -275,4 +277,5 @@ FORMAT = Format(
     types=("xfs", "xfs_external_log"),
     parse=parse,
     signatures=(Signature(MAGIC, 0), Signature(LOG_MAGIC, 0)),
+    mounts=(KernelMount("xfs", ("norecovery", "nouuid"), written=("nouuid",)),),
 )

@@ -2,7 +2,8 @@
 
 Layout: Richard Russon and others, LDM documentation of the Linux-NTFS project ("ldmdoc").
 https://flatcap.github.io/linux-ntfs/ldm/
-The GPT variant: Microsoft, "Windows and GPT FAQ"; names of later fields: libldm.
+The GPT variant: Microsoft, "Windows and GPT FAQ"; names of later fields: libldm. Sectors of 4096 bytes: all
+places count in them, and structures stand at the start of theirs (DiskAccessLibrary, which writes such disks).
 """
 
 from collections.abc import Iterator
@@ -72,6 +73,12 @@ COPIES = (1856, 2047)
 
 _GPT_MAGIC = b"EFI PART"
 METADATA_TYPE = "5808c8aa-7e8f-42e0-85d2-e1e90434cfb3"
+OWN_PARTITIONS = {
+    "0x42": "ldm_data",
+    METADATA_TYPE: "ldm_metadata",
+    "af9b60a0-1431-4f62-bc68-3311714a69ad": "ldm_data",
+}
+"""Types of the partitions that a dynamic disk has for show: its volumes lie in them as they like."""
 _METADATA_TYPE_RAW = bytes.fromhex("aac808588f7ee04285d2e1e90434cfb3")
 _GPT_ENTRIES = 16384
 _DATABASE_SECTORS = 2048
@@ -145,6 +152,7 @@ def parse(view: View) -> Identity:
         checked=header.checked,
         details=details,
         problems=tuple(problems),
+        owns=OWN_PARTITIONS,
     )
 
 
@@ -217,8 +225,9 @@ def _header_at(view: View, at: int, unit: int) -> PrivateHeader | None:
     disk_id, group_id = text(fields.disk_id, "ascii"), text(fields.disk_group_id, "ascii")
     private = fields.private_region_offset * unit, fields.private_region_size * unit
     public = fields.public_region_offset * unit, fields.public_region_size * unit
+    copies = fields.primary_private_header_offset, fields.secondary_private_header_offset
     # The header of a disk that is inside this one, or that this one is a part of, is not ours.
-    places = (MBR_SECTOR * unit, *(private[0] + copy * unit for copy in COPIES))
+    places = (MBR_SECTOR * unit, *(private[0] + copy * unit for copy in (*copies, *COPIES)))
     if at not in places or not disk_id or not group_id or fields.version_major != 2:
         return None
     return PrivateHeader(
@@ -239,7 +248,7 @@ FORMAT = Format(
     title="Windows dynamic disk",
     specification="https://flatcap.github.io/linux-ntfs/ldm/",
     usage=Usage.RAID,
-    types=("ldm_member",),
+    types=("ldm_member", "ldm_data", "ldm_metadata"),
     parse=parse,
     signatures=(
         Signature(MAGIC, MBR_SECTOR * SECTOR_SIZES[0]),

@@ -311,4 +311,5 @@ FORMAT = Format(
         for offset in (0, LABEL_SIZE, -2 * LABEL_SIZE, -LABEL_SIZE)
     ),
     precedence=Precedence.VOLUME_GROUP,
+    unmountable="importing a pool is ZFS' own business: zpool import -o readonly=on, on the loop devices",
 )

@@ -21,7 +21,8 @@ class View:
 
     ``size``: bytes in the layer. ``sector_size``: bytes, where the container or the caller knows
     it, else None. ``disk_offset``: where the layer starts on its disk in bytes, None where it is
-    not one run of it. ``read_errors``: what could not be read so far, a sentence each.
+    not one run of it. ``part_type``: the type that a partition table gives the layer, None where it
+    is no partition. ``read_errors``: what could not be read so far, a sentence each.
     """
 
     __slots__ = (
@@ -29,17 +30,25 @@ class View:
         "_size_kept",
         "_starts",
         "disk_offset",
+        "part_type",
         "read_errors",
         "sector_size",
         "size",
         "source",
     )
 
-    def __init__(self, source: Source, sector_size: int | None = None, disk_offset: int | None = 0) -> None:
+    def __init__(
+        self,
+        source: Source,
+        sector_size: int | None = None,
+        disk_offset: int | None = 0,
+        part_type: str | None = None,
+    ) -> None:
         self.source = source
         self.size = source.size
         self.sector_size = sector_size
         self.disk_offset = disk_offset
+        self.part_type = part_type
         self._starts: list[int] = []
         self._runs: dict[int, bytes] = {}
         self._size_kept = 0

@@ -235,7 +235,7 @@ class TestUnsupported:
 
     def test_zstd_without_a_library(self, work: Workshop) -> None:
         image = made(work, "-c", "-o", "compression_type=zstd")
-        with patch.object(qcow2, "_zstd", return_value=None):
+        with patch.object(qcow2, "zstd_library", return_value=None):
             opened = open_path(image)
         assert opened.container.details["compression"] == "zstd"
         assert codes(opened) == ["unsupported"]

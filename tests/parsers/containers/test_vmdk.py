@@ -10,11 +10,19 @@ from dissect.hypervisor.disk.vmdk import SparseDisk
 import pyimount
 from fixtures.comparing import codes, inside, mixed_bytes, open_path, where_different
 from fixtures.workshop import Workshop
+from pyimount.mapping import NO_LIMIT
+from pyimount.opening import open_image
 from pyimount.parsers.containers import vmdk
+from pyimount.sources import image as image_module
+from pyimount.sources import pool as pool_module
+from pyimount.sources.broker import Broker
+from pyimount.sources.budget import Meter
 from pyimount.sources.errors import ReadError
+from pyimount.sources.segments import gather
 from tests.needing import needs
 
 MIB = 1 << 20
+OPEN = Path("/proc/self/fd")
 DISK = mixed_bytes(3 * MIB // 2 + 7 * 512)
 SPARSE = ("monolithicSparse", "twoGbMaxExtentSparse", "streamOptimized")
 FLAT = ("monolithicFlat", "twoGbMaxExtentFlat")
@@ -99,6 +107,28 @@ class TestDescriptor:
         wanted = DISK + bytes(5 * 512) + DISK + b"-" * 1024 + DISK[:1024]
         assert codes(open_path(image)) == []
         assert where_different(inside(image), wanted) == []
+
+    def test_more_extents_than_files_may_be_open(
+        self, work: Workshop, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for module in (image_module, pool_module):
+            monkeypatch.setattr(module, "OPEN_FILES", 3)
+        count, each = 12, 8
+        for number in range(count):
+            (work.folder / f"{number}.bin").write_bytes(DISK[number * each * 512 :][: each * 512])
+        extents = [f'RW {each} FLAT "{number}.bin" 0' for number in range(count)]
+        image, opened = open_image(gather([descriptor(work.folder, *extents)])[0], Broker(), Meter(NO_LIMIT))
+        assert opened.source is not None
+        for _ in range(2):
+            assert opened.source.read_at(0, count * each * 512 + 1) == DISK[: count * each * 512]
+        assert len(image.all_paths) == 1 + count
+        if OPEN.exists():
+            held = [path for path in OPEN.iterdir() if path.resolve().parent == work.folder]
+            assert len(held) == 1 + 3 + 3
+        (work.folder / "3.bin").unlink()
+        with pytest.raises(ReadError, match="no such file"):
+            opened.source.read_at(3 * each * 512, 512)
+        image.close()
 
     @pytest.mark.parametrize(
         "name",

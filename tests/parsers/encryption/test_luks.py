@@ -179,6 +179,23 @@ def test_segments_tokens_and_requirements_are_told() -> None:
     assert found.details["sector_size"] == 4096
     assert found.details["tokens"] == [{"token": "0", "type": "systemd-tpm2", "keyslots": ["0"]}]
     assert found.details["requirements"] == ["online-reencrypt-v2"]
+    assert found.details["hardware_encryption"] == "opal"
+
+
+def test_a_volume_that_only_the_drive_encrypts() -> None:
+    """As cryptsetup luksFormat --hw-opal-only writes it."""
+    changed = document()
+    changed["segments"] = {
+        "0": {
+            "type": "hw-opal", "offset": "16777216", "size": "1048576", "opal_segment_number": 1,
+            "opal_key_size": 32, "opal_segment_size": "1048576",
+        },
+    }  # fmt: skip
+    changed["config"]["requirements"] = {"mandatory": ["opal"]}
+    details = recognise(FORMAT, with_document(changed)).details
+    assert (details["hardware_encryption"], details["encryption"]) == ("opal", None)
+    assert details["requirements"] == ["opal"]
+    assert recognise(FORMAT, kept("luks2")).details["hardware_encryption"] is None
 
 
 def test_keyslots_tell_their_costs() -> None:

@@ -90,3 +90,9 @@ def test_tuxonice_without_a_swap_signature() -> None:
 def test_less_than_ten_pages_is_no_swap_area(cut: int) -> None:
     assert ask(FORMAT, kept("swap")[:cut]) is None
     assert ask(FORMAT, kept("swap")[: 10 * 4096]) is not None
+
+
+@pytest.mark.parametrize("signature", [b"SWAPSPACE2", b"SWAP-SPACE", b"S1SUSPEND", b"LINHIB0001"])
+def test_an_area_has_ten_pages_at_least(signature: bytes) -> None:
+    assert ask(FORMAT, area(4096, signature)[: 40 * KIB]) is not None
+    assert ask(FORMAT, area(4096, signature)[: 40 * KIB - 1]) is None
