@@ -14,7 +14,7 @@ from pyimount.formats import Extent, Json, NotThisFormat, Partition, Signature, 
 from pyimount.layouts import layout, parse_struct
 from pyimount.notation import guid_text, text
 from pyimount.parsers.partitions import boot_sector
-from pyimount.parsers.partitions.gpt_types import TYPES
+from pyimount.parsers.partitions.gpt_types import CHROMEOS_KERNEL, TYPES
 from pyimount.parsers.partitions.mbr_types import TYPES as MBR_TYPES
 from pyimount.problems import Code, Problem
 from pyimount.records import Record
@@ -274,7 +274,7 @@ def _partitions(copy: _Copy) -> Iterator[Partition]:
             type_name=TYPES.get(type_guid or ""),
             name=text(entry.PartitionName, "utf-16-le"),
             uuid=guid_text(entry.UniquePartitionGUID),
-            flags=_flags(entry.Attributes),
+            flags=_flags(entry.Attributes, type_guid),
             problems=_entry_problems(entry, copy.header),
         )
 
@@ -289,8 +289,13 @@ def _entry_problems(entry: Any, header: Any) -> tuple[Problem, ...]:
     return ()
 
 
-def _flags(attributes: int) -> tuple[str, ...]:
+def _flags(attributes: int, type_guid: str | None) -> tuple[str, ...]:
     found = []
+    if type_guid == CHROMEOS_KERNEL:
+        # Which of several is booted: the highest priority that has tries left or was successful.
+        found += [f"priority={attributes >> 48 & 0xF}", f"tries={attributes >> 52 & 0xF}"]
+        found += ["successful"] * (attributes >> 56 & 1)
+        attributes &= ~(0x1FF << 48)
     while attributes:
         bit = (attributes & -attributes).bit_length() - 1
         attributes &= attributes - 1

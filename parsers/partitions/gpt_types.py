@@ -1,9 +1,13 @@
 """Names of GPT partition types.
 
 As ``sfdisk --label gpt --list-types`` (util-linux 2.38) prints them; those of the Discoverable Partitions
-Specification that it does not know yet are named after its manner.
+Specification and of ChromeOS that it does not know yet are named after its manner.
 https://uapi-group.org/specifications/specs/discoverable_partitions_specification/
+https://chromium.googlesource.com/chromiumos/docs/+/HEAD/disk_format.md
 """
+
+CHROMEOS_KERNEL = "fe3a2a5d-4f32-41a7-b725-accc3285a309"
+"""The type whose attributes say which kernel ChromeOS boots."""
 
 TYPES = {
     "c12a7328-f81f-11d2-ba4b-00a0c93ec93b": "EFI System",
@@ -179,9 +183,12 @@ TYPES = {
     "2db519c4-b10f-11dc-b99b-0019d1879648": "NetBSD concatenated",
     "2db519ec-b10f-11dc-b99b-0019d1879648": "NetBSD encrypted",
     "49f48daa-b10e-11dc-b99b-0019d1879648": "NetBSD RAID",
-    "fe3a2a5d-4f32-41a7-b725-accc3285a309": "ChromeOS kernel",
+    CHROMEOS_KERNEL: "ChromeOS kernel",
     "3cb8e202-3b7e-47dd-8a3c-7ff2a13cfcec": "ChromeOS root fs",
     "2e0a753d-9e48-43b0-8337-b15192cb1b5e": "ChromeOS reserved",
+    "cab6e88e-abf3-4102-a07a-d4bb9be3c1d3": "ChromeOS firmware",
+    "09845860-705f-4bb5-b16c-8a8a099caf52": "ChromeOS miniOS",
+    "3f0f8318-f146-4e6b-8222-c28c8f02e0d5": "ChromeOS hibernate",
     "85d5e45a-237c-11e1-b4b3-e89a8f7fc3a7": "MidnightBSD data",
     "85d5e45e-237c-11e1-b4b3-e89a8f7fc3a7": "MidnightBSD boot",
     "85d5e45b-237c-11e1-b4b3-e89a8f7fc3a7": "MidnightBSD swap",

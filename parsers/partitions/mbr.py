@@ -26,6 +26,9 @@ _BOOT_INDICATORS = (0x00, 0x80)
 _SIGNATURE_AT = 440
 _AIX = b"\xc9\xc2\xd4\xc1"
 _LVM = b"LABELONE"
+_DISKLABEL64 = b"\x59\x4c\x46\xc4"
+_VTOC_AT = 512 + 12
+_VTOC = b"\xee\xde\x0d\x60"
 
 
 def parse(view: View) -> Table:
@@ -76,11 +79,14 @@ def _reject_other_sectors(view: View, sector: bytes, found: list[tuple[int, Any]
             raise NotThisFormat("the boot sector of a volume, by the name in it")
         if view.glance(boot_sector.SIZE, len(_LVM)) == _LVM:
             raise NotThisFormat("what pvcreate left in front of a physical volume")
+        if view.glance(_VTOC_AT, len(_VTOC)) == _VTOC:
+            raise NotThisFormat("the boot block of a Solaris label")
     # A BSD's boot block carries a table for show: none, or one partition from sector 0 on.
     for_show = len(found) <= 1 and all(
         record.OSType in BSD and record.StartingLBA == 0 for _, record in found
     )
-    if for_show and is_label(view.glance(boot_sector.SIZE, 4)):
+    label = view.glance(boot_sector.SIZE, 4)
+    if for_show and (is_label(label) or label == _DISKLABEL64):
         raise NotThisFormat("the boot block of a BSD disk label")
     places = sorted(
         (record.StartingLBA, record.SizeInLBA)
@@ -205,5 +211,5 @@ FORMAT = TableFormat(
     signatures=(Signature(boot_sector.SIGNATURE, boot_sector.SIGNATURE_AT),),
     types=("dos", "PMBR"),
     vstypes=("mbr", "msdos"),
-    over=frozenset({"apm", "bsd", "sun"}),
+    over=frozenset({"apm", "atari", "bsd", "bsd64", "dasd", "solaris", "sun", "ultrix", "unixware"}),
 )
