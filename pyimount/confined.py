@@ -11,9 +11,8 @@ import sys
 from pyimount.confinement import give_up_privileges
 from pyimount.keys import Keyring
 from pyimount.messages import MessageError, receive, send
-from pyimount.preloading import load_everything
 from pyimount.scanning import hints_of, scan
-from pyimount.sources.broker import Broker
+from pyimount.sources.broker import LISTING_CAP, Broker
 from pyimount.sources.budget import Budget, Meter
 from pyimount.sources.errors import OpenError
 from pyimount.sources.file import FileSource
@@ -33,13 +32,13 @@ class AskingBroker(Broker):
         """As Broker's."""
         return self._ask({"open": path}, meter)
 
-    def open_named(self, name: str, image: str, meter: Meter) -> FileSource:
+    def open_named(self, name: str, image: str, meter: Meter, folder: str = "") -> FileSource:
         """As Broker's."""
-        return self._ask({"named": name, "image": image}, meter)
+        return self._ask({"named": name, "image": image, "folder": folder}, meter)
 
-    def names_beside(self, image: str, suffix: str) -> list[str]:
+    def names_in(self, image: str, folder: str = "", cap: int = LISTING_CAP) -> list[str]:
         """As Broker's."""
-        send(self._other, {"beside": image, "suffix": suffix})
+        send(self._other, {"names": image, "folder": folder, "cap": cap})
         answer, _ = receive(self._other)
         return [str(name) for name in answer["names"]]
 
@@ -54,7 +53,6 @@ class AskingBroker(Broker):
 def main() -> int:
     """Take one request, answer it, end."""
     other = socket.socket(fileno=0)
-    load_everything()
     give_up_privileges()
     try:
         request, files = receive(other)

@@ -132,9 +132,54 @@ class Identity(Record, kw_only=True):
     details: Details = EMPTY
     problems: tuple[Problem, ...] = ()
     volumes: tuple[Identity, ...] = ()
+    owns: Mapping[str, str] = EMPTY
+    """Types of partitions, of a table in the same bytes, that are its own and hold no volume; and what
+    they are then: a TYPE each."""
     usage: Usage | None = None
     """Only where it differs from the format's; so ``with_table``."""
     with_table: TableRule | None = None
+
+
+class KernelMount(Record):
+    """A driver of the Linux kernel that reads a file system, and how it is made to leave it alone.
+
+    ``driver``: for ``mount -t``. ``options``: besides those that every mount gets; they keep the driver
+    from replaying a journal. ``written``: in their place where a cache over the image may be written; None:
+    it is mounted read-only there too. ``from_details``: options whose value the volume's ``details`` have,
+    ``(option, key)``. ``every_member``: the driver wants all members of the group, as ``device=``;
+    ``incomplete``: what it wants besides, where some are missing. ``maintained``: False for drivers that few
+    look after; they are used only when named. ``refuses``: states of the volume in which this driver does
+    not mount read-only. ``versions``: the volume's versions that it reads, up to the first dot; none: all.
+    ``since``: the first kernel that has these options.
+    """
+
+    driver: str
+    options: tuple[str, ...] = ()
+    written: tuple[str, ...] | None = None
+    from_details: tuple[tuple[str, str], ...] = ()
+    every_member: bool = False
+    incomplete: tuple[str, ...] = ()
+    maintained: bool = True
+    refuses: tuple[str, ...] = ()
+    versions: tuple[str, ...] = ()
+    since: tuple[int, int] = (0, 0)
+
+
+class ToolMount(Record):
+    """A program that shows a file system through FUSE.
+
+    ``tool``: its name. ``arguments``: ``{source}`` stands for the file or device with the volume's bytes,
+    ``{at}`` for the mount point; they make it read-only. ``refuses`` and ``versions``: as in KernelMount.
+    """
+
+    tool: str
+    arguments: tuple[str, ...]
+    refuses: tuple[str, ...] = ()
+    versions: tuple[str, ...] = ()
+
+
+Mounting: TypeAlias = "KernelMount | ToolMount"
+"""One way to mount a format."""
 
 
 class Format(Record, kw_only=True):
@@ -144,7 +189,8 @@ class Format(Record, kw_only=True):
     title. ``types``: every TYPE that ``parse`` may give. ``parse`` gets a View, and returns an
     Identity or raises NotThisFormat; it runs only when a signature hit, or, when there is none,
     after all formats that have one. ``tolerates``: names of formats that rightly stand in the
-    same bytes; no ambiguity then.
+    same bytes; no ambiguity then. ``mounts``: the ways to mount it, the preferred first; ``unmountable``: why
+    there is none, where a reader may expect one.
     """
 
     name: str
@@ -157,6 +203,8 @@ class Format(Record, kw_only=True):
     precedence: Precedence = Precedence.FILESYSTEM
     tolerates: frozenset[str] = frozenset()
     with_table: TableRule = TableRule.AMBIGUOUS
+    mounts: tuple[Mounting, ...] = ()
+    unmountable: str | None = None
 
 
 class Partition(Record, kw_only=True):
@@ -254,7 +302,8 @@ class ContainerFormat(Record, kw_only=True):
     """A format of containers; the fields are Format's.
 
     ``parse`` gets a View of the first file and returns a Container or raises NotThisFormat.
-    ``open`` gets what ``parse`` said and the Image with all files that belong to it.
+    ``open`` gets what ``parse`` said and the Image with all files that belong to it. ``wraps``: what is
+    inside is a file like any other, and may be a container itself, which is then opened.
     """
 
     name: str
@@ -264,3 +313,4 @@ class ContainerFormat(Record, kw_only=True):
     open: Callable[[Container, Image], Opened]
     signatures: tuple[Signature, ...]
     types: tuple[str, ...]
+    wraps: bool = False

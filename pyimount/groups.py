@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from typing import TypeAlias
 
-from pyimount.formats import Details, Membership
+from pyimount.formats import Identity, Membership
 from pyimount.layers import Group, VolumeLayer
 from pyimount.mapping.assembly import Assembly, Member
 from pyimount.problems import Code, Problem
@@ -12,22 +12,31 @@ from pyimount.sources.source import Source
 Key: TypeAlias = tuple[str, str]
 """A group's type and UUID: by these members find each other, never by a name."""
 
+_UNTOLD = {"LVM2_member": "lvm2"}
+"""Types of members that may not know their group, and the type of that: it names them by their UUID."""
+
 
 class Groups:
     """The groups of one scan. Members are added as they are found, groups taken as they get ready."""
 
     def __init__(self) -> None:
         self._members: dict[Key, list[Member]] = {}
+        self._unclaimed: list[tuple[VolumeLayer, Identity, Source]] = []
         self._assemblies: dict[Key, Assembly | None] = {}
         self._indexes: dict[Key, str] = {}
 
-    def add(self, volume: VolumeLayer, membership: Membership, details: Details, source: Source) -> None:
-        """Note that a layer is a member."""
-        key = (membership.type, membership.uuid)
+    def add(self, volume: VolumeLayer, identity: Identity, source: Source) -> None:
+        """Note a layer that may be a member."""
+        if identity.group is not None:
+            self._join(volume, identity.group, identity, source)
+        elif identity.type in _UNTOLD:
+            self._unclaimed.append((volume, identity, source))
+
+    def _join(self, volume: VolumeLayer, membership: Membership, identity: Identity, source: Source) -> None:
         member = Member(
-            id=volume.id, index=volume.index, membership=membership, details=details, source=source
+            id=volume.id, index=volume.index, membership=membership, details=identity.details, source=source
         )
-        self._members.setdefault(key, []).append(member)
+        self._members.setdefault((membership.type, membership.uuid), []).append(member)
 
     def ready(self) -> tuple[Key, list[Member]] | None:
         """The next group to assemble: one that has all its members, else any; None when all are done.
@@ -38,9 +47,27 @@ class Groups:
         waiting = [key for key in self._members if key not in self._assemblies]
         if not waiting:
             return None
+        for key in waiting:
+            if self._unclaimed and key[0] in _UNTOLD.values():
+                self._claim(key)
         whole = (key for key in waiting if self._is_whole(key))
         chosen = next(whole, waiting[0])
         return chosen, sorted(self._members[chosen], key=lambda member: member.id)
+
+    def _claim(self, key: Key) -> None:
+        """Add to a group the members that it names, and that do not name it."""
+        from pyimount.mapping.kinds import members_named
+
+        members = self._members[key]
+        roles = members_named(key[0], members)
+        unclaimed, self._unclaimed = self._unclaimed, []
+        for volume, identity, source in unclaimed:
+            role = roles.get(identity.uuid or "")
+            if role is not None and _UNTOLD[identity.type] == key[0]:
+                membership = members[0].membership.replaced(role=role)
+                self._join(volume, membership, identity, source)
+            else:
+                self._unclaimed.append((volume, identity, source))
 
     def _is_whole(self, key: Key) -> bool:
         members = self._members[key]

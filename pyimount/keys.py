@@ -6,9 +6,9 @@ key in hexadecimal. A key never shows: not in ``repr``, not in a message, not in
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 KEY_FILE_CAP = 8 << 20
 """No key file is longer, in bytes: cryptsetup's own limit."""
@@ -182,6 +182,29 @@ class Keyring:
         for key in [*own, *(key for volume, key in self._keys if volume is None)]:
             found.setdefault((key.kind, key.secret), key)
         return tuple(found.values())
+
+    def reveal(self) -> list[dict[str, Any]]:
+        """Every key as JSON values, to be sent to another process of ours and nowhere else."""
+        return [
+            {
+                "volume": volume,
+                "kind": key.kind,
+                "secret": key.secret.hex(),
+                "keyfiles": [each.hex() for each in key.keyfiles],
+                "pim": key.pim,
+            }
+            for volume, key in self._keys
+        ]
+
+    @classmethod
+    def revealed(cls, values: Iterable[Mapping[str, Any]]) -> "Keyring":
+        """The keys that ``reveal`` gave."""
+        made = cls()
+        for each in values:
+            keyfiles = [bytes.fromhex(text) for text in each["keyfiles"]]
+            key = Key(each["kind"], bytes.fromhex(each["secret"]), keyfiles=keyfiles, pim=each["pim"])
+            made.add(key, each["volume"])
+        return made
 
     @property
     def volumes(self) -> Iterator[str]:

@@ -173,14 +173,21 @@ class Scan(Record):
             pending.extend(reversed(self.children(volume)))
 
     def __getitem__(self, key: str) -> VolumeLayer:
-        """The volume of this index or UUID; raises KeyError when there is none, or several of that UUID."""
-        by_index = [volume for volume in self.volumes if volume.index == key]
-        found = by_index or [
-            volume for volume in self.volumes if volume.uuid and volume.uuid.lower() == key.lower()
-        ]
+        """The volume of this index or UUID; raises KeyError when there is none, or several of that UUID.
+
+        An array goes before its members that have its UUID, a volume before shadow copies of it.
+        """
+        found = [volume for volume in self.volumes if volume.index == key] or self._with_uuid(key.lower())
         if len(found) != 1:
             raise KeyError(f"{key}: {len(found) or 'no'} such volume{'s' if found else ''}")
         return found[0]
+
+    def _with_uuid(self, key: str) -> list[VolumeLayer]:
+        found = [volume for volume in self.volumes if volume.uuid and volume.uuid.lower() == key]
+        made = [volume for volume in self.volumes if str(volume.mapping.get("uuid") or "").lower() == key]
+        if len(made) == 1 and all(volume.id in made[0].parents for volume in found):
+            return made
+        return [volume for volume in found if volume.mapping.get("type") != "vss"] or found or made
 
     def exit_status(self, *, strict: bool = False) -> int:
         """What the command ends with: 0; 1 when an image could not be read.

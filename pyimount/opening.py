@@ -2,7 +2,7 @@
 
 import os
 
-from pyimount.formats import Container, ContainerFormat, NotThisFormat, Opened
+from pyimount.formats import Container, ContainerFormat, Json, NotThisFormat, Opened
 from pyimount.problems import Code, Problem
 from pyimount.registry import container_signatures
 from pyimount.sources.broker import Broker
@@ -16,6 +16,9 @@ from pyimount.sources.view import ShortRead, View
 
 _CHAIN_CAP = 16
 """No chain of backing files is followed further than this."""
+
+_WRAPPINGS_CAP = 4
+"""A container in a compressed file in a compressed file … is opened, but not for ever."""
 
 _TAIL = 4096
 
@@ -47,16 +50,39 @@ def open_image(segments: Segments, broker: Broker, meter: Meter) -> tuple[Image,
 
 
 def _open_disk(image: Image) -> Opened:
+    """The disk in the image's files; where these are wrapped, in what they are wrapped in."""
+    wrappings: list[Container] = []
+    opened, more = _open_once(image)
+    while more and opened.source is not None and len(wrappings) < _WRAPPINGS_CAP:
+        inside, more = _open_once(image.replaced(files=(opened.source,), missing=()))
+        if inside.container.type == "raw":
+            break
+        wrappings.append(opened.container)
+        opened = inside
+    if not wrappings:
+        return opened
+    container = opened.container
+    wrapped: list[Json] = [{"type": each.type, **each.details} for each in wrappings]
+    problems = [problem for each in wrappings for problem in each.problems]
+    details = {**container.details, "wrapped_in": wrapped}
+    return opened.replaced(
+        container=container.replaced(details=details, problems=(*problems, *container.problems))
+    )
+
+
+def _open_once(image: Image) -> tuple[Opened, bool]:
+    """The same, and whether it is a file that may be a container itself."""
     found = _recognise(image.files[0])
     if found is not None:
         declared, container = found
         try:
-            return declared.open(container, image)
+            return declared.open(container, image), declared.wraps
         except (OpenError, ReadError, ShortRead, NotThisFormat) as error:
             problem = Problem(Code.DAMAGED, f"{declared.title}: {error}")
-            return Opened(container=container.replaced(problems=(*container.problems, problem)), source=None)
+            damaged = container.replaced(problems=(*container.problems, problem))
+            return Opened(container=damaged, source=None), False
     size = image.files[0].size
-    return Opened(container=Container(type="raw", size=size), source=image.files[0])
+    return Opened(container=Container(type="raw", size=size), source=image.files[0]), False
 
 
 def _open_split(image: Image) -> Opened:

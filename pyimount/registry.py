@@ -67,7 +67,9 @@ def index_of(room: str) -> tuple[IndexLine, ...]:
             lines.append((module, "", 0, ()))
             continue
         signatures = tuple((each.magic, each.offset, each.align, each.copy) for each in declared.signatures)
-        lines.append((module, declared.name, int(getattr(declared, "precedence", 0)), signatures))
+        # What is only wrapping is asked last: a DMG's first chunk may look like a file of bzip2.
+        wraps = getattr(declared, "wraps", False)
+        lines.append((module, declared.name, int(getattr(declared, "precedence", wraps)), signatures))
     return tuple(lines)
 
 

@@ -78,21 +78,39 @@ def detect(
     size None and a problem. Raises ValueError for arguments that contradict themselves, for a key that is not
     written as one (BadKey), and OpenError for a header that cannot be opened.
     """
+    named = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
+    hints = hints_of(offset=offset, size=size, sector_size=sector_size, vstype=vstype, fstypes=fstypes)
+    unlocking = Unlocking(keys, header, try_veracrypt=try_veracrypt)
+    return scan(gather(named), Broker(allow), unlocking, hints, budget or Budget())
+
+
+def hints_of(
+    *,
+    offset: int | None = None,
+    size: int | None = None,
+    sector_size: int | None = None,
+    vstype: str | None = None,
+    fstypes: Mapping[str | int, str] | None = None,
+) -> Hints:
+    """What the caller knows, from arguments of ``detect``. Raises ValueError for what cannot be."""
     if (offset is not None and offset < 0) or (size is not None and size < 0):
         raise ValueError("offset and size are bytes from the start of the disk, 0 or more")
     if sector_size is not None and (sector_size < 128 or sector_size & (sector_size - 1)):
         raise ValueError(f"a sector has a power of two bytes, 128 at least, not {sector_size}")
-    named = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
-    hints = Hints(
+    return Hints(
         offset=offset,
         size=size,
         sector_size=sector_size,
         vstype=None if vstype in ("", "detect") else vstype,
         fstypes={str(index): word for index, word in fstypes.items()} if fstypes else None,
     )
-    images = gather(named)
-    unlocking = Unlocking(keys, header, try_veracrypt=try_veracrypt)
-    scanner = _Scanner(hints, unlocking, Broker(allow), budget or Budget(), several=len(images) > 1)
+
+
+def scan(
+    images: Sequence[Segments], broker: Broker, unlocking: Unlocking, hints: Hints, budget: Budget
+) -> Scan:
+    """Scan images whose files are known already; opens them through ``broker``, closes ``unlocking``."""
+    scanner = _Scanner(hints, unlocking, broker, budget, several=len(images) > 1)
     try:
         for image in images:
             scanner.add(image)
@@ -155,6 +173,8 @@ class _Scanner:
         self._images.append((image, meter))
         container = found.container
         parameters: dict[str, Json] = {"paths": list(image.paths), "container": container.type}
+        if segments.split:
+            parameters["split"] = True
         if self._broker.allow:
             parameters["allow"] = list(self._broker.allow)
         place |= {
@@ -242,7 +262,10 @@ class _Scanner:
                 meter.check_time()
                 if task.source is not None and stop is None:
                     if task.found is None:
-                        view = View(task.source, sector_size, task.place.get("disk_offset"))
+                        place = task.place
+                        view = View(
+                            task.source, sector_size, place.get("disk_offset"), place.get("part_type")
+                        )
                         found = self._probe(view, self._hints.fstype(task.place["index"]), task.known_tables)
                     begun = monotonic()
                     unlocked, found = self._unlocking.of(task.source, found, task.place["index"])
@@ -273,8 +296,8 @@ class _Scanner:
         volume = VolumeLayer(
             id=self._new_id(), **place, **facts, candidates=found.candidates, problems=problems
         )
-        if identity is not None and identity.group is not None and task.source is not None:
-            self._groups.add(volume, identity.group, identity.details, task.source)
+        if identity is not None and task.source is not None:
+            self._groups.add(volume, identity, task.source)
         self._volumes.append(volume)
         self._depths[volume.id] = task.depth
         return volume

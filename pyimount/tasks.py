@@ -4,11 +4,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pyimount.extents import partition_problems, rest_of
-from pyimount.formats import Partition
+from pyimount.formats import Identity, Partition
 from pyimount.layers import Recipe, VolumeLayer
 from pyimount.mapping.assembly import Mapped, Unlocked
 from pyimount.probing import Probe
-from pyimount.records import Record
+from pyimount.records import EMPTY, Record
 from pyimount.sources.source import SliceSource, Source
 
 
@@ -57,9 +57,14 @@ def in_table(
     identity, prefix, base = parent["id"], parent["prefix"], parent["base"]
     # A partition that starts where its table does shows the same table again.
     same_bytes = known_tables | {table.pttype} | {candidate.type for candidate in found.candidates}
+    owned = found.identity.owns if found.identity else EMPTY
     for partition, problems in partition_problems(table, source.size):
         place = run_of(identity, f"{prefix}{partition.number}", partition.offset, partition.size, base=base)
         place |= _entry(partition) | {"problems": (*partition.problems, *problems)}
+        own = owned.get(partition.type or "")
+        if own is not None:
+            yield Task(place=place, depth=depth, found=Probe(identity=Identity(type=own), usage=found.usage))
+            continue
         inner = SliceSource(source, partition.offset, partition.size)
         yield Task(
             place=place,

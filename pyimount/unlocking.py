@@ -32,12 +32,12 @@ class Unlocking:
     def __init__(
         self,
         keys: "Keyring | Mapping[str | int, str] | None",
-        header: str | os.PathLike[str] | None = None,
+        header: str | os.PathLike[str] | FileSource | None = None,
         *,
         try_veracrypt: bool = False,
     ) -> None:
         self._keys = _keyring(keys) if keys else None
-        self._header = None if header is None else FileSource(os.fspath(header))
+        self._header = FileSource(header) if isinstance(header, str | os.PathLike) else header
         self._try_veracrypt = try_veracrypt
 
     def close(self) -> None:

@@ -15,3 +15,11 @@ def needs(*tools: str) -> None:
         if os.environ.get("CI"):
             pytest.fail(reason)
         pytest.skip(reason)
+
+
+def needs_root() -> None:
+    """Go on only as root."""
+    if os.geteuid() != 0:
+        if os.environ.get("CI"):
+            pytest.fail("not root")
+        pytest.skip("not root")

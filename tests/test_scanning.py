@@ -9,7 +9,7 @@ import pytest
 
 import pyimount
 from fixtures.workshop import Fixture, Workshop, find_tool, fixtures
-from pyimount.layers import Scan
+from pyimount.layers import Recipe, Scan, VolumeLayer
 from pyimount.problems import Code
 
 MIB = 1 << 20
@@ -72,6 +72,22 @@ def test_a_volume_by_index_or_uuid(demo: Path) -> None:
     assert scan[(scan["2"].uuid or "").upper()] is scan["2"]
     with pytest.raises(KeyError):
         scan["99"]
+
+
+def test_a_uuid_names_a_volume_before_its_shadow_copies_and_none_of_several() -> None:
+    volume = VolumeLayer(id=1, parents=(0,), recipe=Recipe("none"), index="1", uuid="5CAFE")
+    copies = [
+        volume.replaced(
+            id=2 + at, parents=(1,), index=f"1.{at}", mapping={"type": "vss", "uuid": f"copy-{at}"}
+        )
+        for at in range(2)
+    ]
+    scan = Scan((), (volume, *copies))
+    assert scan["5cafe"] is volume
+    assert scan["COPY-1"] is copies[1]
+    twins = Scan((), (volume, volume.replaced(id=9, index="2")))
+    with pytest.raises(KeyError, match="2 such volumes"):
+        twins["5CAFE"]
 
 
 def test_several_images_are_numbered_and_keep_their_order(demo: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 Described in https://github.com/libyal/libfmos, documentation, "Apple Data Compression".
 """
 
+from pyimount.parsers.containers.matches import copy_match
 from pyimount.sources.errors import ReadError
 
 
@@ -24,17 +25,8 @@ def unpack_adc(data: bytes, size: int) -> bytes:
         if at + head > end:
             raise ReadError("compressed data ends before it is complete")
         back = int.from_bytes(data[at + 1 : at + 3], "big") if head == 3 else (code & 3) << 8 | data[at + 1]
-        _repeat(out, back + 1, count)
+        copy_match(out, back + 1, count)
         at += head
     if len(out) > size:
         raise ReadError(f"compressed data gives more than the {size} bytes that belong there")
     return bytes(out)
-
-
-def _repeat(out: bytearray, back: int, count: int) -> None:
-    """Append ``count`` bytes from ``back`` bytes before the end, where they may overlap what is appended."""
-    start = len(out) - back
-    if start < 0:
-        raise ReadError("compressed data refers to bytes before its beginning")
-    piece = out[start : start + count]
-    out += (piece * (count // len(piece) + 1))[:count]

@@ -1,4 +1,4 @@
-"""Disks that are stored in compressed chunks of one size: what the Expert Witness formats share."""
+"""Disks that are stored in compressed chunks of one size: what the forensic formats share."""
 
 import threading
 import zlib
@@ -13,6 +13,7 @@ CHUNK_CAP = 16 << 20
 offer (32768, of 512 bytes) makes."""
 
 _KEPT = 4 << 20
+_LZMA_MEMORY = 32 << 20
 
 
 class ChunkSource(Source):
@@ -85,6 +86,19 @@ def unpack_bzip2(data: bytes, size: int) -> bytes:
     except (OSError, ValueError) as error:
         raise ReadError(f"compressed data is damaged ({error})") from error
     return _whole(unpacked, size, ended=unpacker.eof)
+
+
+def unpack_lzma(data: bytes, size: int) -> bytes:
+    """The same for LZMA and LZMA2, in an .xz stream or behind LZMA's own header of 13 bytes."""
+    import lzma
+
+    unpacker = lzma.LZMADecompressor(memlimit=_LZMA_MEMORY)
+    try:
+        unpacked = unpacker.decompress(data, size + 1)
+    except (lzma.LZMAError, EOFError) as error:
+        raise ReadError(f"compressed data is damaged ({error})") from error
+    # Behind the older header a stream need not say where it ends.
+    return _whole(unpacked, size, ended=unpacker.eof or len(unpacked) == size)
 
 
 def _whole(unpacked: bytes, size: int, *, ended: bool) -> bytes:

@@ -2,7 +2,7 @@
 
 Layout: no publication of Apple's; "Demystifying the DMG File Format",
 https://newosxbook.com/DMG.html; for resource forks Inside Macintosh, "More Macintosh Toolbox",
-chapter 1; for encrypted ones https://github.com/libyal/libmodi, documentation.
+chapter 1.
 """
 
 import binascii
@@ -19,7 +19,8 @@ from pyimount.formats import Container, ContainerFormat, Json, NotThisFormat, Op
 from pyimount.layouts import layout, parse_struct, read_struct
 from pyimount.notation import flag_names, uuid_text
 from pyimount.parsers.containers.adc import unpack_adc
-from pyimount.parsers.containers.chunks import inflate, packed_bound, unpack_bzip2
+from pyimount.parsers.containers.cdsa import MAGIC_V1, MAGIC_V2, encryption_of
+from pyimount.parsers.containers.chunks import inflate, packed_bound, unpack_bzip2, unpack_lzma
 from pyimount.parsers.containers.clusters import Unpacked
 from pyimount.parsers.containers.lzfse import lzfse_unpacker
 from pyimount.parsers.containers.runs import Run, RunSource
@@ -103,35 +104,6 @@ RESOURCE_REFERENCE = layout(
         "id" / Int16ub, "nameOffset" / Int16ub, "attributes" / Int8ub, "offset" / Bytes(3), "handle" / Int32ub
     )
 )
-ENCRYPTED_V2 = layout(
-    lambda: Struct(
-        "signature" / Bytes(8),
-        "version" / Int32ub,
-        "iv_size" / Int32ub,
-        "encryption_mode" / Int32ub,
-        "encryption_algorithm" / Int32ub,
-        "key_bits" / Int32ub,
-        "prng_algorithm" / Int32ub,
-        "prng_key_bits" / Int32ub,
-        "uuid" / Bytes(16),
-        "block_size" / Int32ub,
-        "data_size" / Int64ub,
-        "data_offset" / Int64ub,
-        "key_count" / Int32ub,
-        "key_type" / Int32ub,
-        "key_offset" / Int64ub,
-        "key_size" / Int64ub,
-        "kdf_algorithm" / Int32ub,
-        "kdf_prng_algorithm" / Int32ub,
-        "kdf_iterations" / Int32ub,
-    )
-)
-ENCRYPTED_V1 = layout(
-    lambda: Struct(
-        "unknown" / Bytes(48), "kdf_iterations" / Int32ub, "rest" / Bytes(1216), "signature" / Bytes(8)
-    )
-)
-
 SECTOR = 512
 SIGNATURE = b"koly"
 FLAGS = {0x1: "flattened", 0x4: "internet_enabled"}
@@ -153,19 +125,16 @@ _CHUNK_CAP = 8 << 20
 _SECTORS_CAP = 1 << 54
 _RESOURCES_CAP = 16 << 20
 _RESOURCE_TYPES_CAP = 256
-_LZMA_MEMORY = 32 << 20
 
 
 def parse(view: View) -> Container:
     """What the trailer says, or the header of an encrypted image."""
-    if view.peek(0, 8) == b"encrcdsa":
-        return _encrypted(view)
-    if view.peek(view.size - 8, 8) == b"cdsaencr":
-        old = read_struct(view, ENCRYPTED_V1, view.size - ENCRYPTED_V1.size)
-        about: dict[str, Json] = {"method": "cdsaencr", "version": 1, "kdf_iterations": old.kdf_iterations}
-        return Container(type="dmg", details={"stored_size": view.size, "encryption": about})
+    encryption = encryption_of(view)
+    if encryption is not None:
+        details: dict[str, Json] = {"stored_size": view.size, "locked": True, "encryption": encryption}
+        return Container(type="dmg", details=details)
     koly = _koly(view)
-    details: dict[str, Json] = {
+    details = {
         "version": koly.Version,
         "stored_size": view.size,
         "flags": [*flag_names(koly.Flags, FLAGS, "flag")],
@@ -178,29 +147,6 @@ def parse(view: View) -> Container:
         "master_checksum": _checksum(koly.MasterChecksum),
     }
     return Container(type="dmg", size=koly.SectorCount * SECTOR, sector_size=SECTOR, details=details)
-
-
-def _encrypted(view: View) -> Container:
-    header = read_struct(view, ENCRYPTED_V2, 0)
-    if header.version != 2 or not 0 < header.block_size <= 1 << 24:
-        raise NotThisFormat(
-            f"encrypted image of version {header.version}, blocks of {header.block_size} bytes"
-        )
-    about: dict[str, Json] = {
-        "method": "encrcdsa",
-        "version": header.version,
-        "key_bits": header.key_bits,
-        "block_size": header.block_size,
-        "data_size": header.data_size,
-        "keys": header.key_count,
-        "kdf_iterations": header.kdf_iterations if header.key_offset == 0x60 else None,
-    }
-    details: dict[str, Json] = {
-        "stored_size": view.size,
-        "uuid": uuid_text(header.uuid),
-        "encryption": about,
-    }
-    return Container(type="dmg", details=details)
 
 
 def _koly(view: View) -> Any:
@@ -222,7 +168,7 @@ def open(container: Container, image: Image) -> Opened:  # noqa: A001
     details = dict(container.details)
     problems = list(container.problems)
     if details["encryption"]:
-        problems.append(Problem(Code.UNSUPPORTED, "the image is encrypted, and is not read"))
+        problems.append(Problem(Code.LOCKED, "the image is encrypted, and is not read"))
         return Opened(container=container.replaced(problems=tuple(problems)), source=None)
     file = image.files[0]
     koly = _koly(View(file))
@@ -495,16 +441,7 @@ class _Data:
 def _unpacker(kind: int) -> Callable[[bytes, int], bytes] | None:
     if kind == LZFSE:
         return lzfse_unpacker()
-    return {ADC: unpack_adc, ZLIB: inflate, BZIP2: unpack_bzip2, LZMA: _unpack_lzma}.get(kind)
-
-
-def _unpack_lzma(data: bytes, size: int) -> bytes:
-    import lzma
-
-    try:
-        return lzma.LZMADecompressor(memlimit=_LZMA_MEMORY).decompress(data, size + 1)
-    except lzma.LZMAError as error:
-        raise ReadError(f"compressed data is damaged ({error})") from error
+    return {ADC: unpack_adc, ZLIB: inflate, BZIP2: unpack_bzip2, LZMA: unpack_lzma}.get(kind)
 
 
 FORMAT = ContainerFormat(
@@ -513,6 +450,6 @@ FORMAT = ContainerFormat(
     specification="https://newosxbook.com/DMG.html",
     parse=parse,
     open=open,
-    signatures=(Signature(SIGNATURE, -512), Signature(b"encrcdsa", 0), Signature(b"cdsaencr", -8)),
+    signatures=(Signature(SIGNATURE, -512), Signature(MAGIC_V2, 0), Signature(MAGIC_V1, -8)),
     types=("dmg",),
 )

@@ -4,7 +4,6 @@ Layout: QEMU, docs/interop/qcow2.txt
 """
 
 from collections.abc import Callable, Iterator
-from importlib import import_module
 from typing import Any
 
 from construct import Bytes, Construct, Int16ub, Int32ub, Int64ub, Struct
@@ -14,6 +13,7 @@ from pyimount.layouts import layout, read_struct
 from pyimount.notation import flag_names, text, unix_time
 from pyimount.parsers.containers.clusters import Unpacked, inflate_raw, open_backing, truncated
 from pyimount.parsers.containers.runs import EntryTable, Parent, Run, RunSource
+from pyimount.parsers.containers.zstd_library import MISSING, zstd_library
 from pyimount.problems import Code, Problem
 from pyimount.sources.errors import OpenError, ReadError
 from pyimount.sources.image import Image
@@ -215,10 +215,7 @@ def open(container: Container, image: Image) -> Opened:  # noqa: A001
         return Opened(container=container.replaced(problems=tuple(problems)), source=None)
     unpack = _unpacker(_compression_type(view, header))
     if unpack is None:
-        message = (
-            "clusters compressed with zstd cannot be read: no library for it is installed (backports.zstd)"
-        )
-        problems.append(Problem(Code.UNSUPPORTED, message))
+        problems.append(Problem(Code.UNSUPPORTED, MISSING))
     data: Source | None = file
     if header.incompatible_features & EXTERNAL_DATA_FILE:
         data = None
@@ -258,18 +255,8 @@ def _unpacker(compression_type: int) -> Callable[[bytes, int], bytes] | None:
     return inflate_raw if compression_type == 0 else _zstd_unpacker()
 
 
-def _zstd() -> Any:
-    """The standard library's module (Python 3.14), or its backport, or None."""
-    for name in ("compression.zstd", "backports.zstd"):
-        try:
-            return import_module(name)
-        except ImportError:
-            continue
-    return None
-
-
 def _zstd_unpacker() -> Callable[[bytes, int], bytes] | None:
-    zstd = _zstd()
+    zstd = zstd_library()
     if zstd is None:
         return None
     window = {zstd.DecompressionParameter.window_log_max: 23}

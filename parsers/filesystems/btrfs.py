@@ -9,7 +9,7 @@ from typing import Any
 
 from construct import Bytes, Const, Int8ul, Int16ul, Int32ul, Int64ul, Struct
 
-from pyimount.checksums import crc32c
+from pyimount.checksums import crc32c, xxh64
 from pyimount.formats import (
     Format,
     Identity,
@@ -131,6 +131,10 @@ def _crc32c(data: bytes) -> bytes:
     return (crc32c(data) ^ 0xFFFFFFFF).to_bytes(4, "little")
 
 
+def _xxhash64(data: bytes) -> bytes:
+    return xxh64(data).to_bytes(8, "little")
+
+
 def _sha256(data: bytes) -> bytes:
     import hashlib
 
@@ -146,7 +150,7 @@ def _blake2(data: bytes) -> bytes:
 # By csum_type: the name, and the function where there is one for it here.
 CHECKSUMS: dict[int, tuple[str, Callable[[bytes], bytes] | None]] = {
     0: ("crc32c", _crc32c),
-    1: ("xxhash64", None),
+    1: ("xxhash64", _xxhash64),
     2: ("sha256", _sha256),
     3: ("blake2", _blake2),
 }

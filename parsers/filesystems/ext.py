@@ -134,8 +134,12 @@ JOURNAL_SUPERBLOCK = layout(
 )
 
 PRIMARY = 1024
-# Group 1 starts with a copy: at its first block, which the block size decides.
-COPIES = {1024: 8193 * 1024, 2048: 16384 * 2048, 4096: 32768 * 4096}
+# Groups 1 and 3 start with a copy: at their first block, which the block size decides.
+COPIES = {
+    (1 + 8192 * group if block_size == 1024 else 8 * block_size * group) * block_size: (block_size, group)
+    for group in (1, 3)
+    for block_size in (1024, 2048, 4096)
+}
 _MAGIC_AT = 0x38
 
 HAS_JOURNAL = 0x4
@@ -213,16 +217,16 @@ def parse(view: View) -> Identity:
     try:
         return _identity(view, PRIMARY)
     except (NotThisFormat, ShortRead):
-        for block_size, offset in COPIES.items():
+        for offset, copy_of in COPIES.items():
             if view.peek(offset + _MAGIC_AT, len(MAGIC)) == MAGIC:
                 try:
-                    return _identity(view, offset, block_size)
+                    return _identity(view, offset, copy_of)
                 except (NotThisFormat, ShortRead):
                     continue
         raise
 
 
-def _identity(view: View, offset: int, copy_of: int | None = None) -> Identity:
+def _identity(view: View, offset: int, copy_of: tuple[int, int] | None = None) -> Identity:
     sb = read_struct(view, SUPERBLOCK, offset)
     # As the kernel and libblkid do, the features count whatever the revision says.
     compat, incompat, ro_compat = sb.s_feature_compat, sb.s_feature_incompat, sb.s_feature_ro_compat
@@ -230,11 +234,12 @@ def _identity(view: View, offset: int, copy_of: int | None = None) -> Identity:
     problems = []
     if copy_of is not None:
         # A magic of two bytes far away proves little: the copy must know where it is.
-        group_1 = (sb.s_first_data_block + sb.s_blocks_per_group) * block_size
-        if block_size != copy_of or group_1 != offset:
+        group = copy_of[1]
+        place = (sb.s_first_data_block + sb.s_blocks_per_group * group) * block_size
+        if block_size != copy_of[0] or place != offset:
             raise NotThisFormat("no backup superblock of this place")
         # Revision 0 does not number its copies.
-        if sb.s_block_group_nr != (1 if sb.s_rev_level else 0):
+        if sb.s_block_group_nr != (group if sb.s_rev_level else 0):
             raise NotThisFormat(f"a backup superblock of group {sb.s_block_group_nr}")
         message = f"the superblock at {PRIMARY} is unusable; the facts come from the copy at {offset}"
         problems.append(Problem(Code.BACKUP_USED, message))
@@ -424,7 +429,7 @@ FORMAT = Format(
     parse=parse,
     signatures=(
         Signature(MAGIC, PRIMARY + _MAGIC_AT),
-        *(Signature(MAGIC, copy + _MAGIC_AT, copy=True) for copy in COPIES.values()),
+        *(Signature(MAGIC, copy + _MAGIC_AT, copy=True) for copy in COPIES),
     ),
     mounts=(
         # Without errors= the superblock's own wish counts, which may be to panic.

@@ -4,7 +4,6 @@ Layout: linux-ntfs project, "NTFS Documentation" (Richard Russon, Yuval Fledel):
 https://flatcap.github.io/linux-ntfs/ntfs/
 """
 
-import struct
 from collections.abc import Iterator
 from typing import Any
 
@@ -23,6 +22,8 @@ from pyimount.formats import (
 )
 from pyimount.layouts import Layout, layout, parse_struct
 from pyimount.notation import filetime, flag_names, guid_text, text
+from pyimount.parsers.filesystems.ntfs_records import attributes, data_size
+from pyimount.parsers.filesystems.ntfs_state import Volume, hibernation, log_state
 from pyimount.problems import Code, Problem
 from pyimount.sources.view import ShortRead, View
 
@@ -49,23 +50,6 @@ BOOT_SECTOR = layout(
         "volume_serial_number" / Int64ul,
     )
 )
-FILE_RECORD = layout(
-    lambda: Struct(
-        "magic" / Bytes(4),
-        "usa_ofs" / Int16ul,
-        "usa_count" / Int16ul,
-        "lsn_sequence_number_link_count" / Bytes(12),
-        "attrs_offset" / Int16ul,
-        "flags" / Int16ul,
-        "bytes_in_use" / Int32ul,
-    )
-)
-# type, length, non_resident, and of a resident attribute value_length and value_offset. Not construct's:
-# a dozen of these are stepped over in each NTFS, and would cost as much as all the rest.
-ATTRIBUTE = struct.Struct("<IIB7xIH")
-NON_RESIDENT_SIZES = layout(
-    lambda: Struct("allocated_size" / Int64ul, "data_size" / Int64ul, "initialized_size" / Int64ul)
-)
 STANDARD_INFORMATION = layout(lambda: Struct("creation_time" / Int64ul, "last_data_change_time" / Int64ul))
 VOLUME_INFORMATION = layout(
     lambda: Struct("reserved" / Bytes(8), "major_ver" / Int8ul, "minor_ver" / Int8ul, "flags" / Int16ul)
@@ -75,13 +59,10 @@ OEM_ID = b"NTFS    "
 _OEM_AT = 3
 BOOT_SIZE = 512
 END_MARK = b"\x55\xaa"
-SIZES_AT = 40
 SECTOR_SIZES = (512, 1024, 2048, 4096)
 MAX_CLUSTER = 2 << 20
 MAX_RECORD = 64 << 10
-STRIDE = 512
-"""Bytes that one fixup protects, whatever the sector size."""
-MFT, VOLUME = 0, 3
+MFT, LOG_FILE, VOLUME = 0, 2, 3
 MIRRORED = 4
 """Records of the $MFT that $MFTMirr repeats."""
 
@@ -90,9 +71,9 @@ AT_OBJECT_ID = 0x40
 AT_VOLUME_NAME = 0x60
 AT_VOLUME_INFORMATION = 0x70
 AT_DATA = 0x80
-AT_END = 0xFFFFFFFF
 WANTED = {
     MFT: frozenset((AT_DATA,)),
+    LOG_FILE: frozenset((AT_DATA,)),
     VOLUME: frozenset((AT_STANDARD_INFORMATION, AT_OBJECT_ID, AT_VOLUME_NAME, AT_VOLUME_INFORMATION)),
 }
 
@@ -191,21 +172,20 @@ def _identity(view: View, offset: int) -> Identity:
         "index_record_size": _record_size(boot.clusters_per_index_record, geometry.cluster),
     }
     label = created = modified = state = None
-    for number, attributes in _system_files(view, geometry, problems).items():
-        if number == MFT:
-            if sizes := _parsed(attributes, AT_DATA, NON_RESIDENT_SIZES, SIZES_AT):
-                details["mft_size"] = sizes.data_size
-            continue
-        label = text(attributes.get(AT_VOLUME_NAME, b""), "utf-16-le")
+    files = _system_files(view, geometry, problems)
+    if files:
+        named = files[VOLUME]
+        label = text(named.get(AT_VOLUME_NAME, b""), "utf-16-le")
         # $Volume is made with the file system, and changed when that is renamed or upgraded.
-        if times := _parsed(attributes, AT_STANDARD_INFORMATION, STANDARD_INFORMATION):
+        if times := _parsed(named, AT_STANDARD_INFORMATION, STANDARD_INFORMATION):
             created, modified = filetime(times.creation_time), filetime(times.last_data_change_time)
-        if volume := _parsed(attributes, AT_VOLUME_INFORMATION, VOLUME_INFORMATION):
+        if volume := _parsed(named, AT_VOLUME_INFORMATION, VOLUME_INFORMATION):
             state = "dirty" if volume.flags & DIRTY else "clean"
             details["ntfs_version"] = f"{volume.major_ver}.{volume.minor_ver}"
             details["volume_flags"] = [*flag_names(volume.flags, VOLUME_FLAGS, "flag")]
-        if len(object_id := attributes.get(AT_OBJECT_ID, b"")) >= 16:
+        if len(object_id := named.get(AT_OBJECT_ID, b"")) >= 16:
             details["object_id"] = guid_text(object_id[:16])
+        state = _left(view, geometry, files, details) or state
     return Identity(
         type="ntfs",
         fstype="ntfs",
@@ -220,6 +200,25 @@ def _identity(view: View, offset: int) -> Identity:
         details=details,
         problems=tuple(problems),
     )
+
+
+def _left(
+    view: View, geometry: _Geometry, files: dict[int, dict[int, bytes]], details: dict[str, Json]
+) -> str | None:
+    """How the log and the hibernation file say that it was left, into ``details`` too; None: no objection."""
+    mft = files[MFT].get(AT_DATA, b"")
+    try:
+        details["mft_size"] = data_size(mft)
+    except NotThisFormat:
+        return None
+    volume = Volume(view, geometry.cluster, geometry.record, mft)
+    log = log_state(volume, files[LOG_FILE].get(AT_DATA, b""))
+    sleep = hibernation(volume)
+    details["log"] = None if log is None else {**log}
+    details["hiberfil"] = sleep
+    if sleep is not None and sleep["hibernated"]:
+        return "hibernated"
+    return None if log is None or log["clean"] else "dirty"
 
 
 def _system_files(view: View, geometry: _Geometry, problems: list[Problem]) -> dict[int, dict[int, bytes]]:
@@ -242,58 +241,15 @@ def _records(view: View, geometry: _Geometry, offset: int) -> dict[int, dict[int
     size = geometry.record
     raw = view.glance(offset, MIRRORED * size)
     return {
-        number: _attributes(raw[number * size : (number + 1) * size], size, wanted)
+        number: attributes(raw[number * size : (number + 1) * size], size, wanted)
         for number, wanted in WANTED.items()
     }
 
 
-def _attributes(raw: bytes, size: int, wanted: frozenset[int]) -> dict[int, bytes]:
-    """The values of a FILE record's attributes of the types ``wanted``; of a non-resident one the header.
-
-    Of several attributes of a type only the first counts. Raises NotThisFormat where anything does not fit.
-    """
-    if len(raw) != size:
-        raise NotThisFormat("cut off")
-    header = parse_struct(raw, FILE_RECORD)
-    if header.magic != b"FILE":
-        raise NotThisFormat("not a FILE record")
-    record = _fixed_up(raw, header.usa_ofs, header.usa_count)
-    found: dict[int, bytes] = {}
-    at, end = header.attrs_offset, min(header.bytes_in_use, size)
-    while at + ATTRIBUTE.size <= end:
-        kind, length, non_resident, value_length, value_offset = ATTRIBUTE.unpack_from(record, at)
-        if kind == AT_END:
-            break
-        if length < ATTRIBUTE.size or at + length > end:
-            raise NotThisFormat(f"an attribute of {length} bytes at {at} of a record")
-        if kind in wanted and kind not in found:
-            value = record[at : at + length]
-            if not non_resident:
-                if value_offset + value_length > length:
-                    raise NotThisFormat(f"{value_length} bytes in an attribute of {length}")
-                value = value[value_offset : value_offset + value_length]
-            found[kind] = value
-        at += length
-    return found
-
-
-def _fixed_up(raw: bytes, usa_ofs: int, usa_count: int) -> bytes:
-    """A record with the last two bytes of each stride put back; they differ where a write was torn."""
-    if usa_count != len(raw) // STRIDE + 1 or usa_ofs + 2 * usa_count > STRIDE:
-        raise NotThisFormat(f"{usa_count} fixups at {usa_ofs}")
-    fixed = bytearray(raw)
-    for number in range(1, usa_count):
-        tail = slice(number * STRIDE - 2, number * STRIDE)
-        if raw[tail] != raw[usa_ofs : usa_ofs + 2]:
-            raise NotThisFormat("a write to it was torn")
-        fixed[tail] = raw[usa_ofs + 2 * number : usa_ofs + 2 * number + 2]
-    return bytes(fixed)
-
-
-def _parsed(attributes: dict[int, bytes], kind: int, declared: Layout, offset: int = 0) -> Any:
-    """What an attribute holds at ``offset``; None where there is none, or it is too short."""
+def _parsed(attributes: dict[int, bytes], kind: int, declared: Layout) -> Any:
+    """What an attribute holds; None where there is none, or it is too short."""
     value = attributes.get(kind, b"")
-    return parse_struct(value, declared, offset) if len(value) >= offset + declared.size else None
+    return parse_struct(value, declared) if len(value) >= declared.size else None
 
 
 FORMAT = Format(

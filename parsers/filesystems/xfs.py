@@ -152,23 +152,40 @@ def parse(view: View) -> Identity:
     """The identity of an XFS file system, or of a log that its file system keeps apart."""
     if view.peek(0, 4) == LOG_MAGIC:
         return log_record(view, 0)
-    sb = read_struct(view, SUPERBLOCK, 0)
+    return identity(view, read_superblock(view, 0), 0)
+
+
+def read_superblock(view: View, offset: int) -> Any:
+    """The superblock at ``offset``, if its figures can be true. Raises NotThisFormat, ShortRead."""
+    sb = read_struct(view, SUPERBLOCK, offset)
     _check(sb)
+    return sb
+
+
+def identity(view: View, sb: Any, offset: int, *problems_so_far: Problem) -> Identity:
+    """The identity of an XFS by the superblock ``sb`` at ``offset``, 0 or that of a copy.
+
+    The copies are written when the file system is made or grown: what was free then says nothing.
+    """
     version = sb.sb_versionnum & 0xF
-    problems = []
+    problems = list(problems_so_far)
     checked = False
     if version == 5:
-        sector = view.read(0, sb.sb_sectsize)
+        sector = view.read(offset, sb.sb_sectsize)
         blanked = sector[:_CRC_AT] + bytes(4) + sector[_CRC_AT + 4 :]
         checked = crc32c(blanked) ^ 0xFFFFFFFF == sb.sb_crc
         if not checked:
-            problems.append(Problem(Code.BAD_CHECKSUM, "the checksum of the superblock does not match"))
-    if sb.sb_fdblocks > sb.sb_dblocks:
+            message = f"the checksum of the superblock at {offset} does not match"
+            problems.append(Problem(Code.BAD_CHECKSUM, message))
+    details = _details(sb, version, sb.sb_features_incompat if version == 5 else 0)
+    if offset:
+        details |= dict.fromkeys(("free_blocks", "inodes", "free_inodes", "in_progress"))
+    elif sb.sb_fdblocks > sb.sb_dblocks:
         message = f"{sb.sb_fdblocks} blocks free, of {sb.sb_dblocks}"
         problems.append(Problem(Code.DAMAGED, message))
-    if sb.sb_inprogress:
+    elif sb.sb_inprogress:
         problems.append(Problem(Code.DAMAGED, "making or copying this file system was never finished"))
-    incompat = sb.sb_features_incompat if version == 5 else 0
+    needs_repair = version == 5 and sb.sb_features_incompat & NEEDS_REPAIR
     return Identity(
         type="xfs",
         fstype="xfs",
@@ -176,11 +193,12 @@ def parse(view: View) -> Identity:
         uuid=uuid_text(sb.sb_uuid),
         block_size=sb.sb_sectsize,
         fs_size=sb.sb_dblocks * sb.sb_blocksize,
-        free=sb.sb_fdblocks * sb.sb_blocksize,
+        free=None if offset else sb.sb_fdblocks * sb.sb_blocksize,
         # Whether it was unmounted only the log tells, at a place that takes a search.
-        state="error" if incompat & NEEDS_REPAIR else None,
+        state="error" if needs_repair else None,
+        offset=offset,
         checked=checked,
-        details=_details(sb, version, incompat),
+        details=details,
         problems=tuple(problems),
     )
 

@@ -15,6 +15,10 @@ EXIT_INTERRUPTED = 130
 _COMMANDS = {
     "detect": "tell what is in disk images, layer by layer",
     "export": "write the bytes of a disk or volume to a file",
+    "mount": "mount the file systems in disk images, read-only",
+    "unmount": "take mounts down again",
+    "list": "list what is mounted",
+    "check": "tell what this machine can do, and what is missing",
     "formats": "list what is recognised",
     "completion": "print the completion script of a shell",
 }

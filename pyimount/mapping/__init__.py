@@ -15,7 +15,6 @@ from pyimount.opening import open_image
 from pyimount.sources.broker import Broker
 from pyimount.sources.budget import Budget, Meter
 from pyimount.sources.errors import OpenError
-from pyimount.sources.file import FileSource
 from pyimount.sources.fileobject import SourceFile
 from pyimount.sources.segments import Segments
 from pyimount.sources.source import SliceSource, Source
@@ -41,7 +40,7 @@ def open_layer(
     are no longer there, when no key opens it, or when it has no bytes of its own.
     """
     with ExitStack() as stack:
-        yield _Opener(scan, keys, budget, stack).source(layer)
+        yield Opener(scan, keys, stack, budget=budget).source(layer)
 
 
 def open_volume(
@@ -54,7 +53,7 @@ def open_volume(
     """
     stack = ExitStack()
     try:
-        source = _Opener(scan, keys, NO_LIMIT, stack).source(scan[index])
+        source = Opener(scan, keys, stack).source(scan[index])
     except OpenError:
         stack.close()
         raise
@@ -73,24 +72,37 @@ class _ClosingFile(SourceFile):
         self._stack.close()
 
 
-class _Opener:
-    """Opens layers of one scan, each disk once; ``stack`` closes them."""
+class Opener:
+    """Opens layers of one scan, each once; ``stack`` closes them.
+
+    ``descriptors``: as a Broker takes them, for who may not open files.
+    """
 
     def __init__(
-        self, scan: Scan, keys: "Keyring | Mapping[str | int, str] | None", budget: Budget, stack: ExitStack
+        self,
+        scan: Scan,
+        keys: "Keyring | Mapping[str | int, str] | None",
+        stack: ExitStack,
+        *,
+        budget: Budget = NO_LIMIT,
+        descriptors: Mapping[str, int] | None = None,
     ) -> None:
         self._scan = scan
         self._keys = keys
         self._meter = Meter(budget)
         self._stack = stack
-        self._disks: dict[int, Source] = {}
+        self._descriptors = descriptors
+        self._opened: dict[int, Source] = {}
 
     def source(self, layer: Layer) -> Source:
-        """The bytes of a layer. Recursive, as deep as layers lie within one another."""
-        if isinstance(layer, DiskLayer):
-            if layer.id not in self._disks:
-                self._disks[layer.id] = self._disk(layer)
-            return self._disks[layer.id]
+        """The bytes of a layer; raises OpenError. Recursive, as deep as layers lie within one another."""
+        if layer.id not in self._opened:
+            self._opened[layer.id] = (
+                self._disk(layer) if isinstance(layer, DiskLayer) else self._volume(layer)
+            )
+        return self._opened[layer.id]
+
+    def _volume(self, layer: VolumeLayer) -> Source:
         parameters = layer.recipe.parameters
         if layer.recipe.kind == "none":
             raise OpenError(f"volume {layer.index} has no bytes of its own that can be read")
@@ -119,7 +131,7 @@ class _Opener:
         path = parameters.get("header")
         if not isinstance(path, str):
             return None
-        header = FileSource(path, self._meter)
+        header = Broker(descriptors=self._descriptors).open(path, self._meter)
         self._stack.callback(header.close)
         return header
 
@@ -139,7 +151,8 @@ class _Opener:
             raise OpenError(f"{disk.paths[0]}: was not read when it was scanned")
         recipe = disk.recipe.parameters
         segments = Segments(tuple(_texts(recipe["paths"])), split=recipe.get("split") is True)
-        image, opened = open_image(segments, Broker(_texts(recipe.get("allow"))), self._meter)
+        broker = Broker(_texts(recipe.get("allow")), self._descriptors)
+        image, opened = open_image(segments, broker, self._meter)
         self._stack.callback(image.close)
         if opened.source is None or opened.container.type != recipe["container"]:
             raise OpenError(f"{disk.paths[0]}: no longer opens as {recipe['container']}")

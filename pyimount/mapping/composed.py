@@ -9,7 +9,7 @@ bytes, with ``input`` None where the member is missing; all other nodes put thei
 The functions that make nodes raise ValueError for figures that no volume has.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 from pyimount.formats import Details, Json
 from pyimount.mapping.raid import (
@@ -23,6 +23,7 @@ from pyimount.mapping.raid import (
     StripedSource,
     strip_zones,
 )
+from pyimount.mapping.recipes import SIZE_CAP, input_of, list_of, number_of
 from pyimount.sources.errors import OpenError, ReadError
 from pyimount.sources.source import Source
 
@@ -32,7 +33,6 @@ PARTS_CAP = 1 << 16
 """Parts of one node."""
 CHUNK_CAP = 1 << 30
 """Bytes; no real chunk comes near."""
-SIZE_CAP = 1 << 62
 _GRAIN = 4096
 
 Node = dict[str, Json]
@@ -94,7 +94,7 @@ def _sound(node: Node) -> Node:
 
 def size_of(node: Node) -> int:
     """Bytes in what a node gives."""
-    return _number(node, "size", SIZE_CAP)
+    return number_of(node, "size", SIZE_CAP)
 
 
 def is_lacking(node: Node) -> bool:
@@ -173,12 +173,8 @@ def open_mapped(parameters: Details, inputs: Sequence[Source]) -> Source:
 def _device(node: Node, inputs: Sequence[Source], depth: int) -> Device | None:
     size = size_of(node)
     if node.get("type") == "run":
-        number = node.get("input")
-        if number is None:
-            return None
-        if not isinstance(number, int) or not 0 <= number < len(inputs):
-            raise OpenError(f"the recipe names member {number} of {len(inputs)}")
-        return Device(inputs[number], _number(node, "offset", SIZE_CAP), size)
+        source = input_of(node.get("input"), inputs)
+        return None if source is None else Device(source, number_of(node, "offset", SIZE_CAP), size)
     return Device(_source(node, inputs, depth), 0, size)
 
 
@@ -195,14 +191,14 @@ def _source(node: Node, inputs: Sequence[Source], depth: int) -> Source:
     if kind == "mirrored":
         mirror = MirrorSource(devices, size)
         return mirror if all(part.get("type") == "run" for part in parts) else _PatchedMirror(mirror)
-    chunk = _number(node, "chunk", CHUNK_CAP)
+    chunk = number_of(node, "chunk", CHUNK_CAP)
     if not chunk:
         raise OpenError("the recipe has chunks of no size")
     if kind == "striped":
         return StripedSource(devices, strip_zones(sizes, chunk), chunk)
     if kind == "raid10":
         return Raid10Source(devices, _raid10_layout(node), chunk)
-    level, layout = _number(node, "level", 6), _number(node, "layout", 255)
+    level, layout = number_of(node, "level", 6), number_of(node, "layout", 255)
     if kind != "parity" or layout not in LAYOUTS.get(level, ()) or len(parts) < (4 if level == 6 else 2):
         raise OpenError(f"nothing opens a node of type {kind}, level {level}, layout {layout}")
     return ParitySource(devices, level=level, layout=layout, chunk=chunk, size=size)
@@ -210,7 +206,7 @@ def _source(node: Node, inputs: Sequence[Source], depth: int) -> Source:
 
 def _raid10_layout(node: Node) -> Raid10Layout:
     parts = _parts(node)
-    chunk, layout = _number(node, "chunk", CHUNK_CAP), _number(node, "layout", 1 << 20)
+    chunk, layout = number_of(node, "chunk", CHUNK_CAP), number_of(node, "layout", 1 << 20)
     try:
         return Raid10Layout(layout, chunk, len(parts), min(map(size_of, parts)))
     except ValueError as error:
@@ -218,10 +214,7 @@ def _raid10_layout(node: Node) -> Raid10Layout:
 
 
 def _parts(node: Node) -> list[Node]:
-    parts = node.get("parts")
-    if not isinstance(parts, list) or not 0 < len(parts) <= PARTS_CAP:
-        raise OpenError("the recipe has a node without parts")
-    return [*_nodes(parts)]
+    return [*_nodes(list_of(node, "parts", PARTS_CAP))]
 
 
 def _nodes(parts: Sequence[Json]) -> Iterator[Node]:
@@ -229,10 +222,3 @@ def _nodes(parts: Sequence[Json]) -> Iterator[Node]:
         if not isinstance(part, dict):
             raise OpenError("the recipe has a part that is none")
         yield part
-
-
-def _number(node: Mapping[str, Json], name: str, most: int) -> int:
-    value = node.get(name)
-    if not isinstance(value, int) or not 0 <= value <= most:
-        raise OpenError(f"the recipe has no usable {name}")
-    return value

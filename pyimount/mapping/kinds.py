@@ -45,6 +45,14 @@ def assemble(kind: str, members: Sequence[Member]) -> Assembly | None:
     return None if name is None else cast("Assembly", _module(name).assemble(members))
 
 
+def members_named(kind: str, members: Sequence[Member]) -> Mapping[str, str]:
+    """The UUIDs of all members that a group says it has, with their names there.
+
+    Only for the types whose members may not know their group themselves.
+    """
+    return cast("Mapping[str, str]", _module(ASSEMBLED[kind]).members_named(members))
+
+
 def shadow_copies(source: Source, member: int) -> Assembly:
     """The shadow copies that the volume in ``source``, of layer ``member``, keeps of itself."""
     return cast("Assembly", _module("vss").shadow_copies(source, member))

@@ -10,7 +10,8 @@ from pyimount.formats import Details, Json, NotThisFormat
 from pyimount.mapping import dm_raid, overlay, tables
 from pyimount.mapping.assembly import Assembly, Mapped, Member
 from pyimount.mapping.lvm2_segments import Group, PhysicalVolume, Refused, areas_of, segment_facts, table_of
-from pyimount.mapping.tables import PARITY, RAID0, RAID10, TableError, Tables, Target
+from pyimount.mapping.recipes import RecipeError
+from pyimount.mapping.tables import PARITY, RAID0, RAID10, Tables, Target
 from pyimount.parsers.volumes.lvm2 import (
     Metadata,
     group_metadata,
@@ -38,12 +39,16 @@ def open_mapped(parameters: Details, inputs: Sequence[Source]) -> Source:
     return tables.open_mapped(parameters, inputs)
 
 
-def wanted(members: Sequence[Member]) -> tuple[str, ...]:
-    """The UUIDs of all physical volumes that the group has, by its newest metadata.
+def members_named(members: Sequence[Member]) -> dict[str, str]:
+    """The UUIDs of all physical volumes that the group has, by its newest metadata, with their names in it.
 
     A physical volume without metadata of its own cannot say which group it belongs to.
     """
-    return tuple(uuid for pv in _pvs_said(_newest(members)) if isinstance(uuid := pv.get("id"), str))
+    return {
+        uuid: name
+        for pv in _pvs_said(_newest(members))
+        if isinstance(uuid := pv.get("id"), str) and isinstance(name := pv.get("name"), str)
+    }
 
 
 def assemble(members: Sequence[Member]) -> Assembly:
@@ -226,7 +231,7 @@ class _Volumes:
         try:
             state = dm_raid.state([self._metadata_device(str(each)) for each in metadata])
             gone = [self._is_gone(image) for image in images]
-        except TableError as error:
+        except RecipeError as error:
             self._refused[name] = error.problem
             return
         if state.reshaping:
@@ -296,7 +301,7 @@ class _Volumes:
         )
         try:
             below = self._below(entry.node)
-        except TableError as error:
+        except RecipeError as error:
             return volume.replaced(members=(self._first.id,), readable=False, problems=(error.problem,))
         used = self._used([*below, *(image for name in below for image in self._without.get(name, ()))])
         gone = ", ".join(pv.name for pv in used if pv.member is None)
@@ -306,10 +311,10 @@ class _Volumes:
         try:
             for each in below:
                 if each in self._refused:
-                    raise TableError(self._refused[each].code, self._refused[each].message)
+                    raise RecipeError(self._refused[each].code, self._refused[each].message)
             self._opening.volume(entry.node)
             notes = self._checked(below)
-        except TableError as error:
+        except RecipeError as error:
             why = error.problem
             if gone and why.code is Code.DAMAGED:
                 why = Problem(Code.MISSING_MEMBER, f"without {gone} the volume cannot be read: {why.message}")
@@ -332,14 +337,14 @@ class _Volumes:
         return [target for target in table if isinstance(target, dict)] if isinstance(table, list) else []
 
     def _below(self, name: str) -> list[str]:
-        """The volume and all below it; raises TableError where that are too many."""
+        """The volume and all below it; raises RecipeError where that are too many."""
         found, pending = {name: None}, [name]
         while pending:
             table = self._table(pending.pop())
             self._targets += len(table)
             if self._targets > MOST_TARGETS:
                 message = f"the volumes of the group have more than {MOST_TARGETS} targets"
-                raise TableError(Code.BUDGET, message)
+                raise RecipeError(Code.BUDGET, message)
             for target in table:
                 for area in areas_of(target):
                     below = area.get("volume")
@@ -396,7 +401,7 @@ class _Volumes:
         return self._is_lost(str(area["volume"]))
 
     def _checked(self, below: Iterable[str]) -> list[Problem]:
-        """What else is wrong with a volume; raises TableError where it cannot be read for that."""
+        """What else is wrong with a volume; raises RecipeError where it cannot be read for that."""
         notes: list[Problem] = []
         for name in below:
             notes += self._notes.get(name, ())
@@ -404,7 +409,7 @@ class _Volumes:
                 try:
                     notes += self._looked_at(target)
                 except ReadError as error:
-                    raise TableError(Code.DAMAGED, f"volume {name}: {error}") from error
+                    raise RecipeError(Code.DAMAGED, f"volume {name}: {error}") from error
         return notes
 
     def _looked_at(self, target: Target) -> Iterator[Problem]:

@@ -4,7 +4,8 @@ Which members count, as mdadm and the kernel decide it: Assemble.c of mdadm; sup
 in drivers/md/md.c. What each level is made of: drivers/md/linear.c, raid0.c, raid1.c, raid5.c, raid10.c.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 
 from pyimount.formats import Details, Json
 from pyimount.mapping.assembly import Assembly, Mapped, Member
@@ -19,6 +20,7 @@ from pyimount.mapping.raid import (
     StripedSource,
     strip_zones,
 )
+from pyimount.mapping.recipes import input_of, is_write_mostly, number_of, word_of
 from pyimount.problems import Code, Problem
 from pyimount.records import EMPTY
 from pyimount.sources.errors import OpenError
@@ -33,6 +35,8 @@ PARITY = {"raid4": 4, "raid5": 5, "raid6": 6}
 REDUNDANT = {"raid1", "raid10", *PARITY}
 WITHOUT_SIZE = {"linear", "raid0"}
 """Levels whose size the superblock does not have: the members' own decide."""
+
+_number = partial(number_of, most=1 << 80)  # as much as superblocks can say
 
 
 class _Refused(Exception):  # noqa: N818  (an answer, not an error)
@@ -194,7 +198,7 @@ def _has(member: Member, key: str, flag: str) -> bool:
 
 def _check(facts: Details) -> None:
     """Raise _Refused for an array that cannot be read, or that there cannot be."""
-    level, disks = _word(facts, "level"), _number(facts, "raid_disks")
+    level, disks = word_of(facts, "level"), _number(facts, "raid_disks")
     chunk, layout = _number(facts, "chunk_size"), _number(facts, "layout_number")
     if level not in {*REDUNDANT, *WITHOUT_SIZE}:
         raise _Refused(Code.UNSUPPORTED, f"arrays of level {level} are not read")
@@ -229,7 +233,7 @@ def _array_size(facts: Details) -> int:
 def _missing(facts: Details, slots: Sequence[Member | None], stale: Sequence[Member]) -> list[Problem]:
     """What is said of an array that is not whole."""
     old = f" (too old to be used: {', '.join(member.index for member in stale)})" if stale else ""
-    level = _word(facts, "level")
+    level = word_of(facts, "level")
     gone = [str(slot) for slot, member in enumerate(slots) if member is None]
     partly = [str(slot) for slot, member in enumerate(slots) if member and _trusted(member) is not None]
     problems = []
@@ -256,7 +260,7 @@ def _missing(facts: Details, slots: Sequence[Member | None], stale: Sequence[Mem
 
 def _recipe(facts: Details, slots: Sequence[Member | None]) -> tuple[dict[str, Json], list[Problem]]:
     """What ``open_mapped`` needs; the inputs are the members in the order of their slots."""
-    level, chunk = _word(facts, "level"), _number(facts, "chunk_size")
+    level, chunk = word_of(facts, "level"), _number(facts, "chunk_size")
     if not any(slots):
         message = f"{level} array: none of the {len(slots)} active members is there"
         raise _Refused(Code.MISSING_MEMBER, message)
@@ -364,7 +368,7 @@ def open_mapped(parameters: Details, inputs: Sequence[Source]) -> Source:
 
     Raises OpenError when the recipe is none of ours.
     """
-    level, chunk = _word(parameters, "level"), _number(parameters, "chunk_size")
+    level, chunk = word_of(parameters, "level"), _number(parameters, "chunk_size")
     layout, size = _number(parameters, "layout"), _number(parameters, "size")
     described = parameters.get("devices")
     if not isinstance(described, list):
@@ -377,7 +381,7 @@ def open_mapped(parameters: Details, inputs: Sequence[Source]) -> Source:
         return StripedSource(devices, zones, chunk, counted_from_start=layout == RAID0_ORIGINAL)
     if level == "raid1":
         # Write-mostly devices may lag behind.
-        order = sorted(range(len(devices)), key=lambda slot: _is_write_mostly(described[slot]))
+        order = sorted(range(len(devices)), key=lambda slot: is_write_mostly(described[slot]))
         return MirrorSource(devices, size, order)
     if level == "raid10":
         used = _number(parameters, "used_size")
@@ -390,12 +394,12 @@ def open_mapped(parameters: Details, inputs: Sequence[Source]) -> Source:
 def _device(described: Json, inputs: Sequence[Source]) -> Device | None:
     if not isinstance(described, dict):
         return None
-    number, bad = _number(described, "input"), described.get("bad_blocks")
+    source, bad = input_of(described.get("input"), inputs), described.get("bad_blocks")
+    if source is None:
+        return None
     start, trusted = _number(described, "offset"), described.get("trusted")
-    if not 0 <= number < len(inputs):
-        raise OpenError(f"the recipe of the array names member {number}, and there are {len(inputs)}")
     return Device(
-        inputs[number],
+        source,
         start,
         _number(described, "size"),
         trusted if isinstance(trusted, int) else None,
@@ -411,26 +415,8 @@ def _bad_runs(recorded: Sequence[Json], start: int) -> Iterator[tuple[int, int]]
                 yield offset - start, size
 
 
-def _is_write_mostly(described: Json) -> bool:
-    return isinstance(described, dict) and described.get("write_mostly") is True
-
-
 def _sizes(parameters: Details) -> Iterator[int]:
     sizes = parameters.get("sizes")
     for size in sizes if isinstance(sizes, list) else ():
         if isinstance(size, int):
             yield size
-
-
-def _number(values: Mapping[str, Json], key: str) -> int:
-    value = values.get(key)
-    if not isinstance(value, int):
-        raise OpenError(f"the facts of the array have no {key}")
-    return value
-
-
-def _word(values: Mapping[str, Json], key: str) -> str:
-    value = values.get(key)
-    if not isinstance(value, str):
-        raise OpenError(f"the facts of the array have no {key}")
-    return value

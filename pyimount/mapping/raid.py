@@ -1,8 +1,7 @@
 """The bytes of RAID arrays, whoever describes them: linear, 0, 1, 4, 5, 6, 10 as Linux md lays them out.
 
 Where chunks lie: drivers/md of the Linux kernel (linear.c, raid0.c, raid5.c: raid5_compute_sector, raid10.c:
-__raid10_find_phys). How two lost chunks of RAID 6 are reckoned back: H. Peter Anvin, The mathematics of
-RAID-6, https://www.kernel.org/pub/linux/kernel/people/hpa/raid6.pdf
+__raid10_find_phys).
 
 A request is cut into pieces, each on one device; small ones that follow each other there are read at once.
 A device that is missing, that is not trusted there, or that fails is done without where the level allows it.
@@ -11,8 +10,8 @@ A device that is missing, that is not trusted there, or that fails is done witho
 from abc import abstractmethod
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import cache, lru_cache
-from itertools import accumulate
+from functools import lru_cache
+from itertools import accumulate, groupby
 from typing import NamedTuple, TypeAlias
 
 from pyimount.records import Record
@@ -23,10 +22,9 @@ _WINDOW = 1 << 20
 _LARGEST_WINDOW = 8 << 20
 _WORTH_A_READ = 16 << 10
 """Pieces of so many bytes and more are read one by one."""
-_AT_ONCE = 256 << 10
-"""Of a chunk that is reckoned: what processors keep at hand."""
-_DOUBLINGS = 3
-"""Fewer cost less than a multiplication through a table."""
+_BANDS_BYTES = 16 << 20
+_LEAST_BAND = 4096
+"""Of a stripe no more is held at once, but so many bytes of each chunk."""
 
 
 class Device:
@@ -72,6 +70,8 @@ Devices: TypeAlias = Sequence[Device | None]
 _Piece: TypeAlias = tuple[int, int, int, int]
 """Slot, place on its device, length, offset in the array: bytes of the array that lie on one device."""
 _Bytes: TypeAlias = bytes | memoryview
+_Band: TypeAlias = tuple[int, int, Mapping[int, memoryview]]
+"""Of one stripe: from where to where on each device, and the data of each slot that has any."""
 
 
 class _Array(Source):
@@ -89,7 +89,7 @@ class _Array(Source):
     def _pieces(self, offset: int, length: int) -> Iterator[_Piece]:
         """The places of these bytes, in order, without gaps."""
 
-    def _instead(self, piece: _Piece, why: ReadError) -> bytes:  # noqa: ARG002
+    def _instead(self, piece: _Piece, why: ReadError) -> _Bytes:  # noqa: ARG002
         """The bytes of a piece without its device; raises ReadError where there is no other way to them."""
         raise why
 
@@ -135,7 +135,7 @@ class _Array(Source):
         data = [memoryview(self._device(slot).read(start, end - start)) for slot, start, end in runs]
         return [data[number][start:end] for number, start, end in parts]
 
-    def _one_by_one(self, pieces: Iterable[_Piece]) -> Iterator[bytes]:
+    def _one_by_one(self, pieces: Iterable[_Piece]) -> Iterator[_Bytes]:
         for piece in pieces:
             try:
                 yield self._device(piece[0]).read(piece[1], piece[2])
@@ -421,17 +421,21 @@ def _stripe_6(layout: int, disks: int, number: int) -> Stripe:
 
 
 class ParitySource(_Array):
-    """RAID 4, 5 and 6; what one device lacks, or with RAID 6 two, is reckoned from the others."""
+    """RAID 4, 5 and 6; what one device lacks, or with RAID 6 two, is reckoned from the others.
 
-    __slots__ = ("_chunk", "_last", "_layout", "_level", "_stripe", "_width")
+    That is done band by band: the same part of all chunks of a stripe.
+    """
 
-    _last: tuple[tuple[int, int, frozenset[int]] | None, Mapping[int, bytes]]
+    __slots__ = ("_band_size", "_chunk", "_last", "_layout", "_level", "_stripe", "_width")
+
+    _last: _Band
 
     def __init__(self, devices: Devices, *, level: int, layout: int, chunk: int, size: int) -> None:
         self._level, self._layout, self._chunk = level, layout, chunk
         self._width = len(devices) - (2 if level == 6 else 1)
-        # Two lost chunks of a stripe are found together, and often asked for one after the other.
-        self._last = None, {}
+        self._band_size = max(_LEAST_BAND, _BANDS_BYTES // len(devices))
+        # The chunks next to a lost one are mostly asked for next, and had to be read for it.
+        self._last = 0, 0, {}
         # They repeat: after as many stripes as there are devices at most.
         self._stripe = lru_cache(maxsize=256)(self._laid_out)
         super().__init__(devices, size, row=chunk * self._width)
@@ -444,169 +448,85 @@ class ParitySource(_Array):
         return self._stripe(number % (disks - 1 if self._layout >= LEFT_ASYMMETRIC_6 else disks))
 
     def _pieces(self, offset: int, length: int) -> Iterator[_Piece]:
-        chunk, width = self._chunk, self._width
+        chunk, width, most = self._chunk, self._width, self._band_size
         while length:
             number, within = divmod(offset, chunk)
             row, index = divmod(number, width)
-            part = min(chunk - within, length)
+            part = min(chunk - within, most - within % most, length)
             slot = self._stripe_of(row).data[index]
             yield (slot, row * chunk + within, part, offset)
             offset += part
             length -= part
 
     def _at_once(self, pieces: Sequence[_Piece]) -> Sequence[_Bytes]:
-        lost = [piece for piece in pieces if not self._has(piece[0], piece[1] + piece[2])]
-        if not lost:
+        start, end, _ = self._last
+        if all(self._has(slot, at + length) and not start <= at < end for slot, at, length, _ in pieces):
             return super()._at_once(pieces)
-        start = min(at for _, at, _, _ in lost)
-        end = max(at + length for _, at, length, _ in lost)
-        rebuilt = self._rebuilt(start, end, frozenset(slot for slot, _, _, _ in lost))
         data: list[_Bytes] = []
-        beside: list[_Piece] = []
-        for piece in pieces:
-            slot, at, length, _ = piece
-            if start <= at and at + length <= end:
-                if beside:
-                    data += super()._at_once(beside)
-                    beside = []
-                data.append(rebuilt[slot][at - start : at - start + length])
-            else:
-                beside.append(piece)
-        return [*data, *super()._at_once(beside)] if beside else data
+        for _, group in groupby(pieces, self._band_of):
+            data += self._in_band([*group])
+        return data
 
-    def _instead(self, piece: _Piece, why: ReadError) -> bytes:  # noqa: ARG002
+    def _band_of(self, piece: _Piece) -> tuple[int, int]:
+        """The stripe, and which part of its chunks."""
+        row, within = divmod(piece[1], self._chunk)
+        return row, within // self._band_size
+
+    def _in_band(self, pieces: Sequence[_Piece]) -> Iterator[_Bytes]:
+        """Pieces of one band, with as few reads as can be; raises ReadError when one of them fails."""
+        start, end, band = self._last
+        lost = [(at, at + length) for slot, at, length, _ in pieces if not self._has(slot, at + length)]
+        if lost:
+            start, end, band = self._rebuilt(min(at for at, _ in lost), max(stop for _, stop in lost))
+        for slot, at, length, _ in pieces:
+            if start <= at and at + length <= end:
+                yield band[slot][at - start : at - start + length]
+            else:
+                yield self._device(slot).read(at, length)
+
+    def _instead(self, piece: _Piece, why: ReadError) -> _Bytes:  # noqa: ARG002
         slot, at, length, _ = piece
-        return bytes(self._rebuilt(at, at + length, frozenset((slot,)))[slot])
+        start, _, band = self._rebuilt(at, at + length)
+        return band[slot][at - start : at - start + length]
 
     def _has(self, slot: int, end: int) -> bool:
         device = self._devices[slot]
         return device is not None and end <= device.trusted
 
-    def _rebuilt(self, start: int, end: int, lost: frozenset[int]) -> Mapping[int, memoryview]:
-        """The bytes from ``start`` to ``end`` of every device, those of ``lost`` where they are data.
+    def _rebuilt(self, start: int, end: int) -> _Band:
+        """The data from ``start`` to ``end`` of every device, which is in one band, or more of it.
 
-        Raises ReadError when too many devices lack them.
+        Raises ReadError when too many devices lack theirs.
         """
-        runs: dict[int, memoryview] = {}
-        failed = set(lost)
+        last = self._last
+        if last[0] <= start and end <= last[1]:
+            return last
+        laid_out = self._stripe_of(start // self._chunk)
+        runs: dict[int, bytes] = {}
+        failed: list[int] = []
         why: ReadError | None = None
-        for slot in range(len(self._devices)):
-            if slot not in lost:
-                try:
-                    runs[slot] = memoryview(self._device(slot).read(start, end - start))
-                except ReadError as error:
-                    failed.add(slot)
-                    why = error
-        if len(failed) > len(self._devices) - self._width:
+        for slot in (*laid_out.data, laid_out.p, laid_out.q):
+            # P and Q only as far as they are needed.
+            if slot is None or len(runs) == self._width:
+                continue
+            try:
+                runs[slot] = self._device(slot).read(start, end - start)
+            except ReadError as error:
+                failed.append(slot)
+                why = error
+        if len(runs) < self._width:
             names = ", ".join(map(str, sorted(failed)))
+            # The same words for all of it: a report says each thing once.
             raise ReadError(
-                f"members {names} of the array lack their bytes at {start}, and no others make up for it"
+                f"members {names} of the array lack their bytes, and no others make up for it"
             ) from why
-        made = {slot: bytearray(end - start) for slot in failed}
-        at = start
-        while at < end:
-            row = at // self._chunk
-            stop = min(end, (row + 1) * self._chunk, at + _AT_ONCE)
-            key = (at, stop, frozenset(failed))
-            last_key, solved = self._last
-            if last_key != key:
-                pieces = {slot: run[at - start : stop - start] for slot, run in runs.items()}
-                solved = _solved(self._stripe_of(row), pieces, stop - at)
-                self._last = key, solved
-            for slot, data in solved.items():
-                made[slot][at - start : stop - start] = data
-            at = stop
-        return runs | {slot: memoryview(data) for slot, data in made.items()}
+        band = {slot: memoryview(runs[slot]) for slot in laid_out.data if slot in runs}
+        if failed:
+            from pyimount.mapping.galois import lost_chunks
 
-
-def _solved(laid_out: Stripe, there: Mapping[int, _Bytes], length: int) -> Mapping[int, bytes]:
-    """The data chunks of a stripe that are not ``there``, of which P and Q can tell no more than two.
-
-    Chunks are reckoned with as numbers: bytes.translate multiplies fast, and only numbers add fast.
-    """
-    lost = [slot for slot in laid_out.data if slot not in there]
-    if not lost:
-        return {}
-    known = {slot: int.from_bytes(there[slot], "little") for slot in laid_out.data if slot in there}
-    power = laid_out.powers
-    p = q = 0
-    if laid_out.p in there:
-        p = int.from_bytes(there[laid_out.p], "little")
-        for number in known.values():
-            p ^= number
-        if len(lost) == 1:
-            return {lost[0]: p.to_bytes(length, "little")}
-    if laid_out.q is None:
-        raise ValueError("a stripe that lacks two chunks has no Q")
-    # Q is the sum of 2^i times data i: from the highest power down, doubled at each step.
-    by_power = {power[slot]: number for slot, number in known.items()}
-    for exponent in range(max(by_power, default=0), -1, -1):
-        q = _doubled(q, length) ^ by_power.get(exponent, 0)
-    q ^= int.from_bytes(there[laid_out.q], "little")
-    if len(lost) == 1:
-        return {lost[0]: _product(q, _inverse(_power(power[lost[0]])), length)}
-    # Now p = one + other, q = 2^i one + 2^j other, and so one = (2^j p + q) / (2^i + 2^j).
-    other, one = sorted(lost, key=lambda slot: power[slot])
-    moved = p
-    if power[other] < _DOUBLINGS:
-        for _ in range(power[other]):
-            moved = _doubled(moved, length)
-    else:
-        moved = int.from_bytes(_product(p, _power(power[other]), length), "little")
-    scale = _inverse(_power(power[one]) ^ _power(power[other]))
-    found = _product(moved ^ q, scale, length)
-    return {one: found, other: (p ^ int.from_bytes(found, "little")).to_bytes(length, "little")}
-
-
-def _product(number: int, factor: int, length: int) -> bytes:
-    """Every byte of ``number`` times ``factor``, in GF(2^8)."""
-    return number.to_bytes(length, "little").translate(_table(factor))
-
-
-def _doubled(number: int, length: int) -> int:
-    """Every byte of ``number`` times 2, in GF(2^8)."""
-    low, ones = _masks(length)
-    return (number & low) << 1 ^ (number >> 7 & ones) * 0x1D
-
-
-@lru_cache(maxsize=4)
-def _masks(length: int) -> tuple[int, int]:
-    """As numbers of ``length`` bytes: the low seven bits of each, and the lowest."""
-    return int.from_bytes(b"\x7f" * length, "little"), int.from_bytes(b"\x01" * length, "little")
-
-
-@cache
-def _powers() -> bytes:
-    """The powers of 2 in GF(2^8) over x^8 + x^4 + x^3 + x^2 + 1."""
-    found, value = [], 1
-    for _ in range(255):
-        found.append(value)
-        value = value << 1 ^ (0x11D if value & 0x80 else 0)
-    return bytes(found)
-
-
-def _power(exponent: int) -> int:
-    return _powers()[exponent % 255]
-
-
-@cache
-def _logarithms() -> Mapping[int, int]:
-    return {value: exponent for exponent, value in enumerate(_powers())}
-
-
-def _times(one: int, other: int) -> int:
-    if not one or not other:
-        return 0
-    return _power(_logarithms()[one] + _logarithms()[other])
-
-
-def _inverse(value: int) -> int:
-    if not value:
-        raise ReadError("two members of the array have the same place in Q")
-    return _power(-_logarithms()[value])
-
-
-@lru_cache(maxsize=256)
-def _table(factor: int) -> bytes:
-    """What every byte becomes times ``factor``, for bytes.translate."""
-    return bytes(_times(factor, value) for value in range(256))
+            lost = [slot for slot in laid_out.data if slot not in runs]
+            known = {slot: runs[slot] for slot in band}
+            p, q = runs.get(laid_out.p), None if laid_out.q is None else runs.get(laid_out.q)
+            band |= lost_chunks(known, lost, p, q, laid_out.powers)
+        self._last = start, end, band
+        return self._last

@@ -14,7 +14,7 @@ An area is ``{"pv": name, "offset": bytes, "size": bytes}``, or has ``volume`` i
 Targets: Documentation/admin-guide/device-mapper of the Linux kernel.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 from pyimount.formats import Details, Json
@@ -43,8 +43,17 @@ from pyimount.mapping.raid import (
     StripedSource,
     Zone,
 )
+from pyimount.mapping.recipes import (
+    RecipeError,
+    damaged,
+    input_of,
+    is_write_mostly,
+    list_of,
+    number_of,
+    word_of,
+)
 from pyimount.mapping.thin import ThinPool, ThinSource
-from pyimount.problems import Code, Problem
+from pyimount.problems import Code
 from pyimount.sources.errors import OpenError, ReadError
 from pyimount.sources.source import SliceSource, Source, ZeroSource
 
@@ -54,7 +63,6 @@ Table = list[Target]
 SECTOR = 512
 DEPTH_CAP = 24
 """Volumes over one another; LVM itself piles up ten at most, but for chains of external origins."""
-SIZE_CAP = 1 << 62
 DEVICES_CAP = 4096
 """Devices of one array: many more than the kernel has."""
 
@@ -84,18 +92,6 @@ RAID0 = ("raid0", "raid0_meta")
 RAID10 = ("raid10", "raid10_near")
 
 
-class TableError(OpenError):
-    """A table that cannot be opened; ``code`` says what kind of reason that has."""
-
-    def __init__(self, code: Code, message: str) -> None:
-        super().__init__(message)
-        self.problem = Problem(code, message)
-
-
-def _damaged(message: str) -> TableError:
-    return TableError(Code.DAMAGED, message)
-
-
 class UnreadableSource(Source):
     """Bytes that are known not to be had; reading them raises ReadError that says ``why``."""
 
@@ -115,17 +111,7 @@ def open_mapped(parameters: Details, inputs: Sequence[Source]) -> Source:
     name, tables, pvs = parameters.get("volume"), parameters.get("tables"), parameters.get("pvs")
     if not isinstance(name, str) or not isinstance(tables, dict) or not isinstance(pvs, dict):
         raise OpenError("the recipe has no volume, tables and pvs")
-    return Tables(tables, dict(_devices(pvs, inputs))).volume(name)
-
-
-def _devices(pvs: Mapping[str, Json], inputs: Sequence[Source]) -> Iterator[tuple[str, Source | None]]:
-    for name, number in pvs.items():
-        if number is None:
-            yield name, None
-        elif isinstance(number, int) and 0 <= number < len(inputs):
-            yield name, inputs[number]
-        else:
-            raise OpenError(f"the recipe names member {number} of {len(inputs)}")
+    return Tables(tables, {pv: input_of(which, inputs) for pv, which in pvs.items()}).volume(name)
 
 
 class Tables:
@@ -143,14 +129,14 @@ class Tables:
         self._heights: dict[str, int] = {}
 
     def volume(self, name: str) -> Source:
-        """The bytes of a volume; raises TableError where they cannot be given."""
+        """The bytes of a volume; raises RecipeError where they cannot be given."""
         found = self._open.get(name)
         if found is None:
             if name in self._within:
                 way = " over ".join((*self._within[self._within.index(name) :], name))
-                raise TableError(Code.LOOP, f"a volume stands over itself: {way}")
+                raise RecipeError(Code.LOOP, f"a volume stands over itself: {way}")
             if len(self._within) >= DEPTH_CAP:
-                raise TableError(Code.BUDGET, f"more than {DEPTH_CAP} volumes stand over one another")
+                raise RecipeError(Code.BUDGET, f"more than {DEPTH_CAP} volumes stand over one another")
             self._within.append(name)
             try:
                 made = self._made(name)
@@ -158,7 +144,7 @@ class Tables:
                 self._within.pop()
             height = self._heights.get(name, 0)
             if height >= DEPTH_CAP:
-                raise TableError(Code.BUDGET, f"more than {DEPTH_CAP} volumes stand over one another")
+                raise RecipeError(Code.BUDGET, f"more than {DEPTH_CAP} volumes stand over one another")
             found = self._open[name] = made
         if self._within:
             # One that was opened before may already stand high.
@@ -169,12 +155,12 @@ class Tables:
     def _made(self, name: str) -> Source:
         table = self._tables.get(name)
         if not isinstance(table, list) or not table:
-            raise _damaged(f"there is no volume {name}")
+            raise damaged(f"there is no volume {name}")
         sources, sizes, end = [], [], 0
         for target in table:
-            if not isinstance(target, dict) or _number(target, "start") != end:
-                raise _damaged(f"volume {name} has a gap at {end}")
-            size = _number(target, "size")
+            if not isinstance(target, dict) or number_of(target, "start") != end:
+                raise damaged(f"volume {name} has a gap at {end}")
+            size = number_of(target, "size")
             sources.append(self._target(target, size))
             sizes.append(size)
             end += size
@@ -193,35 +179,35 @@ class Tables:
         if kind == "linear":
             return _exactly(self._run(target.get("area")), size)
         if kind == "striped":
-            return _striped(self._areas(target), _number(target, "chunk"), size)
+            return _striped(self._areas(target), number_of(target, "chunk"), size)
         if kind == "mirror":
             return _mirrored(self._areas(target), size)
         if kind == "raid":
             return self._raid(target, size)
         if kind == "thin":
             return self._thin(target, size)
-        origin = self.volume(_word(target, "origin"))
+        origin = self.volume(word_of(target, "origin"))
         if kind == "snapshot":
-            store, chunk = self.volume(_word(target, "store")), _number(target, "chunk")
+            store, chunk = self.volume(word_of(target, "store")), number_of(target, "chunk")
             return overlay.OverlaySource(origin, size, partial(overlay.snapshot, store, chunk))
         if kind == "cache":
             metadata, data = self._run(target.get("metadata")), self._run(target.get("data"))
             return overlay.OverlaySource(origin, size, partial(overlay.cache, metadata, data))
         if kind == "writecache":
-            store = self.volume(_word(target, "store"))
+            store = self.volume(word_of(target, "store"))
             return overlay.OverlaySource(origin, size, partial(overlay.writecache, store))
-        raise TableError(Code.UNSUPPORTED, f"targets of type {kind} are not read")
+        raise RecipeError(Code.UNSUPPORTED, f"targets of type {kind} are not read")
 
     def _place(self, area: Json) -> tuple[Source, int, int]:
         """Where a run of a physical or another volume lies: in what, from where on, how many bytes."""
         if not isinstance(area, dict):
-            raise _damaged("a target has no area")
-        offset, size = _number(area, "offset"), _number(area, "size")
+            raise damaged("a target has no area")
+        offset, size = number_of(area, "offset"), number_of(area, "size")
         if "pv" not in area:
-            return self.volume(_word(area, "volume")), offset, size
-        name = _word(area, "pv")
+            return self.volume(word_of(area, "volume")), offset, size
+        name = word_of(area, "pv")
         if name not in self._pvs:
-            raise _damaged(f"there is no physical volume {name}")
+            raise damaged(f"there is no physical volume {name}")
         source = self._pvs[name]
         if source is None:
             return UnreadableSource(size, f"physical volume {name} is missing"), 0, size
@@ -235,63 +221,63 @@ class Tables:
         return LinearSource([Device(source, offset, size)], [size])
 
     def _areas(self, target: Target) -> list[Device]:
-        return [Device(*self._place(area)) for area in _list(target, "areas")]
+        return [Device(*self._place(area)) for area in list_of(target, "areas", DEVICES_CAP)]
 
     def _raid(self, target: Target, size: int) -> Source:
-        kind, chunk = _word(target, "raid_type"), _number(target, "chunk")
-        described = _list(target, "devices")
+        kind, chunk = word_of(target, "raid_type"), number_of(target, "chunk")
+        described = list_of(target, "devices", DEVICES_CAP)
         devices = [self._device(each) for each in described]
-        each = min((_number(leg, "size") for leg in described if isinstance(leg, dict)), default=0)
+        each = min((number_of(leg, "size") for leg in described if isinstance(leg, dict)), default=0)
         if kind == "raid1":
             # Devices that are written late, and read only for want of others, come last.
-            order = sorted(range(len(devices)), key=lambda slot: _is_write_mostly(described[slot]))
+            order = sorted(range(len(devices)), key=lambda slot: is_write_mostly(described[slot]))
             return MirrorSource(devices, size, order)
         if chunk < 512:
-            raise _damaged(f"an array has chunks of {chunk} bytes")
+            raise damaged(f"an array has chunks of {chunk} bytes")
         if kind in RAID0:
             zones = _zones(len(devices), each // chunk * chunk)
             return _at_most(StripedSource(devices, zones, chunk), size)
         if kind in RAID10:
             try:
                 # Its near copies; the one far copy is the first itself.
-                laid_out = Raid10Layout(0x100 | _number(target, "copies"), chunk, len(devices), each)
+                laid_out = Raid10Layout(0x100 | number_of(target, "copies"), chunk, len(devices), each)
             except ValueError as error:
-                raise _damaged(str(error)) from error
+                raise damaged(str(error)) from error
             return _at_most(Raid10Source(devices, laid_out, chunk), size)
         if kind not in PARITY:
-            raise TableError(Code.UNSUPPORTED, f"arrays of type {kind} are not read")
+            raise RecipeError(Code.UNSUPPORTED, f"arrays of type {kind} are not read")
         level, layout = PARITY[kind]
         width = len(devices) - (2 if level == 6 else 1)
         if width < (2 if level == 6 else 1) or each // chunk * chunk * width < size:
-            raise _damaged(f"{len(devices)} devices of {each} bytes do not make {size} bytes of {kind}")
+            raise damaged(f"{len(devices)} devices of {each} bytes do not make {size} bytes of {kind}")
         return ParitySource(devices, level=level, layout=layout, chunk=chunk, size=size)
 
     def _device(self, described: Json) -> Device | None:
         if not isinstance(described, dict):
             return None
         trusted = described.get("trusted")
-        source = self.volume(_word(described, "volume"))
+        source = self.volume(word_of(described, "volume"))
         return Device(
             source,
-            _number(described, "offset"),
-            _number(described, "size"),
+            number_of(described, "offset"),
+            number_of(described, "size"),
             trusted if isinstance(trusted, int) else None,
         )
 
     def _thin(self, target: Target, size: int) -> Source:
-        data, origin = self.volume(_word(target, "data")), target.get("origin")
+        data, origin = self.volume(word_of(target, "data")), target.get("origin")
         outside = self.volume(origin) if isinstance(origin, str) else None
-        pool = self.pool(_word(target, "metadata"))
-        return ThinSource(pool, data, _number(target, "device"), size, outside)
+        pool = self.pool(word_of(target, "metadata"))
+        return ThinSource(pool, data, number_of(target, "device"), size, outside)
 
     def pool(self, metadata: str) -> ThinPool:
-        """The pool whose metadata is this volume; raises TableError where it cannot be read."""
+        """The pool whose metadata is this volume; raises RecipeError where it cannot be read."""
         found = self._pools.get(metadata)
         if found is None:
             try:
                 found = self._pools[metadata] = ThinPool(self.volume(metadata))
             except ReadError as error:
-                raise _damaged(f"the metadata of the thin pool cannot be read: {error}") from error
+                raise damaged(f"the metadata of the thin pool cannot be read: {error}") from error
         return found
 
 
@@ -306,14 +292,14 @@ def is_raid10_lost(gone: Sequence[bool], copies: int) -> bool:
 
 def _mirrored(areas: Sequence[Device], size: int) -> Source:
     if any(area.size != size for area in areas):
-        raise _damaged(f"a mirror of {size} bytes has legs of another size")
+        raise damaged(f"a mirror of {size} bytes has legs of another size")
     return MirrorSource(areas, size)
 
 
 def _striped(areas: Sequence[Device], chunk: int, size: int) -> Source:
     each = areas[0].size
     if chunk < 512 or any(area.size != each for area in areas) or each * len(areas) != size or each % chunk:
-        raise _damaged(f"{len(areas)} stripes of {each} bytes, {chunk} at a time, do not make {size} bytes")
+        raise damaged(f"{len(areas)} stripes of {each} bytes, {chunk} at a time, do not make {size} bytes")
     return StripedSource(areas, _zones(len(areas), each), chunk)
 
 
@@ -323,37 +309,12 @@ def _zones(count: int, each: int) -> list[Zone]:
 
 def _exactly(run: Source, size: int) -> Source:
     if run.size != size:
-        raise _damaged(f"a target of {size} bytes stands over {run.size}")
+        raise damaged(f"a target of {size} bytes stands over {run.size}")
     return run
 
 
 def _at_most(array: Source, size: int) -> Source:
     """An array without what it could hold beyond the volume's size."""
     if array.size < size:
-        raise _damaged(f"an array has {array.size} bytes where {size} are needed")
+        raise damaged(f"an array has {array.size} bytes where {size} are needed")
     return array if array.size == size else SliceSource(array, 0, size)
-
-
-def _is_write_mostly(described: Json) -> bool:
-    return isinstance(described, dict) and described.get("write_mostly") is True
-
-
-def _number(values: Mapping[str, Json], key: str) -> int:
-    value = values.get(key)
-    if not isinstance(value, int) or not 0 <= value <= SIZE_CAP:
-        raise _damaged(f"a target has {value!r:.40} as its {key}")
-    return value
-
-
-def _word(values: Mapping[str, Json], key: str) -> str:
-    value = values.get(key)
-    if not isinstance(value, str):
-        raise _damaged(f"a target has no {key}")
-    return value
-
-
-def _list(values: Mapping[str, Json], key: str) -> list[Json]:
-    value = values.get(key)
-    if not isinstance(value, list) or not 0 < len(value) <= DEVICES_CAP:
-        raise _damaged(f"a target has no usable {key}")
-    return value

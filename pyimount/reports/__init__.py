@@ -2,3 +2,8 @@
 
 ``schema.json`` describes the JSON.
 """
+
+import os
+
+SCHEMA_FILE = os.path.join(os.path.dirname(__file__), "schema.json")
+"""The JSON Schema of a report."""

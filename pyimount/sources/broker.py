@@ -1,14 +1,14 @@
 """Which files may be opened: the image, its segments, and what lies beside it; no more."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import islice
 
 from pyimount.sources.budget import Meter
 from pyimount.sources.errors import OpenError
 from pyimount.sources.file import FileSource
 
-_LISTING_CAP = 1 << 14
+LISTING_CAP = 1 << 14
 _NAMES_CAP = 64
 
 
@@ -18,23 +18,40 @@ class Broker:
     An image may name other files: a backing file, extents, an external data file. The name is
     the image's, so it may be anything; it is followed only to a file that lies, links resolved,
     in the image's own folder or below one of ``allow``.
+
+    ``descriptors``: files that somebody else has opened, by their paths with links resolved. Where it is
+    given, these are all the files there are: no path is opened, no folder listed.
     """
 
-    def __init__(self, allow: Iterable[str | os.PathLike[str]] = ()) -> None:
+    def __init__(
+        self,
+        allow: Iterable[str | os.PathLike[str]] = (),
+        descriptors: Mapping[str, int] | None = None,
+    ) -> None:
         self.allow = tuple(os.path.realpath(folder) for folder in allow)
+        self._descriptors = descriptors
 
     def open(self, path: str, meter: Meter) -> FileSource:
         """Open a path that the user named; raises OpenError."""
-        return FileSource(path, meter)
+        if self._descriptors is None:
+            return FileSource(path, meter)
+        if path not in self._descriptors:
+            raise OpenError(f"{path}: is not among the files that were opened beforehand")
+        return FileSource(path, meter, descriptor=os.dup(self._descriptors[path]))
 
-    def open_named(self, name: str, image: str, meter: Meter) -> FileSource:
-        """Open the file that ``image`` calls ``name``.
+    def open_named(self, name: str, image: str, meter: Meter, folder: str = "") -> FileSource:
+        """Open the file that ``image`` calls ``name``; raises OpenError as ``resolve`` does."""
+        return self.open(self.resolve(name, image, folder), meter)
 
+    def resolve(self, name: str, image: str, folder: str = "") -> str:
+        """The real path of the file that ``image`` calls ``name``.
+
+        ``folder``: the one beside the image in which its format keeps such files, by a name of the format's.
         Only the last part of the name counts unless a folder is allowed: an absolute path or one
         with folders is looked for beside the image first. Raises OpenError, which says whether
         the file is missing or not allowed.
         """
-        base = os.path.dirname(os.path.realpath(image))
+        base = _beside(image, folder)
         wanted = name.replace("\\", "/")
         beside = os.path.basename(wanted.rstrip("/"))
         # Without an allowed folder, no other place is even looked at: it may be a network's.
@@ -43,12 +60,15 @@ class Broker:
                 real = os.path.realpath(os.path.join(base, part))
                 if not self._allowed(real, base):
                     continue
-                os.stat(real)
+                if self._descriptors is None:
+                    os.stat(real)
+                elif real not in self._descriptors:
+                    continue
             except (FileNotFoundError, NotADirectoryError):
                 continue
             except (OSError, ValueError) as error:
                 raise OpenError(f"the image names a file that cannot be: {error}") from error
-            return FileSource(real, meter)
+            return real
         raise OpenError(
             f"the image names {name!r}: there is no such file beside it"
             + (
@@ -60,15 +80,26 @@ class Broker:
 
     def names_beside(self, image: str, suffix: str) -> list[str]:
         """The names in the image's folder that end in ``suffix``, in whatever case, sorted; a few at most."""
+        return sorted(name for name in self.names_in(image) if name.lower().endswith(suffix))[:_NAMES_CAP]
+
+    def names_in(self, image: str, folder: str = "", cap: int = LISTING_CAP) -> list[str]:
+        """The names in the image's folder, or in one beside it, in no order, ``cap`` at most."""
+        path = _beside(image, folder)
+        if self._descriptors is not None:
+            return [os.path.basename(each) for each in self._descriptors if os.path.dirname(each) == path]
         try:
-            with os.scandir(os.path.dirname(os.path.realpath(image))) as entries:
-                names = [entry.name for entry in islice(entries, _LISTING_CAP)]
+            with os.scandir(path) as entries:
+                return [entry.name for entry in islice(entries, cap)]
         except OSError:
             return []
-        return sorted(name for name in names if name.lower().endswith(suffix))[:_NAMES_CAP]
 
     def _allowed(self, real: str, base: str) -> bool:
         inside = os.path.join(real, "")
         return os.path.dirname(real) == base or any(
             inside.startswith(os.path.join(folder, "")) for folder in self.allow
         )
+
+
+def _beside(image: str, folder: str) -> str:
+    base = os.path.dirname(os.path.realpath(image))
+    return os.path.join(base, folder) if folder else base

@@ -20,13 +20,16 @@ _KINDS = (
 class FileSource(Source):
     """A file or block device, opened once, read-only; every read is charged to ``meter``.
 
-    Raises OpenError when the path is missing, may not be read, or is neither a file nor a block
-    device. A file that becomes shorter later gives ReadError for the bytes that went.
+    ``descriptor``: the file, where another process has opened it; closed with the source. Raises OpenError
+    when the path is missing, may not be read, or is neither a file nor a block device. A file that becomes
+    shorter later gives ReadError for the bytes that went.
     """
 
     __slots__ = ("_fd", "_lock", "_meter", "path")
 
-    def __init__(self, path: str | os.PathLike[str], meter: Meter | None = None) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], meter: Meter | None = None, *, descriptor: int | None = None
+    ) -> None:
         self.path = path = os.fspath(path)
         self._meter = meter or Meter()
         self._lock = allocate_lock()
@@ -39,7 +42,7 @@ class FileSource(Source):
             | getattr(os, "O_CLOEXEC", 0)
         )
         try:
-            self._fd = os.open(path, flags)
+            self._fd = os.open(path, flags) if descriptor is None else descriptor
             mode = os.fstat(self._fd).st_mode
             for is_kind, name in _KINDS:
                 if is_kind(mode):

@@ -2,6 +2,8 @@
 
 from _thread import allocate_lock
 from collections import OrderedDict
+from collections.abc import Callable
+from functools import partial
 
 from pyimount.sources.broker import Broker
 from pyimount.sources.budget import Meter
@@ -24,16 +26,39 @@ class FilePool:
 
     def open(self, path: str) -> "PooledFile":
         """A file as a Source; raises OpenError as the broker does."""
-        with self._lock:
-            return PooledFile(self, path, self._file(path).size)
+        return self._open(partial(self._broker.open, path, self._meter))
 
-    def read(self, path: str, offset: int, length: int) -> bytes:
-        """Read from a file that is opened again if need be; raises as FileSource does."""
+    def open_named(self, name: str, image: str, folder: str = "") -> "PooledFile":
+        """The file that ``image`` calls ``name``; raises OpenError as the broker does."""
+        return self._open(partial(self._broker.open_named, name, image, self._meter, folder))
+
+    def _open(self, again: Callable[[], FileSource]) -> "PooledFile":
+        file = again()
         with self._lock:
-            try:
-                return self._file(path).read_at(offset, length)
-            except OpenError as error:
-                raise ReadError(str(error)) from error
+            self._keep(file)
+        return PooledFile(self, file, again)
+
+    def _keep(self, file: FileSource) -> None:
+        before = self._files.pop(file.path, None)
+        if before is not None:
+            before.close()
+        self._files[file.path] = file
+        if len(self._files) > OPEN_FILES:
+            self._files.popitem(last=False)[1].close()
+
+    def read(self, path: str, again: Callable[[], FileSource], offset: int, length: int) -> bytes:
+        """Read from a file, which ``again`` opens if need be; raises as FileSource does."""
+        with self._lock:
+            file = self._files.get(path)
+            if file is None:
+                try:
+                    file = again()
+                except OpenError as error:
+                    raise ReadError(str(error)) from error
+                self._keep(file)
+            else:
+                self._files.move_to_end(path)
+            return file.read_at(offset, length)
 
     def close(self, path: str) -> None:
         """Close a file if it is open."""
@@ -42,30 +67,21 @@ class FilePool:
         if file is not None:
             file.close()
 
-    def _file(self, path: str) -> FileSource:
-        file = self._files.get(path)
-        if file is None:
-            file = self._files[path] = self._broker.open(path, self._meter)
-            if len(self._files) > OPEN_FILES:
-                self._files.popitem(last=False)[1].close()
-        else:
-            self._files.move_to_end(path)
-        return file
-
 
 class PooledFile(Source):
     """A file of a pool. One that became shorter, or cannot be opened again, gives ReadError."""
 
-    __slots__ = ("_path", "_pool")
+    __slots__ = ("_again", "path", "pool")
 
-    def __init__(self, pool: FilePool, path: str, size: int) -> None:
-        self._pool = pool
-        self._path = path
-        self.size = size
+    def __init__(self, pool: FilePool, file: FileSource, again: Callable[[], FileSource]) -> None:
+        self.pool = pool
+        self.path = file.path
+        self.size = file.size
+        self._again = again
 
     def _read(self, offset: int, length: int) -> bytes:
-        return self._pool.read(self._path, offset, length)
+        return self.pool.read(self.path, self._again, offset, length)
 
     def close(self) -> None:
         """Close the file; reading opens it again."""
-        self._pool.close(self._path)
+        self.pool.close(self.path)

@@ -102,19 +102,22 @@ def _parts(name: str) -> tuple[str, str]:
 _IMAGE_SUFFIXES = frozenset(
     (
         *("aff", "aff4", "afd", "afm", "avhd", "avhdx", "dd", "dmg", "hdd", "hds", "ima", "image", "img"),
-        *("iso", "qcow", "qcow2", "qed", "raw", "vdi", "vfd", "vhd", "vhdx", "vmdk"),
+        *("iso", "qcow", "qcow2", "qed", "raw", "sparseimage", "vdi", "vfd", "vhd", "vhdx", "vma", "vmdk"),
     )
 )
+_PACKED_SUFFIXES = frozenset(("bz2", "gz", "xz", "zip", "zst"))
+"""In a folder only what is called an image inside is one: ``disk.img.gz``."""
 _EXTENT_ENDS = ("-flat", "-delta", "-rdm", "-rdmp")
-_BUNDLE = ("DiskDescriptor", "xml")
-"""A Parallels disk is a folder, opened by this file in it."""
+_BUNDLES = (("DiskDescriptor.xml",), ("Info.plist", "Info.bckup"), ("file_000.aff",))
+"""A Parallels disk, Apple's sparse bundle and an AFD are folders with these files, opened by the first."""
 
 
 def _images_in(folder: _Folder) -> Iterator[Segments]:
-    stem, suffix = _BUNDLE
-    if suffix in folder.sizes.get(stem, ()):
-        yield Segments((folder.file(stem, suffix),))
-        return
+    for names in _BUNDLES:
+        parts = [_parts(name) for name in names]
+        if all(suffix in folder.sizes.get(stem, ()) for stem, suffix in parts):
+            yield Segments((folder.file(*parts[0]),))
+            return
     taken: set[str] = set()
     for stem, suffixes in sorted(folder.sizes.items()):
         for suffix in sorted(suffixes):
@@ -122,13 +125,20 @@ def _images_in(folder: _Folder) -> Iterator[Segments]:
             if path in taken:
                 continue
             segments = _set_of(folder, stem, suffix)
-            if segments is None and suffix.lower() in _IMAGE_SUFFIXES and not _is_extent(stem, suffix):
+            if segments is None and _is_image(stem, suffix) and not _is_extent(stem, suffix):
                 segments = Segments((path,))
             if segments is not None:
                 taken.update(segments.paths)
                 yield segments
     if not taken:
         yield Segments((folder.path,))
+
+
+def _is_image(stem: str, suffix: str) -> bool:
+    """Whether this is called what images are called, or is one that was compressed."""
+    if suffix.lower() in _PACKED_SUFFIXES:
+        suffix = _parts(stem)[1]
+    return suffix.lower() in _IMAGE_SUFFIXES
 
 
 def _is_extent(stem: str, suffix: str) -> bool:
@@ -142,8 +152,8 @@ def _is_extent(stem: str, suffix: str) -> bool:
 def _around(path: str, folders: dict[str, _Folder]) -> Segments:
     """The set that ``path`` is of, or it alone."""
     stem, suffix = _parts(os.path.basename(path))
-    if suffix.lower() in _IMAGE_SUFFIXES:
-        # A file of such a name is an image; only ``dd`` is a segment's name as soon, and whether it is one
+    if suffix.lower() in _IMAGE_SUFFIXES | _PACKED_SUFFIXES:
+        # A file of such a name is an image; ``dd`` or ``gz`` is a segment's as soon, and whether it is one
         # is worth a look at the first segment's name, not at a folder of thousands.
         first = os.path.join(os.path.dirname(path), f"{stem}.{_Letters(2).suffix(0, suffix)}")
         if len(suffix) != 2 or not is_file(first):

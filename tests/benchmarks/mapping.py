@@ -53,8 +53,8 @@ def arrays(folder: Path) -> Iterator[Row]:
 
     dissect reads no array that lacks a member, so what it does with the whole one stands beside. Asked for
     more than a chunk at once it reads and gives too much (3.18): so there are rows of both. What limits us:
-    whole arrays, copying; with members missing, Python's making numbers of bytes and bytes of numbers, which
-    are the only things that it adds fast.
+    whole arrays, copying; with one member missing, that a stripe is read anew where it was read in part
+    before; with two, besides, the one product in GF(2^8) that each stripe takes.
     """
     data = content(DATA)
     for array in ARRAYS:

@@ -1,31 +1,39 @@
 """Dynamic disks: every kind of volume, whole and with disks missing, and databases that are wrong."""
 
 from itertools import combinations
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 
+import pyimount
+from fixtures.recipes import ldm as recipes
 from fixtures.recipes.ldm import (
     DATA_SECTORS,
     DATA_START,
+    DATABASE,
     SECTOR,
     component_record,
+    database,
     mbr_disk,
     partition_record,
+    private_header,
     simple,
     volume_record,
 )
 from pyimount.formats import NotThisFormat
 from pyimount.mapping import ldm
 from pyimount.mapping.assembly import Mapped
-from pyimount.parsers.volumes.ldm import FORMAT
+from pyimount.parsers.volumes.ldm import COPIES, FORMAT, MBR_SECTOR
 from pyimount.parsers.volumes.ldm_database import CONCATENATED, RAID5, STRIPED
 from pyimount.problems import Code
 from pyimount.sources.errors import ReadError
 from pyimount.sources.view import ShortRead
+from tests.kept import kept, put
 from tests.mapping.ldm_disks import KINDS, SIZE, group, raid5, spanned
 from tests.mapping.volume_members import assembled, codes, content, members_of, opened
+from tests.parsers.partitions.building import Part, gpt_disk
 from tests.strategies import Edit, edited, edits
 
 
@@ -89,6 +97,52 @@ def test_a_lost_database_is_made_up_for_by_the_other_disks() -> None:
     images[0][private : private + 1800 * SECTOR] = bytes(1800 * SECTOR)
     assembly, members = assembled(FORMAT, ldm, images)
     assert opened(ldm, assembly.volumes[0], members).read_at(0, len(data)) == data
+
+
+LARGE = 4096
+METADATA = bytes.fromhex("aac808588f7ee04285d2e1e90434cfb3")
+DATA = bytes.fromhex("a0609baf3114624fbc683311714a69ad")
+
+
+def large_mbr(monkeypatch: pytest.MonkeyPatch) -> bytearray:
+    monkeypatch.setattr(recipes, "SECTOR", LARGE)
+    monkeypatch.setattr(recipes, "SIZE", recipes.SIZE // SECTOR * LARGE)
+    return mbr_disk(1, simple(), bytes(65 * LARGE) + content(256 * LARGE))
+
+
+def large_gpt(monkeypatch: pytest.MonkeyPatch) -> bytearray:
+    monkeypatch.setattr(recipes, "SECTOR", LARGE)
+    parts = [Part(1, 40, 39 + DATABASE, METADATA), Part(2, 40 + DATABASE, 3000, DATA)]
+    image = gpt_disk(parts, sectors=3072, unit=LARGE)
+    put(image, 40 * LARGE, database(simple()))
+    for copy in COPIES:
+        put(image, (40 + copy) * LARGE, private_header(1, (40, DATABASE), (40 + DATABASE, 900)))
+    put(image, (40 + DATABASE + 65) * LARGE, content(256 * LARGE))
+    return image
+
+
+@pytest.mark.parametrize("disk", [large_mbr, large_gpt])
+def test_sectors_of_4096_bytes(disk: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    # As DiskAccessLibrary writes them; no such disk by Windows was at hand.
+    complete, volume, read = volume_of([disk(monkeypatch)])
+    assert (complete, volume.size, volume.problems) == (False, 256 * LARGE, ())
+    assert read == content(256 * LARGE)
+
+
+def test_what_a_partition_for_show_holds_is_no_volume(tmp_path: Path) -> None:
+    image = mbr_disk(1, simple(), bytes(kept("swap", 8192)))
+    path = tmp_path / "disk"
+    path.write_bytes(image)
+    scan = pyimount.detect(path)
+    assert [(volume.index, volume.type) for volume in scan.volumes if volume.flag == "alloc"] == [
+        ("0", "ldm_member"), ("1", "ldm_data"), ("0.0", None),
+    ]  # fmt: skip
+    assert scan["1"].part_type == "0x42"
+    # An ordinary disk's may.
+    for copy in (MBR_SECTOR, *(DATA_START + DATA_SECTORS + at for at in COPIES)):
+        put(image, copy * SECTOR, bytes(SECTOR))
+    path.write_bytes(image)
+    assert pyimount.detect(path)["1"].type == "swap"
 
 
 RECORDS: dict[str, dict[str, Any]] = {

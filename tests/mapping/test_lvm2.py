@@ -5,14 +5,17 @@ import json
 import struct
 from collections.abc import Iterator
 from itertools import combinations
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import pyimount
+from fixtures.recipes.lvm2 import MDA, MDA_SIZE, label
 from fixtures.recipes.lvm2_group import BLOCK, FILLED, PVS, SNAPSHOTS, written
 from pyimount.formats import Details, Json
-from pyimount.mapping import lvm2, tables
+from pyimount.mapping import lvm2, open_layer, tables
 from pyimount.mapping.assembly import Mapped, by_members
 from pyimount.parsers.volumes.lvm2 import FORMAT
 from pyimount.problems import Code
@@ -380,7 +383,34 @@ def test_groups_of_one_name_are_told_apart_by_their_uuids() -> None:
 
 def test_which_physical_volumes_are_wanted() -> None:
     there = Put([pv_image(0, group_text(ONE, BOTH))])
-    assert lvm2.wanted(there.members) == (pv_uuid(0), pv_uuid(1))
+    assert lvm2.members_named(there.members) == {pv_uuid(0): "pv0", pv_uuid(1): "pv1"}
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_a_physical_volume_without_metadata_is_a_member_of_the_group_that_names_it(
+    first: int, tmp_path: Path
+) -> None:
+    volumes = [lv_text("over-both", [linear(2, "pv1", 3), linear(1, "pv0", 5, 2)])]
+    images = [pv_image(number, group_text(volumes, BOTH)) for number in range(2)]
+    put(images[1], 512, label(uuid=pv_uuid(1), areas=()))
+    put(images[1], MDA, bytes(MDA_SIZE))
+    stranger = bytes(images[1]).replace(pv_uuid(1).replace("-", "").encode(), b"x" * 32)
+    paths = []
+    for number in (first, 1 - first):
+        paths.append(tmp_path / f"pv{number}")
+        paths[-1].write_bytes(images[number])
+    paths.append(tmp_path / "stranger")
+    paths[-1].write_bytes(stranger)
+    scan = pyimount.detect(paths)
+    for number in range(2):
+        found = scan[pv_uuid(number)].group
+        assert found is not None
+        assert (found.uuid, found.role, found.present, found.complete) == (VG, f"pv{number}", 2, True)
+    assert scan["3.0"].group is None
+    (volume,) = [volume for volume in scan.volumes if volume.name == "over-both"]
+    wanted = extent_content(1, 3) + extent_content(1, 4) + extent_content(0, 5)
+    with open_layer(scan, volume) as source:
+        assert source.read_at(0, source.size) == wanted
 
 
 def test_a_cut_off_image_is_read_as_far_as_it_goes() -> None:

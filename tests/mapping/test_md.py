@@ -5,14 +5,16 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from itertools import combinations
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import pyimount
 from pyimount.formats import NotThisFormat
-from pyimount.mapping import md
+from pyimount.mapping import galois, md, open_layer, raid
 from pyimount.mapping.assembly import Assembly, Mapped, Member, by_members
 from pyimount.mapping.raid import Raid10Layout
 from pyimount.parsers.volumes.md import FORMAT, MAGIC_LITTLE
@@ -214,6 +216,44 @@ def test_reads_that_are_larger_than_what_is_held_at_once() -> None:
         _, _, source = opened(there)
         assert source.read_at(0, len(data)) == data
         assert source.read_at(777, (2 << 20) + 1) == data[777 : 777 + (2 << 20) + 1]
+
+
+@pytest.mark.parametrize("name", ["raid4-0", "raid5-2", "raid6-2", "raid6-10", "raid6-18"])
+def test_chunks_that_are_larger_than_what_is_held_at_once(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(raid, "_BANDS_BYTES", 1500)
+    monkeypatch.setattr(raid, "_LEAST_BAND", 96)
+    monkeypatch.setattr(galois, "_AT_ONCE", 33)
+    images, whole, every = array(name)
+    for lost in every:
+        _, _, source = opened([member for member in told(images) if member.id - 10 not in lost])
+        assert source.read_at(0, len(whole)) == whole, f"without {lost}"
+        assert source.read_at(CHUNK - 7, CHUNK + 99) == whole[CHUNK - 7 : 2 * CHUNK + 92]
+
+
+@pytest.mark.parametrize(("name", "lost"), [("raid5-2", (1,)), ("raid6-2", (1,)), ("raid6-2", (1, 2))])
+def test_a_stripe_is_read_once_for_all_that_it_lacks(name: str, lost: tuple[int, ...]) -> None:
+    images, whole, _ = array(name)
+    sources = [Failing(image) for number, image in enumerate(images) if number not in lost]
+    _, _, source = opened(told([*sources]))
+    for each in sources:
+        each.reads = 0
+    assert b"".join(source.read_at(at, CHUNK) for at in range(0, len(whole), CHUNK)) == whole
+    # Chunks before the lost one are read again for it.
+    assert sum(each.reads for each in sources) < 1.5 * len(whole) / CHUNK
+
+
+def test_the_uuid_that_an_array_has_in_common_with_its_members_names_the_array(tmp_path: Path) -> None:
+    images, whole, _ = array("raid5-2")
+    paths = [tmp_path / f"member{number}" for number in range(len(images))]
+    for path, image in zip(paths, images, strict=True):
+        path.write_bytes(image)
+    scan = pyimount.detect(paths)
+    volume = scan[scan["1.0"].uuid or ""]
+    assert (volume.index, scan[volume.index]) == ("1.0.0", volume)
+    with open_layer(scan, volume) as source:
+        assert source.read_at(0, len(whole) + 1) == whole
+    alone = pyimount.detect(paths[0])
+    assert alone[alone["0"].uuid or ""].index == "0.0"
 
 
 class Failing(BytesSource):

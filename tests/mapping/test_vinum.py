@@ -1,5 +1,6 @@
 """vinum volumes: each organisation, mirrored or not, with drives missing or not up."""
 
+from io import BytesIO
 from itertools import combinations
 
 import pytest
@@ -18,11 +19,17 @@ NAMES = "abcdef"
 
 
 def drives(
-    org: str, areas: list[bytes], plexes: int = 1, state: str = "up", updated: int = 1700000000
+    org: str,
+    areas: list[bytes],
+    plexes: int = 1,
+    state: str = "up",
+    updated: int = 1700000000,
+    *,
+    drive_size: int = 0,
 ) -> list[bytearray]:
     names = NAMES[: len(areas)]
     said = configuration(org, plexes, names, state)
-    return [drive(name, said, area, updated) for name, area in zip(names, areas, strict=True)]
+    return [drive(name, said, area, updated, drive_size) for name, area in zip(names, areas, strict=True)]
 
 
 def read(images: list[bytearray]) -> bytes | None:
@@ -146,3 +153,31 @@ def test_any_words_give_an_assembly(lines: list[str]) -> None:
                 source.read_at(0, 65536)
             except ReadError:
                 continue
+
+
+HALVES = striped(content(2 * LENGTH), [LENGTH] * 2, STRIPE)
+BOTH_READ: dict[str, tuple[str, list[bytes], int]] = {
+    "concatenated": ("concat", [content(2 * LENGTH)[:LENGTH], content(2 * LENGTH)[LENGTH:]], 1),
+    "striped": ("striped", striped(content(3 * LENGTH), [LENGTH] * 3, STRIPE), 1),
+    "raid5": ("raid5", with_parity(content(3 * LENGTH), 5, 0, STRIPE), 1),
+    "mirrored": ("concat", [content(LENGTH)] * 2, 2),
+    "mirrored stripes": ("striped", [*HALVES, *HALVES], 2),
+}
+
+
+@pytest.mark.parametrize(("org", "areas", "plexes"), BOTH_READ.values(), ids=BOTH_READ)
+def test_dissect_reads_the_same(org: str, areas: list[bytes], plexes: int) -> None:
+    """Of drives that one subdisk fills: dissect.volume 3.18 takes a drive's size for the subdisk's."""
+    from dissect.volume.vinum.vinum import Vinum
+
+    images = drives(org, areas, plexes, drive_size=LENGTH)
+    (configuration,) = Vinum([BytesIO(bytes(image)) for image in images]).configurations
+    (theirs,) = configuration.virtual_disks
+    assembly, members = assembled(FORMAT, vinum, images)
+    (volume,) = assembly.volumes
+    assert (volume.name, volume.size) == (theirs.name, theirs.size)
+    source = opened(vinum, volume, members)
+    for at in range(0, volume.size, STRIPE):
+        stream = theirs.open()
+        stream.seek(at)
+        assert stream.read(STRIPE) == source.read_at(at, STRIPE)

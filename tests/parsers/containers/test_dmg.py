@@ -7,10 +7,10 @@ from unittest.mock import patch
 
 import pytest
 
-import pyimount
 from fixtures.comparing import codes, inside, mixed_bytes, open_path, where_different
+from fixtures.recipes.apple_images import encrypted_v2
 from fixtures.recipes.dmg import chunks_of, image, pack_lzfse, property_list, simple, table, trailer
-from pyimount.parsers.containers import dmg
+from pyimount.parsers.containers import cdsa, dmg
 from pyimount.parsers.containers.adc import unpack_adc
 from pyimount.parsers.containers.lzfse import lzfse_unpacker
 from pyimount.sources.errors import ReadError
@@ -99,33 +99,52 @@ def test_checksums_are_told_and_verified(tmp_path: Path) -> None:
 
 class TestEncrypted:
     def test_version_2(self, tmp_path: Path) -> None:
-        names = [each.name for each in dmg.ENCRYPTED_V2.construct.subcons]
-        fields = dict.fromkeys(names, 0) | {
-            "signature": b"encrcdsa",
-            "version": 2,
-            "key_bits": 256,
-            "uuid": bytes(range(16)),
-            "block_size": 512,
-            "data_size": 4096,
-            "key_count": 1,
-            "key_offset": 0x60,
-            "kdf_iterations": 250000,
-        }
-        path = put(tmp_path, dmg.ENCRYPTED_V2.construct.build(fields).ljust(65536, b"\x99"))
-        opened = open_path(path)
-        assert opened.source is None
-        assert codes(opened) == ["unsupported"]
+        opened = open_path(put(tmp_path, encrypted_v2(4096)))
+        assert (opened.source, codes(opened)) == (None, ["locked"])
+        assert opened.container.details["locked"] is True
         about = opened.container.details["encryption"]
         assert isinstance(about, dict)
         assert (about["key_bits"], about["kdf_iterations"], about["data_size"]) == (256, 250000, 4096)
-        disk = pyimount.detect(path).to_dict()["disks"][0]
-        assert (disk["container"]["type"], disk["size"]) == ("dmg", None)
+        assert about["keys"] == ["passphrase"]
+
+    def test_a_key_outside_the_file(self, tmp_path: Path) -> None:
+        data = bytearray(encrypted_v2(4096))
+        struct.pack_into(">Q", data, cdsa.HEADER_V2.size + 4, 1 << 60)
+        opened = open_path(put(tmp_path, bytes(data)))
+        assert codes(opened) == ["locked"]
+        about = opened.container.details["encryption"]
+        assert isinstance(about, dict)
+        assert about["truncated"] is True
+
+    def test_many_keys_are_counted_and_some_listed(self, tmp_path: Path) -> None:
+        data = bytearray(encrypted_v2(4096))
+        struct.pack_into(">I", data, cdsa.HEADER_V2.size - 4, 0xFFFFFFFF)
+        about = open_path(put(tmp_path, bytes(data))).container.details["encryption"]
+        assert isinstance(about, dict)
+        assert about["key_count"] == 0xFFFFFFFF
+        assert isinstance(about["keys"], list)
+        assert len(about["keys"]) <= 32
 
     def test_version_1(self, tmp_path: Path) -> None:
-        fields = {"unknown": bytes(48), "kdf_iterations": 1000, "rest": bytes(1216), "signature": b"cdsaencr"}
-        opened = open_path(put(tmp_path, b"\x99" * 8192 + dmg.ENCRYPTED_V1.construct.build(fields)))
-        assert opened.source is None
-        assert codes(opened) == ["unsupported"]
+        fields = {
+            field.name: bytes(field.sizeof()) if field.sizeof() != 4 else 0
+            for field in cdsa.HEADER_V1.construct.subcons
+        }
+        fields |= {"kdf_iterations": 1000, "kdf_salt_size": 20, "signature": b"cdsaencr"}
+        path = put(tmp_path, b"\x99" * 8192 + cdsa.HEADER_V1.construct.build(fields))
+        opened = open_path(path)
+        assert (opened.source, codes(opened)) == (None, ["locked"])
+        about = opened.container.details["encryption"]
+        assert about == {
+            "method": "cdsaencr",
+            "version": 1,
+            "kdf_iterations": 1000,
+            "kdf_salt_size": 20,
+        }
+
+    def test_a_magic_alone_is_not_enough(self, tmp_path: Path) -> None:
+        for data in (b"encrcdsa" + b"\xff" * 4096, b"\xff" * 4096 + b"cdsaencr"):
+            assert open_path(put(tmp_path, data)).container.type == "raw"
 
 
 NO_BASE64 = (

@@ -8,11 +8,13 @@ from hypothesis import given, settings
 
 from pyimount.checksums import crc32c
 from pyimount.formats import Usage
-from pyimount.parsers.filesystems.ext import COPIES, FORMAT, JOURNAL_SUPERBLOCK, PRIMARY, SUPERBLOCK
+from pyimount.parsers.filesystems.ext import FORMAT, JOURNAL_SUPERBLOCK, PRIMARY, SUPERBLOCK
 from tests.kept import ask, codes, kept, put, recognise
 from tests.strategies import edited, edits
 
 SIZE = 1024
+COPY = 8193 * 1024
+"""Where a file system with blocks of 1 KiB has its first copy."""
 
 
 def changed(image: bytearray, at: int = PRIMARY, **fields: Any) -> bytearray:
@@ -132,13 +134,23 @@ def test_the_state(state: int, incompat: int, read: str) -> None:
 
 def test_the_copy_must_know_its_place() -> None:
     image = kept("ext2-backup-1k")
-    copy = COPIES[1024]
     assert codes(recognise(FORMAT, image)) == ["backup-used"]
     for fields in ({"s_block_group_nr": 3}, {"s_blocks_per_group": 4096}, {"s_log_block_size": 1}):
-        assert ask(FORMAT, changed(kept("ext2-backup-1k"), copy, **fields)) is None
+        assert ask(FORMAT, changed(kept("ext2-backup-1k"), COPY, **fields)) is None
 
 
-@pytest.mark.parametrize("cut", [PRIMARY + 0x3A, PRIMARY + SIZE - 1, COPIES[1024], COPIES[1024] + SIZE - 1])
+def test_where_the_copy_of_group_1_is_gone_too_there_is_that_of_group_3() -> None:
+    image = kept("ext2-backup-1k") + bytes(20 << 20)
+    copy = bytes(image[COPY : COPY + SIZE])
+    put(image, COPY, bytes(SIZE))
+    third = (3 * 8192 + 1) * 1024
+    put(image, third, copy)
+    assert ask(FORMAT, image) is None
+    found = recognise(FORMAT, changed(image, third, s_block_group_nr=3))
+    assert (found.label, found.offset, codes(found)) == ("backup", third, ["backup-used"])
+
+
+@pytest.mark.parametrize("cut", [PRIMARY + 0x3A, PRIMARY + SIZE - 1, COPY, COPY + SIZE - 1])
 def test_cut_off_in_a_superblock(cut: int) -> None:
     assert ask(FORMAT, kept("ext2-backup-1k")[:cut]) is None
 
@@ -148,7 +160,7 @@ def test_a_first_superblock_of_nonsense_behind_the_magic_leads_to_the_copy() -> 
     put(image, PRIMARY, b"\xff" * SIZE)
     put(image, PRIMARY + 0x38, b"\x53\xef")
     found = recognise(FORMAT, image)
-    assert (found.label, found.offset, codes(found)) == ("backup", COPIES[1024], ["backup-used"])
+    assert (found.label, found.offset, codes(found)) == ("backup", COPY, ["backup-used"])
 
 
 def test_an_external_journal_names_its_users_and_says_whether_it_must_be_replayed() -> None:

@@ -8,7 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import pyimount
-from pyimount.parsers.filesystems.ntfs import BOOT_SECTOR, FILE_RECORD, FORMAT
+from pyimount.formats import NotThisFormat
+from pyimount.parsers.filesystems.ntfs import BOOT_SECTOR, FORMAT
+from pyimount.parsers.filesystems.ntfs_records import FILE_RECORD, attributes, data_size, place
+from pyimount.parsers.filesystems.ntfs_state import PAGE, RESTART_AREA, RESTART_PAGE
 from tests.kept import ask, codes, kept, put, recognise
 from tests.strategies import edited, edits
 
@@ -248,3 +251,112 @@ def test_no_geometry_makes_it_read_much(lcn: int, per_cluster: int, per_record: 
     put(image, 64, bytes((per_record,)))
     found = ask(FORMAT, image)
     assert found is None or int(str(found.details["mft_record_size"])) <= 64 << 10
+
+
+LOG_AT = 2 * RECORD
+
+
+def restart_page(lsn: int, *, client: int = 0, flags: int = 0, magic: bytes = b"RSTR") -> bytes:
+    """A restart page of the log; all its fixups are zeros."""
+    page = {
+        "magic": magic, "usa_ofs": 30, "usa_count": 9, "chkdsk_lsn": 0, "system_page_size": PAGE,
+        "log_page_size": PAGE, "restart_area_offset": 48, "minor_ver": 1, "major_ver": 1,
+    }  # fmt: skip
+    area = {
+        "current_lsn": lsn, "log_clients": 1, "client_free_list": 0xFFFF, "client_in_use_list": client,
+        "flags": flags,
+    }  # fmt: skip
+    raw = bytearray(RESTART_PAGE.construct.build(page).ljust(48, b"\0") + RESTART_AREA.construct.build(area))
+    return bytes(raw.ljust(PAGE, b"\0"))
+
+
+def with_log(*pages: bytes) -> bytearray:
+    """An image whose log begins with these pages."""
+    image = kept("ntfs")
+    log = attributes(bytes(image[MFT_AT + LOG_AT :][:RECORD]), RECORD, frozenset((0x80,)))[0x80]
+    put(image, place(log, 0, 4096), b"".join(pages))
+    return image
+
+
+@pytest.mark.parametrize(
+    ("pages", "state", "lsn"),
+    [
+        ((restart_page(5), restart_page(4)), "dirty", 5),
+        ((restart_page(5, client=0xFFFF), restart_page(4)), "clean", 5),
+        ((restart_page(5, flags=2), restart_page(6)), "dirty", 6),
+        ((restart_page(5), restart_page(6, flags=2)), "clean", 6),
+        ((restart_page(5, magic=b"CHKD"), b"\xff" * PAGE), "dirty", 5),
+        ((b"JUNK".ljust(PAGE, b"\0"), restart_page(4)), "dirty", 4),
+    ],
+)
+def test_the_newer_restart_page_says_whether_the_log_is_clean(
+    pages: tuple[bytes, ...], state: str, lsn: int
+) -> None:
+    found = recognise(FORMAT, with_log(*pages))
+    log = found.details["log"]
+    assert isinstance(log, dict)
+    assert (found.state, log["current_lsn"], log["version"]) == (state, lsn, "1.1")
+
+
+def test_a_log_that_cannot_be_read_says_nothing() -> None:
+    torn = bytearray(restart_page(5))
+    torn[510] = 1
+    for page in (bytes(PAGE), bytes(torn)):
+        found = recognise(FORMAT, with_log(page, page))
+        assert (found.state, found.details["log"]) == ("clean", None)
+
+
+@pytest.mark.parametrize(
+    ("head", "state", "signature"),
+    [
+        (b"hibr", "hibernated", "hibr"),
+        (b"HIBR", "hibernated", "HIBR"),
+        (b"HORM", "hibernated", "HORM"),
+        (b"wake", "clean", "wake"),
+        (bytes(4), "clean", None),
+    ],
+)
+def test_what_the_hibernation_file_begins_with(head: bytes, state: str, signature: str | None) -> None:
+    image = kept("ntfs-hibernated")
+    put(image, image.index(b"hibr"), head)
+    found = recognise(FORMAT, image)
+    sleep = found.details["hiberfil"]
+    assert isinstance(sleep, dict)
+    assert (found.state, sleep["signature"]) == (state, signature)
+
+
+def test_a_directory_that_leads_astray_says_nothing_of_hibernation() -> None:
+    whole = kept("ntfs-hibernated")
+    blocks = [at for at in range(0, len(whole), 4096) if whole[at : at + 4] == b"INDX"]
+    assert blocks
+    for at in blocks:
+        put(whole, at + 16, (77).to_bytes(8, "little"))  # that it is another block
+    found = recognise(FORMAT, whole)
+    assert (found.state, found.details["hiberfil"]) == ("clean", None)
+
+
+@given(edits(1 << 20, most=8))
+@settings(max_examples=60, deadline=None)
+def test_a_damaged_directory_or_log_loses_no_identity(changes: list[tuple[int, bytes]]) -> None:
+    image = edited(bytes(kept("ntfs-hibernated")), changes)
+    ask(FORMAT, image)
+
+
+def test_runs_of_clusters() -> None:
+    head = struct.pack("<II", 0x80, 80) + b"\1" + bytes(7)
+    sizes = struct.pack("<QQH6xQQQ", 0, 9, 64, 40960, 40000, 40000)
+    runs = bytes.fromhex("21 02 1000 11 03 fe 01 02 21 03 0001 00")
+    data = (head + sizes).ljust(64, b"\0") + runs
+    assert [place(data, at * 4096 + 5, 4096) for at in (0, 1, 2, 4)] == [
+        at * 4096 + 5 for at in (16, 17, 14, 16)
+    ]
+    with pytest.raises(NotThisFormat, match="sparse"):
+        place(data, 5 * 4096, 4096)
+    assert place(data, 7 * 4096, 4096) == (14 + 256) * 4096
+    for wrong in (10 * 4096, 1 << 60):
+        with pytest.raises(NotThisFormat):
+            place(data, wrong, 4096)
+    assert data_size(data) == 40000
+    for damaged in (data[:50], head.replace(b"\1", b"\0") + data[16:], data[:64] + b"\x99" + bytes(17)):
+        with pytest.raises(NotThisFormat):
+            place(damaged, 0, 4096)

@@ -6,6 +6,7 @@ import pytest
 
 from pyimount.checksums import crc32c
 from pyimount.formats import Usage
+from pyimount.parsers.filesystems import xfs_copy
 from pyimount.parsers.filesystems.xfs import FORMAT, LOG_RECORD, SUPERBLOCK
 from tests.kept import ask, codes, kept, put, recognise
 
@@ -112,3 +113,25 @@ def test_the_magic_of_a_log_alone_is_no_log(field: str, value: int) -> None:
     record = LOG_RECORD.construct.parse(bytes(image[: LOG_RECORD.size]))
     put(image, 0, LOG_RECORD.construct.build({**record, field: value}))
     assert ask(FORMAT, image) is None
+
+
+def test_a_copy_must_know_its_place() -> None:
+    image = kept("xfs-copy")
+    copy = 16 << 20
+    found = recognise(xfs_copy.FORMAT, image)
+    assert (found.offset, found.checked, found.free) == (copy, True, None)
+    image[copy + 500] ^= 1
+    assert codes(recognise(xfs_copy.FORMAT, image)) == ["backup-used", "bad-checksum"]
+    put(image, copy + 84, (4095).to_bytes(4, "big"))  # blocks in a group
+    assert ask(xfs_copy.FORMAT, image) is None
+    put(image, copy + 84, (4096).to_bytes(4, "big"))
+    assert ask(xfs_copy.FORMAT, image) is not None
+    assert ask(xfs_copy.FORMAT, image[: copy + 200]) is None
+
+
+@pytest.mark.parametrize(
+    ("size", "group"),
+    [(64 << 20, 16 << 20), (301 << 20, 19264 << 12), (10 << 30, 655360 << 12), (5 << 40, 268435455 << 12)],
+)
+def test_the_second_group_is_where_mkfs_puts_it(size: int, group: int) -> None:
+    assert group in xfs_copy.places(size)

@@ -1,0 +1,75 @@
+"""zip: a disk image, or another container, as the only file in an archive, or the only one of its kind.
+
+Layout: PKWARE, "APPNOTE.TXT - .ZIP File Format Specification",
+https://pkware.cachefly.net/webdocs/casestudies/APPNOTE.TXT
+"""
+
+from zipfile import ZipInfo
+
+from pyimount.formats import Container, ContainerFormat, Json, Opened, Signature
+from pyimount.parsers.containers.zip_directory import ENCRYPTED, MAGIC, READABLE, Directory, method
+from pyimount.problems import Code, Problem
+from pyimount.sources.image import Image
+from pyimount.sources.view import View
+
+_DISK_SUFFIXES = frozenset(
+    (
+        *("aff", "aff4", "dd", "dmg", "e01", "ex01", "hdd", "ima", "image", "img", "iso", "qcow", "qcow2"),
+        *("raw", "sparseimage", "vdi", "vfd", "vhd", "vhdx", "vma", "vmdk"),
+    )
+)
+
+
+def parse(view: View) -> Container:
+    """What the directory says of the archive, and of the file in it that is the image."""
+    directory = Directory(view.source)
+    member = _image(directory)
+    details: dict[str, Json] = {
+        "stored_size": view.size,
+        "members": len(directory.members),
+        "name": member.filename if member else None,
+        "compression": method(member) if member else None,
+        "crc32": f"{member.CRC:08x}" if member else None,
+        "encryption": "zip" if member and member.flag_bits & ENCRYPTED else None,
+        # Local time: a zip file does not say where.
+        "modified": "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}".format(*member.date_time) if member else None,
+    }
+    return Container(type="zip", size=member.file_size if member else None, details=details)
+
+
+def _image(directory: Directory) -> ZipInfo | None:
+    """The only file, or the only one that is called what images are called."""
+    files = directory.files()
+    if len(files) > 1:
+        files = [member for member in files if member.filename.rpartition(".")[2].lower() in _DISK_SUFFIXES]
+    return files[0] if len(files) == 1 else None
+
+
+def open(container: Container, image: Image) -> Opened:  # noqa: A001
+    """The file inside. Of an archive of several, none is the disk."""
+    directory = Directory(image.files[0])
+    member = _image(directory)
+    if member is None:
+        message = f"this is an archive of {len(directory.files())} files, and not a disk"
+        problem = Problem(Code.UNSUPPORTED, message)
+    elif member.flag_bits & ENCRYPTED:
+        problem = Problem(Code.LOCKED, f"{member.filename} is encrypted, and is not read")
+    elif member.compress_type not in READABLE:
+        problem = Problem(
+            Code.UNSUPPORTED, f"{member.filename} is packed by {method(member)}, and is not read"
+        )
+    else:
+        return Opened(container=container, source=directory.source(member, image.meter))
+    return Opened(container=container.replaced(problems=(problem,)), source=None)
+
+
+FORMAT = ContainerFormat(
+    name="zip",
+    title="zip",
+    specification="https://pkware.cachefly.net/webdocs/casestudies/APPNOTE.TXT",
+    parse=parse,
+    open=open,
+    signatures=(Signature(MAGIC, 0),),
+    types=("zip",),
+    wraps=True,
+)

@@ -1,0 +1,192 @@
+"""How an NTFS was left: what its log says, and whether Windows sleeps in it.
+
+Layout: linux-ntfs project, "NTFS Documentation": $LogFile, index records
+https://flatcap.github.io/linux-ntfs/ntfs/files/logfile.html
+"""
+
+import struct
+from typing import Any
+
+from construct import Bytes, Int16ul, Int32ul, Int64ul, Struct
+
+from pyimount.formats import Details, Json, NotThisFormat
+from pyimount.layouts import layout, parse_struct
+from pyimount.parsers.filesystems.ntfs_records import attributes, data_size, fixed_up, place
+from pyimount.records import Record
+from pyimount.sources.view import View
+
+RESTART_PAGE = layout(
+    lambda: Struct(
+        "magic" / Bytes(4),
+        "usa_ofs" / Int16ul,
+        "usa_count" / Int16ul,
+        "chkdsk_lsn" / Int64ul,
+        "system_page_size" / Int32ul,
+        "log_page_size" / Int32ul,
+        "restart_area_offset" / Int16ul,
+        "minor_ver" / Int16ul,
+        "major_ver" / Int16ul,
+    )
+)
+RESTART_AREA = layout(
+    lambda: Struct(
+        "current_lsn" / Int64ul,
+        "log_clients" / Int16ul,
+        "client_free_list" / Int16ul,
+        "client_in_use_list" / Int16ul,
+        "flags" / Int16ul,
+    )
+)
+RESTART_MAGICS = (b"RSTR", b"CHKD")
+PAGE = 4096
+"""Bytes in a page of the log, as all of today's are; the restart area stands in the first two."""
+NO_CLIENT = 0xFFFF
+VOLUME_IS_CLEAN = 0x2
+ERASED = 0xFF
+
+ROOT = 5
+AT_DATA, AT_INDEX_ROOT, AT_INDEX_ALLOCATION = 0x80, 0x90, 0xA0
+INDEX_ROOT = layout(
+    lambda: Struct(
+        "type" / Int32ul,
+        "collation_rule" / Int32ul,
+        "index_block_size" / Int32ul,
+        "clusters_per_index_block" / Bytes(4),
+        "entries_offset" / Int32ul,
+        "index_length" / Int32ul,
+    )
+)
+INDEX_BLOCK = layout(
+    lambda: Struct(
+        "magic" / Bytes(4),
+        "usa_ofs" / Int16ul,
+        "usa_count" / Int16ul,
+        "lsn" / Int64ul,
+        "index_block_vcn" / Int64ul,
+        "entries_offset" / Int32ul,
+        "index_length" / Int32ul,
+    )
+)
+# indexed_file, length, key_length, flags. Not construct's: up to a hundred of these are stepped over.
+INDEX_ENTRY = struct.Struct("<QHHH2x")
+HAS_CHILD, LAST = 1, 2
+ROOT_HEADER, BLOCK_HEADER = 16, 24
+"""Where the header of the entries stands; their offsets count from there."""
+NAME_LENGTH_AT, NAME_AT = 0x40, 0x42
+"""In the key of an entry, which is a $FILE_NAME."""
+MAX_DEPTH = 8
+MAX_INDEX_BLOCK = 64 << 10
+FILE_NAME = "HIBERFIL.SYS"
+ASLEEP = (b"HIBR", b"HORM")
+"""The first bytes of the file while Windows is hibernated; after that they read WAKE, or are zeros."""
+
+
+class Volume(Record):
+    """What is known of the volume: bytes in a cluster and in a record, and the $MFT's data attribute."""
+
+    view: View
+    cluster: int
+    record: int
+    mft: bytes
+
+
+def log_state(volume: Volume, attribute: bytes) -> Details | None:
+    """What the newest restart page of the log says, by the $LogFile's data attribute.
+
+    None where it cannot be read.
+    """
+    try:
+        raw = volume.view.glance(place(attribute, 0, volume.cluster), 2 * PAGE)
+    except NotThisFormat:
+        return None
+    if len(raw) == 2 * PAGE == raw.count(ERASED):
+        return {"version": None, "clean": True, "current_lsn": None}
+    areas = [area for at in (0, PAGE) if (area := _restart_area(raw[at : at + PAGE])) is not None]
+    return max(areas, key=lambda area: area["current_lsn"], default=None)
+
+
+def _restart_area(raw: bytes) -> dict[str, Any] | None:
+    if raw[:4] not in RESTART_MAGICS:
+        return None
+    try:
+        page = parse_struct(raw, RESTART_PAGE)
+        if page.system_page_size != PAGE:
+            return None
+        area = parse_struct(
+            fixed_up(raw, page.usa_ofs, page.usa_count), RESTART_AREA, page.restart_area_offset
+        )
+    except NotThisFormat:
+        return None
+    return {
+        "version": f"{page.major_ver}.{page.minor_ver}",
+        "clean": area.client_in_use_list == NO_CLIENT or bool(area.flags & VOLUME_IS_CLEAN),
+        "current_lsn": area.current_lsn,
+    }
+
+
+def hibernation(volume: Volume) -> dict[str, Json] | None:
+    """What Windows' hibernation file begins with; None where there is none, or where it cannot be read."""
+    try:
+        number = _look_up(volume)
+        if number is None:
+            return None
+        data = _record(volume, number, frozenset((AT_DATA,)))[AT_DATA]
+        head = volume.view.glance(place(data, 0, volume.cluster), 4)
+        size = data_size(data)
+    except (NotThisFormat, KeyError):
+        return None
+    named = head.decode("ascii") if head.isalpha() else None
+    return {"size": size, "signature": named, "hibernated": head.upper() in ASLEEP}
+
+
+def _record(volume: Volume, number: int, wanted: frozenset[int]) -> dict[int, bytes]:
+    at = place(volume.mft, number * volume.record, volume.cluster)
+    return attributes(volume.view.glance(at, volume.record), volume.record, wanted)
+
+
+def _look_up(volume: Volume) -> int | None:
+    """The number of the hibernation file's record; None where the root directory does not have it."""
+    root = _record(volume, ROOT, frozenset((AT_INDEX_ROOT, AT_INDEX_ALLOCATION)))
+    header = parse_struct(root.get(AT_INDEX_ROOT, b""), INDEX_ROOT)
+    size = header.index_block_size
+    if not 512 <= size <= MAX_INDEX_BLOCK or size & (size - 1):
+        raise NotThisFormat(f"index blocks of {size} bytes")
+    entries, start, end = root[AT_INDEX_ROOT], ROOT_HEADER + header.entries_offset, header.index_length
+    end += ROOT_HEADER
+    for _ in range(MAX_DEPTH):
+        number, child = _step(entries, start, end)
+        if child is None or AT_INDEX_ALLOCATION not in root:
+            return number
+        unit = volume.cluster if volume.cluster <= size else 512
+        at = place(root[AT_INDEX_ALLOCATION], child * unit, volume.cluster)
+        raw = volume.view.glance(at, size)
+        block = parse_struct(raw, INDEX_BLOCK)
+        if block.magic != b"INDX" or block.index_block_vcn != child:
+            raise NotThisFormat(f"no index block {child}")
+        entries = fixed_up(raw, block.usa_ofs, block.usa_count)
+        start, end = BLOCK_HEADER + block.entries_offset, BLOCK_HEADER + block.index_length
+    raise NotThisFormat("the root directory is too deep")
+
+
+def _step(node: bytes, start: int, end: int) -> tuple[int | None, int | None]:
+    """What a node of the index says: the file's record, or the block where to look on, or neither."""
+    at = start
+    while at + INDEX_ENTRY.size <= min(end, len(node)):
+        file, length, key_length, flags = INDEX_ENTRY.unpack_from(node, at)
+        if length < INDEX_ENTRY.size or at + length > len(node):
+            raise NotThisFormat(f"an index entry of {length} bytes")
+        name = "" if flags & LAST else _name(node[at + INDEX_ENTRY.size : at + INDEX_ENTRY.size + key_length])
+        if name == FILE_NAME:
+            return file & (1 << 48) - 1, None
+        if flags & LAST or name > FILE_NAME:
+            child = int.from_bytes(node[at + length - 8 : at + length], "little")
+            return None, child if flags & HAS_CHILD else None
+        at += length
+    raise NotThisFormat("an index without an end")
+
+
+def _name(key: bytes) -> str:
+    """The name in a key, with Latin letters as capitals: as names are ordered, as far as this matters."""
+    length = key[NAME_LENGTH_AT] if len(key) > NAME_LENGTH_AT else 0
+    raw = key[NAME_AT : NAME_AT + 2 * length].decode("utf-16-le", "replace")
+    return "".join(letter.upper() if letter.isascii() else letter for letter in raw)

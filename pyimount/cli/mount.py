@@ -1,0 +1,267 @@
+"""Mount the file systems of disk images, read-only, without a change to the images.
+
+Everything that runs as root can be read beforehand: --dry-run prints it. What is mounted stays until
+'pyimount unmount' takes it down, also after this command has ended; without --keep, on a terminal, it waits
+for Enter and takes it down itself.
+
+Exit status: 0 everything that should be mounted is; 1 an image could not be read; 2 the arguments are wrong;
+4 a volume that should be mounted is not, and the message says why and what to do.
+"""
+
+import argparse
+import json
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pyimount
+from pyimount import cli
+from pyimount.cli import options as shared
+from pyimount.cli import privilege
+from pyimount.execution.errors import LedgerError, StepFailed
+from pyimount.planning.mounters import MOUNTERS
+from pyimount.planning.naming import Naming
+from pyimount.planning.policy import POLICIES, Policy
+from pyimount.reports.wording import printable
+from pyimount.sources.errors import OpenError
+
+if TYPE_CHECKING:
+    from pyimount.keys import Keyring
+    from pyimount.mounting import Mounted, MountedVolume, Tree
+
+EXAMPLES = """examples:
+  sudo pyimount mount disk.E01               all file systems; Enter takes them down again
+  sudo pyimount mount --keep --json disk.E01 for scripts: mount points, and why not
+  pyimount mount --dry-run disk.E01          what would run as root
+  sudo pyimount mount --reconstruct disk.dd  the tree as it was, under the root volume
+  sudo pyimount mount --only-mount 2 --keys '2=p:secret' disk.dd
+"""
+
+EXIT_NOT_MOUNTED = 4
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Add this command's options."""
+    parser.add_argument("images", nargs="*", metavar="IMAGE", help="as for detect")
+    what = parser.add_argument_group("what is mounted")
+    what.add_argument(
+        "--only-mount", action="append", default=[], metavar="VOLUME", help="only this index, UUID or label"
+    )
+    what.add_argument("--skip", action="append", default=[], metavar="VOLUME", help="all but this")
+    what.add_argument("--vshadow", action="store_true", help="shadow copies too")
+    what.add_argument("--reconstruct", action="store_true", help="put volumes into the root volume's tree")
+    what.add_argument("--carve", action="store_true", help="recover deleted files with photorec")
+    what.add_argument("--single", action="store_true", help="the disk is one volume, without a table")
+    what.add_argument("--no-single", action="store_true", help="only what a partition table has")
+    where = parser.add_argument_group("where")
+    where.add_argument("--mountdir", metavar="FOLDER", help="make the mount points in this folder")
+    where.add_argument("--pretty", action="store_true", help="call them after labels and last mount points")
+    where.add_argument(
+        "--casename", metavar="NAME", help="with --pretty: the folder that they have in common"
+    )
+    how = parser.add_argument_group("how")
+    how.add_argument(
+        "--policy", choices=list(POLICIES), default="forensic", help="what is allowed (default: forensic)"
+    )
+    how.add_argument("--show-policy", action="store_true", help="print what the policy allows")
+    how.add_argument(
+        "--allow-fs", action="append", default=[], metavar="TYPE", help="a driver or tool that is off else"
+    )
+    how.add_argument(
+        "--backend", choices=("auto", "kernel", "user"), help="who assembles and decrypts (default: auto)"
+    )
+    how.add_argument(
+        "--disk-mounter",
+        choices=("auto", "user", "qemu-nbd", "dummy", *MOUNTERS),
+        help="what shows the disk in a container",
+    )
+    how.add_argument(
+        "--read-write", action="store_true", help="what is written goes to a cache, not the image"
+    )
+    how.add_argument("--rwpath", metavar="FOLDER", help="the folder of that cache (default: made, and told)")
+    then = parser.add_argument_group("and then")
+    then.add_argument("--keep", action="store_true", help="leave mounts standing when this ends")
+    then.add_argument("--no-interaction", action="store_true", help="ask nothing, wait for nothing")
+    then.add_argument("--lazy-unmount", action="store_true", help="at the end, take down what is in use too")
+    then.add_argument("--dry-run", action="store_true", help="only print what would be done")
+    then.add_argument("--json", action="store_true", help="print one JSON document")
+    then.add_argument("-v", "--verbose", action="store_true", help="say what is being done")
+    then.add_argument(
+        "--color", action=argparse.BooleanOptionalAction, help="colours (default: on a terminal)"
+    )
+    shared.add_keys(parser)
+    shared.add_told(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Mount; returns the exit status."""
+    policy = _policy(options)
+    if options.show_policy:
+        print(json.dumps({name: _plain(getattr(policy, name)) for name in policy.fields}, indent=2))
+        return 0
+    if not options.images:
+        cli.complain("which image?")
+        return cli.EXIT_USAGE
+    try:
+        keyring = shared.keyring(options)
+        return _mount(options, policy, keyring)
+    except (ValueError, OpenError) as error:
+        cli.complain(printable(str(error)))
+        return cli.EXIT_USAGE
+    except (StepFailed, LedgerError) as error:
+        cli.complain(printable(str(error)))
+        return 1
+
+
+def _policy(options: argparse.Namespace) -> Policy:
+    policy = POLICIES[options.policy]
+    changes: dict[str, Any] = {"allow_fs": policy.allow_fs | frozenset(options.allow_fs)}
+    if options.backend:
+        changes["backend"] = options.backend
+    if options.disk_mounter:
+        changes["disk_mounter"] = options.disk_mounter
+    if options.read_write:
+        changes["read_write"] = True
+    return policy.replaced(**changes)
+
+
+def _plain(value: Any) -> Any:
+    return sorted(value) if isinstance(value, frozenset) else value
+
+
+def _mount(options: argparse.Namespace, policy: Policy, keyring: "Keyring | None") -> int:
+    from pyimount import mounting
+
+    scan = mounting.look(options.images, keys=keyring, **_told(options))
+    status = 0
+    for disk in scan.disks:
+        if disk.size is None:
+            status = 1
+            for problem in disk.problems:
+                cli.complain(printable(problem.message))
+    session = mounting.new_session()
+    wanted: dict[str, Any] = {
+        "session": session,
+        "only": mounting.volumes_called(scan, options.only_mount),
+        "skip": mounting.volumes_called(scan, options.skip) | _without_table(scan, options),
+        "fstypes": dict(options.fstypes),
+        "shadows": options.vshadow,
+        "folder": None if options.mountdir is None else os.path.realpath(options.mountdir),
+        "naming": Naming(pretty=options.pretty, casename=options.casename),
+    }
+    if options.read_write:
+        wanted["cache"] = os.path.realpath(options.rwpath or f"pyimount-{session}-cache")
+    if options.dry_run:
+        return _dry_run(scan, policy, keyring, wanted, as_json=options.json)
+    try:
+        with privilege.executor(_narrate if options.verbose else None) as executor:
+            mounted = mounting.mount(scan, executor, policy=policy, keys=keyring, **wanted)
+            if options.reconstruct:
+                mounted = mounting.reconstruct(mounted, executor)
+        _report(mounted, options)
+        if not (options.keep or options.no_interaction or options.json) and sys.stdin.isatty():
+            _wait_and_clean(mounted, options)
+        elif sys.stderr.isatty() and mounted.standing:
+            cli.complain(f"'pyimount unmount {session}' takes this down")
+    except KeyboardInterrupt:
+        _clean(session, lazy=options.lazy_unmount)
+        raise
+    return EXIT_NOT_MOUNTED if mounted.failed else status
+
+
+def _told(options: argparse.Namespace) -> dict[str, Any]:
+    told = shared.told(options)
+    # What a volume is mounted as is the plan's to say; it is recognised all the same.
+    told["fstypes"] = None
+    if options.single:
+        told["vstype"] = "none"
+    return told
+
+
+def _without_table(scan: pyimount.Scan, options: argparse.Namespace) -> set[str]:
+    """The volumes that are a whole disk, when only partitions are wanted."""
+    if not options.no_single:
+        return set()
+    disks = {disk.id for disk in scan.disks if disk.pttype is None}
+    return {volume.index for volume in scan.volumes if volume.parents[0] in disks}
+
+
+def _dry_run(
+    scan: pyimount.Scan,
+    policy: Policy,
+    keyring: "Keyring | None",
+    wanted: dict[str, Any],
+    *,
+    as_json: bool,
+) -> int:
+    from pyimount.execution.survey import survey
+    from pyimount.mounting import planned
+    from pyimount.planning.shell import script
+
+    plan = planned(scan, policy, survey(), keys=keyring, **wanted)
+    if as_json:
+        print(json.dumps(plan.to_dict(), indent=2 if sys.stdout.isatty() else None))
+    else:
+        print("\n".join(script(plan, scan)))
+    return EXIT_NOT_MOUNTED if plan.refused else 0
+
+
+def _narrate(moment: str, step: Any) -> None:
+    if moment == "intended":
+        cli.complain(f"{step.verb} (step {step.id}: {type(step).__name__})")
+
+
+def _report(mounted: "Mounted", options: argparse.Namespace) -> None:
+    if options.json:
+        status = EXIT_NOT_MOUNTED if mounted.failed else 0
+        said = {"schema": "pyimount-mount/1", "exit_status": status, **mounted.to_dict()}
+        print(json.dumps(said, indent=2 if sys.stdout.isatty() else None))
+        return
+    width = max((len(each.index) for each in mounted.volumes), default=0)
+    for each in mounted.standing:
+        print(f"{each.index:{width}}  {_kind(each)}  {printable(each.mountpoint or '')}")
+    for each in mounted.failed:
+        refusal = each.refusal
+        if refusal is not None:
+            cli.complain(f"{each.index:{width}}  {_kind(each)} is not mounted: {printable(refusal.reason)}")
+            if refusal.remedy:
+                cli.complain(f"{'':{width}}  {printable(refusal.remedy)}")
+    if mounted.tree is not None:
+        _report_tree(mounted.tree)
+
+
+def _report_tree(tree: "Tree") -> None:
+    if tree.root is None:
+        cli.complain("no tree: no root volume was found")
+    else:
+        system = " ".join(
+            printable(tree.system[key]) for key in ("name", "version", "hostname") if key in tree.system
+        )
+        print(f"the tree stands at {printable(tree.path or '?')}{f'  ({system})' if system else ''}")
+        for placed in tree.placed:
+            print(f"  {printable(placed.target)}: volume {placed.index}, by {placed.by}")
+    for unplaced in tree.unplaced:
+        cli.complain(f"{unplaced.index} has no place in the tree: {printable(unplaced.reason)}")
+
+
+def _kind(each: "MountedVolume") -> str:
+    volume = each.volume
+    label = f' "{printable(volume.label)}"' if volume is not None and volume.label else ""
+    return f"{(volume.type if volume is not None else None) or '?'}{label}"
+
+
+def _wait_and_clean(mounted: "Mounted", options: argparse.Namespace) -> None:
+    print("press Enter to unmount …", end="", flush=True)
+    sys.stdin.readline()
+    _clean(mounted.session, lazy=options.lazy_unmount)
+
+
+def _clean(session: str, *, lazy: bool) -> None:
+    with privilege.standing() as standing:
+        if session not in (each["session"] for each in standing.sessions()):
+            return
+        undone = standing.undo(session, None, lazy=lazy)
+    for left in undone["left"]:
+        cli.complain(f"{printable(left['place'] or left['step'])} is left: {printable(left['reason'])}")
+    if undone["left"]:
+        cli.complain(f"'pyimount unmount {session}' tries again")

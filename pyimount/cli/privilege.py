@@ -1,0 +1,86 @@
+"""The ways from a command to root: this process, or the helper that sudo or pkexec starts."""
+
+import os
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+from pyimount.execution.asking import AskingExecutor, Helper
+from pyimount.execution.executor import Executor, Observer, nobody
+from pyimount.execution.ledger import BASE, USERS_BASE
+from pyimount.execution.sessions import sessions
+from pyimount.execution.undoing import undo_session, would_undo
+
+
+def is_root() -> bool:
+    """Whether this process may mount."""
+    return hasattr(os, "geteuid") and os.geteuid() == 0
+
+
+class Standing(Protocol):
+    """What stands, as JSON values (``execution.sessions``), and how it is taken down."""
+
+    def sessions(self) -> list[dict[str, Any]]:
+        """The sessions, the oldest first; those that cannot be read have ``damaged``."""
+
+    def undo(self, session: str, only: Collection[int] | None, *, lazy: bool) -> dict[str, Any]:
+        """Take a session down, or these steps of it; what was done and what is left."""
+
+    def preview(self, session: str, only: Collection[int] | None) -> list[Sequence[str]]:
+        """The commands that this stands for."""
+
+
+class _Own:
+    """Root's: all that there are."""
+
+    def __init__(self) -> None:
+        self._bases: dict[str, str] = {}
+
+    def sessions(self) -> list[dict[str, Any]]:
+        found = {base: sessions(base) for base in (BASE, USERS_BASE)}
+        self._bases = {each.id: base for base, those in found.items() for each in those}
+        return [each.to_dict() for those in found.values() for each in those]
+
+    def undo(self, session: str, only: Collection[int] | None, *, lazy: bool) -> dict[str, Any]:
+        return undo_session(session, base=self._bases[session], lazy=lazy, only=only).to_dict()
+
+    def preview(self, session: str, only: Collection[int] | None) -> list[Sequence[str]]:
+        return [argv for _, argv in would_undo(session, base=self._bases[session], only=only)]
+
+
+class _Asked:
+    """Those that the helper made for this user."""
+
+    def __init__(self, helper: Helper) -> None:
+        self._helper = helper
+
+    def sessions(self) -> list[dict[str, Any]]:
+        return list(self._helper.ask("list", None)["sessions"])
+
+    def undo(self, session: str, only: Collection[int] | None, *, lazy: bool) -> dict[str, Any]:
+        steps = None if only is None else sorted(only)
+        return self._helper.ask("undo", {"session": session, "only": steps, "lazy": lazy})
+
+    def preview(self, session: str, only: Collection[int] | None) -> list[Sequence[str]]:
+        steps = None if only is None else sorted(only)
+        return list(self._helper.ask("preview", {"session": session, "only": steps})["commands"])
+
+
+@contextmanager
+def standing() -> Iterator[Standing]:
+    """What stands, of this user. Raises StepFailed when there is no way to root, LedgerError."""
+    if is_root():
+        yield _Own()
+    else:
+        with Helper() as helper:
+            yield _Asked(helper)
+
+
+@contextmanager
+def executor(observe: Observer | None = None) -> Iterator[Executor | AskingExecutor]:
+    """Who carries out a plan. Raises StepFailed when there is no way to root."""
+    if is_root():
+        yield Executor(observe=observe or nobody)
+    else:
+        with AskingExecutor(observe=observe or nobody) as asking:
+            yield asking

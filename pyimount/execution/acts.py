@@ -1,0 +1,79 @@
+"""What doing and undoing a kind of step consists of, and what most kinds need for it."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Generic, TypeAlias, TypeVar
+
+from pyimount.execution import mounts
+from pyimount.execution.errors import StepFailed
+from pyimount.execution.ledger import Entry, Made
+from pyimount.planning.steps import Names, Step
+from pyimount.records import EMPTY, Record
+
+_PAUSE = 0.02
+
+Keys: TypeAlias = Sequence[tuple[str, bytes] | Mapping[str, Any]]
+"""Keys to try: each the letter of its kind and its bytes, or what ``Keyring.reveal`` gives for it."""
+
+S = TypeVar("S", bound=Step)
+
+
+class Given(Record, kw_only=True):
+    """What a step needs besides itself.
+
+    ``scan``: the report, as JSON values; ``keys``: those for this step; ``opened``: descriptors of images, by
+    their paths, where it was another who opened them. ``hold``: descriptors that a program gets which is
+    waited for: the ledger's lock is held until it has ended, even when we are killed before.
+    """
+
+    scan: Mapping[str, Any] = EMPTY
+    keys: Keys = ()
+    opened: Mapping[str, int] | None = None
+    hold: tuple[int, ...] = ()
+
+
+class Act(Generic[S]):
+    """How one kind of step is done and undone."""
+
+    def before(self, step: S, names: Names, given: Given) -> dict[str, Any]:  # noqa: ARG002
+        """What is found before the step runs, as JSON values. Raises StepFailed."""
+        return {}
+
+    def perform(self, step: S, names: Names, given: Given) -> Made:
+        """Run the step. Raises StepFailed; what it did in part, ``undo`` takes back."""
+        raise NotImplementedError
+
+    def undo(self, entry: Entry, step: S, names: Names, *, lazy: bool) -> None:
+        """Take back what stands of the step. Raises Held when it cannot be yet."""
+        raise NotImplementedError
+
+
+def mounted(path: str) -> Made:
+    """What has just been mounted at a path."""
+    stack = mounts.mounted_at(path)
+    if not stack:
+        raise StepFailed(f"nothing is mounted at {path}")
+    return Made(path, {"mount": stack[-1].id, "device": stack[-1].device})
+
+
+def unmount_ours(entry: Entry, path: str, source: str, *, lazy: bool) -> None:
+    """Unmount what a step mounted at ``path``: that of its identity, else what is from ``source``."""
+    for mount in reversed(mounts.mounted_at(path)):
+        if entry.made is not None:
+            ours = (mount.id, mount.device) == (
+                entry.made.identity["mount"], entry.made.identity["device"]
+            )  # fmt: skip
+        else:
+            ours = mount.source == source
+        if ours:
+            mounts.unmount(mount, lazy=lazy)
+
+
+def soon(holds: Callable[[], object], within: float) -> bool:
+    """Whether something comes to hold within so many seconds."""
+    until = time.monotonic() + within
+    while not holds():
+        if time.monotonic() >= until:
+            return False
+        time.sleep(_PAUSE)
+    return True

@@ -1,0 +1,198 @@
+"""A user's way to root: the helper is started through sudo or pkexec, and asked step by step.
+
+What the user may read is opened here, with the user's own rights, and handed over as open files.
+"""
+
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Any, Self
+
+from pyimount.execution.errors import StepFailed, ToolMissing
+from pyimount.execution.executor import Failure, Observer, Outcome, nobody
+from pyimount.execution.ledger import USERS_BASE
+from pyimount.execution.ourselves import command
+from pyimount.execution.tools import SEARCH_PATH
+from pyimount.messages import FILES_CAP, MessageError, receive, send
+from pyimount.planning.steps import AttachLoop, ExposeRaw, MountPlan, OpenEncrypted, Step
+from pyimount.records import EMPTY
+
+_WAYS = (("sudo", "--"), ("pkexec",))
+_ANSWERS_WITHIN = 180.0
+"""Seconds for one step: a key may take a minute."""
+
+
+_NO_KEYS: Mapping[int, Any] = {}
+
+
+class Helper:
+    """A running helper; use it in a ``with`` block. Raises StepFailed when root is refused."""
+
+    def __init__(self, way: Sequence[str] | None = None) -> None:
+        self._way = tuple(way) if way is not None else _way()
+        self._folder = tempfile.mkdtemp(prefix="pyimount-", dir=os.environ.get("XDG_RUNTIME_DIR"))
+        self._process: subprocess.Popen[bytes] | None = None
+        self._socket: socket.socket | None = None
+
+    def __enter__(self) -> Self:
+        path = os.path.join(self._folder, "helper")
+        with socket.socket(socket.AF_UNIX) as listening:
+            listening.bind(path)
+            listening.listen(1)
+            listening.settimeout(0.2)
+            line = (*self._way, *command("pyimount.execution.helper", path))
+            # sudo asks for a password on the terminal, whatever our standard input is.
+            self._process = subprocess.Popen(line, cwd="/")  # noqa: S603
+            while self._socket is None:
+                try:
+                    self._socket, _ = listening.accept()
+                except TimeoutError:
+                    if self._process.poll() is not None:
+                        self._clear()
+                        name = os.path.basename(self._way[0])
+                        raise StepFailed(f"this needs root, and {name} did not give it") from None
+        self._socket.settimeout(_ANSWERS_WITHIN)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._clear()
+
+    def _clear(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+        if self._process is not None:
+            self._process.wait()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def ask(self, kind: str, value: Any, files: Sequence[int] = ()) -> dict[str, Any]:
+        """Send one message; returns the answer. Raises StepFailed for a refusal, and when the helper ends."""
+        if self._socket is None:
+            raise StepFailed("the helper does not run")
+        try:
+            send(self._socket, {kind: value}, files)
+            answer, _ = receive(self._socket)
+        except MessageError as error:
+            raise StepFailed(f"the helper ended: {error}") from error
+        if "refused" in answer:
+            raise StepFailed(f"root refuses: {answer['refused']}")
+        return dict(answer)
+
+
+def _way() -> tuple[str, ...]:
+    for way in _WAYS:
+        path = shutil.which(way[0], path=":".join(SEARCH_PATH))
+        if path is not None:
+            return (path, *way[1:])
+    raise ToolMissing("this needs root, and neither sudo nor pkexec is installed", "run it as root")
+
+
+class AskingExecutor:
+    """Carries out plans through the helper, which it starts when it is first needed; close it at the end.
+
+    Takes what ``Executor`` takes.
+    """
+
+    def __init__(self, *, observe: Observer = nobody, way: Sequence[str] | None = None) -> None:
+        self.base = USERS_BASE
+        self._observe = observe
+        self._way = way
+        self._stack = ExitStack()
+        self._helper: Helper | None = None
+        self._begun: str | None = None
+        self._places: dict[int, str] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    def run(
+        self, plan: MountPlan, scan: Mapping[str, Any] = EMPTY, keys: Mapping[int, Any] = _NO_KEYS
+    ) -> Outcome:
+        """Carry out a plan; raises StepFailed when there is no way to root."""
+        if self._helper is None:
+            self._helper = self._stack.enter_context(Helper(self._way))
+        if self._begun is None:
+            begin = {"session": plan.session, "images": list(plan.images), "scan": dict(scan)}
+            self._helper.ask("begin", begin)
+            _hand_over(self._helper, _paths(plan, scan))
+            self._begun = plan.session
+        failures: dict[int, Failure] = {}
+        for step in plan.steps:
+            failure = _lacking(step, failures) or self._one(self._helper, step, keys.get(step.id))
+            if failure is not None:
+                failures[step.id] = failure
+        return Outcome(
+            session=plan.session, plan=plan, places=dict(self._places), failures=tuple(failures.values())
+        )
+
+    def _one(self, helper: Helper, step: Step, keys: Any) -> Failure | None:
+        try:
+            self._observe("intended", step)
+            if keys:
+                helper.ask("keys", {"step": step.id, "keys": _told(step, keys)})
+            answer = helper.ask("step", step.to_dict())
+        except StepFailed as error:
+            return Failure(step=step, reason=str(error), remedy=error.remedy)
+        if "failed" in answer:
+            return Failure(step=step, reason=str(answer["failed"]), remedy=answer.get("remedy"))
+        if answer.get("place"):
+            self._places[step.id] = str(answer["place"])
+        self._observe("done", step)
+        return None
+
+
+def _lacking(step: Step, failures: Mapping[int, Failure]) -> Failure | None:
+    first = next((failures[need] for need in step.needs() if need in failures), None)
+    if first is None:
+        return None
+    cause = first.step.id if first.because is None else first.because
+    return Failure(step=step, reason=first.reason, remedy=first.remedy, because=cause)
+
+
+def _told(step: Step, keys: Any) -> Any:
+    if isinstance(step, OpenEncrypted):
+        return [(kind, secret.hex()) for kind, secret in keys]
+    return keys
+
+
+def _paths(plan: MountPlan, scan: Mapping[str, Any]) -> list[str]:
+    """The files that the steps name, and, where layers are shown, all that the scan was made from."""
+    found: dict[str, None] = {}
+    for step in plan.steps:
+        if isinstance(step, AttachLoop) and isinstance(step.backing, str):
+            found[step.backing] = None
+        if isinstance(step, OpenEncrypted) and isinstance(step.header, str):
+            found[step.header] = None
+    if any(isinstance(step, ExposeRaw) for step in plan.steps):
+        for disk in scan.get("disks", ()):
+            found.update(dict.fromkeys(disk["paths"]))
+    return list(found)
+
+
+def _hand_over(helper: Helper, paths: Iterable[str]) -> None:
+    """Open files with the user's own rights, and hand them to root."""
+    pending = list(paths)
+    while pending:
+        some, pending = pending[:FILES_CAP], pending[FILES_CAP:]
+        files: list[int] = []
+        try:
+            for path in some:
+                try:
+                    files.append(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
+                except OSError as error:
+                    raise StepFailed(f"{path}: {error.strerror}") from error
+            helper.ask("files", some, files)
+        finally:
+            for file in files:
+                os.close(file)

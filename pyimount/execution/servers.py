@@ -1,0 +1,444 @@
+"""Our own FUSE server: its mount is made here, it is started and handed what it needs, told apart, ended.
+
+The server opens nothing itself. It gets /dev/fuse, mounted, and the images, opened, through a socket, and the
+scan and the keys as messages; it gives up its privileges before it looks at any of that.
+"""
+
+import contextlib
+import os
+import select
+import shutil
+import signal
+import socket
+import stat
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from typing import Any
+
+from pyimount.execution import folders, syscalls
+from pyimount.execution.errors import Refused, StepFailed, ToolMissing
+from pyimount.execution.ourselves import command
+from pyimount.execution.tools import SEARCH_PATH, printable
+from pyimount.messages import FILES_CAP, MessageError, receive, send
+from pyimount.records import EMPTY, Record
+
+NOBODY = 65534
+"""The user and the group that the server runs as, unless others are named."""
+
+FUSE_TYPE = "fuse.pyimount"
+"""The type of our mounts in /proc/self/mountinfo; their source is the mark of their step."""
+
+# The largest request that Linux makes of a FUSE server.
+_MAX_READ = 1 << 20
+# As much is read ahead: compressed images are slow to read in smaller pieces, and no faster in larger.
+_READ_AHEAD_KB = 1024
+
+_MS_RDONLY, _MS_NOSUID, _MS_NODEV, _MS_NOEXEC, _MS_NOATIME = 1, 2, 4, 8, 1024
+# Without the latter, the former lets every user read.
+_OPTIONS = "allow_other,default_permissions"
+
+_ENDS_WITHIN = 10.0
+_ERRORS_CAP = 1 << 16
+
+
+class Server(Record, kw_only=True):
+    """A server process: its pid, when it was started (the kernel's clock ticks since boot), its mark.
+
+    ``failed``: the files that it does not show, each with the reason.
+    """
+
+    pid: int
+    started: int
+    mark: str
+    failed: Mapping[str, str] = EMPTY
+
+    def identity(self) -> dict[str, Any]:
+        """What the ledger keeps, as JSON values."""
+        return {"pid": self.pid, "started": self.started, "mark": self.mark}
+
+    @classmethod
+    def of(cls, identity: Mapping[str, Any]) -> "Server":
+        """The server that ``identity`` told of."""
+        return cls(pid=identity["pid"], started=identity["started"], mark=identity["mark"])
+
+
+def start(
+    at: str,
+    files: Sequence[tuple[int, str]],
+    scan: Mapping[str, Any],
+    mark: str,
+    *,
+    keys: Sequence[Mapping[str, Any]] = (),
+    cache: str | None = None,
+    opened: Mapping[str, int] | None = None,
+    user: int = NOBODY,
+    group: int = NOBODY,
+    timeout: float = 120.0,
+) -> Server:
+    """Mount layers of a scan as raw files at ``at``, an empty folder of ours; needs root.
+
+    ``files``: the ids of layers and the names of their files. ``scan``: the report, ``keys``: what
+    ``Keyring.reveal`` gives. ``cache``: a folder for what is written; None: read-only. ``opened``: the
+    images, where they are open already, by the paths that the scan has; otherwise they are opened here.
+    Raises StepFailed; nothing is left mounted then.
+    """
+    names = _names(files)
+    with ExitStack() as stack:
+        told = _told(scan, files, opened, stack)
+        folder = _own_folder(at, stack)
+        held = _cache_folder(cache, stack)
+        device = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
+        stack.callback(os.close, device)
+        flags = _MS_NOSUID | _MS_NODEV | _MS_NOEXEC | _MS_NOATIME | (0 if held else _MS_RDONLY)
+        options = f"fd={device},rootmode=40000,user_id=0,group_id=0,{_OPTIONS},max_read={_MAX_READ}"
+        try:
+            syscalls.mount(mark, folders.through(folder), flags, FUSE_TYPE, options)
+        except OSError as error:
+            raise StepFailed(f"{at}: FUSE cannot be mounted: {error.strerror}", "modprobe fuse") from error
+        undone = stack.enter_context(ExitStack())
+        undone.callback(_unmounted, at)
+        settings = {"user": user, "group": group, "owner": 0, "owner_group": 0, "files": names}
+        server = _started(mark, [device, *held], settings, told, keys=keys, timeout=timeout)
+        undone.pop_all()
+    _read_further_ahead(mark)
+    return server
+
+
+def start_as_user(
+    at: str,
+    files: Sequence[tuple[int, str]],
+    scan: Mapping[str, Any],
+    mark: str,
+    *,
+    keys: Sequence[Mapping[str, Any]] = (),
+    cache: str | None = None,
+    timeout: float = 120.0,
+) -> Server:
+    """As ``start``, without root: fusermount3 mounts, for this user alone. ``fusermount3 -u`` unmounts it."""
+    tool = shutil.which("fusermount3", path=":".join(SEARCH_PATH))
+    if tool is None:
+        raise ToolMissing("fusermount3 is not installed", "apt install fuse3")
+    names = _names(files)
+    with ExitStack() as stack:
+        told = _told(scan, files, None, stack)
+        _own_folder(at, stack)
+        held = _cache_folder(cache, stack)
+        device = _fusermount(tool, at, mark, read_only=not held, timeout=timeout)
+        stack.callback(os.close, device)
+        undone = stack.enter_context(ExitStack())
+        undone.callback(_unmounted_as_user, tool, at, timeout)
+        user, group = os.getuid(), os.getgid()
+        settings = {"user": user, "group": group, "owner": user, "owner_group": group, "files": names}
+        server = _started(mark, [device, *held], settings, told, keys=keys, timeout=timeout)
+        undone.pop_all()
+    return server
+
+
+def _unmounted(at: str) -> None:
+    with contextlib.suppress(OSError):
+        syscalls.umount(at, syscalls.MNT_DETACH | syscalls.UMOUNT_NOFOLLOW)
+
+
+def _unmounted_as_user(tool: str, at: str, timeout: float) -> None:
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        subprocess.run((tool, "-u", "-z", "--", at), check=False, capture_output=True, timeout=timeout)  # noqa: S603
+
+
+def _fusermount(tool: str, at: str, mark: str, *, read_only: bool, timeout: float) -> int:
+    """Have /dev/fuse opened and mounted by fusermount3, which answers with the descriptor."""
+    options = ("ro" if read_only else "rw", "nosuid", "nodev", "noexec", "noatime", "default_permissions")
+    more = (f"fsname={mark}", "subtype=pyimount", f"max_read={_MAX_READ}")
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        try:
+            done = subprocess.run(  # noqa: S603
+                (tool, "-o", ",".join((*options, *more)), "--", at),
+                env={"_FUSE_COMMFD": str(theirs.fileno()), "PATH": ":".join(SEARCH_PATH), "LC_ALL": "C"},
+                pass_fds=(theirs.fileno(),), stdin=subprocess.DEVNULL, capture_output=True,
+                timeout=timeout, check=False,
+            )  # fmt: skip
+        except subprocess.TimeoutExpired as error:
+            raise StepFailed(f"fusermount3 did not end within {timeout:g} s") from error
+        if done.returncode:
+            said = printable(done.stderr.decode("utf-8", "backslashreplace").strip())
+            raise StepFailed(said or f"fusermount3 ended with {done.returncode}")
+        ours.settimeout(timeout)
+        _, descriptors, _, _ = socket.recv_fds(ours, 1, 1)
+    if not descriptors:
+        raise StepFailed("fusermount3 gave no descriptor")
+    return descriptors[0]
+
+
+def _names(files: Sequence[tuple[int, str]]) -> dict[str, int]:
+    names = {name: layer for layer, name in files}
+    if len(names) < len(files):
+        raise Refused("two files of one name")
+    return names
+
+
+def _own_folder(at: str, stack: ExitStack) -> int:
+    """A descriptor of a folder that is ours alone, empty, and nothing is mounted on."""
+    folder = folders.open_folder(at)
+    stack.callback(os.close, folder)
+    found = os.fstat(folder)
+    if found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o077:
+        raise Refused(f"{at}: is not a folder of this user alone")
+    if os.stat("..", dir_fd=folder).st_dev != found.st_dev or not folders.is_empty(folder):
+        raise Refused(f"{at}: something is there or mounted already")
+    return folder
+
+
+def _cache_folder(cache: str | None, stack: ExitStack) -> list[int]:
+    if cache is None:
+        return []
+    try:
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(cache, 0o700)
+        folder = os.open(cache, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError as error:
+        raise StepFailed(f"{cache}: {error.strerror}") from error
+    stack.callback(os.close, folder)
+    found = os.fstat(folder)
+    if found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o022:
+        raise Refused(f"{cache}: others than this user may write there")
+    return [folder]
+
+
+class _Told(Record):
+    """What a server is told of the images: the scan, with real paths, and the files by these."""
+
+    scan: Mapping[str, Any]
+    images: Mapping[str, int]
+
+
+def _told(
+    scan: Mapping[str, Any],
+    files: Sequence[tuple[int, str]],
+    opened: Mapping[str, int] | None,
+    stack: ExitStack,
+) -> _Told:
+    """Open the images that these layers need; the scan gets their real paths, so that none is looked up."""
+    try:
+        layers = {layer["id"]: layer for layer in _layers(scan["disks"])}
+        needed = _needed(layers, [number for number, _ in files])
+        real: dict[str, str] = {}
+        images: dict[str, int] = {}
+        for number in needed:
+            for path in _paths(layers[number]):
+                real[path] = os.path.realpath(path)
+                if real[path] in images:
+                    continue
+                if opened is not None:
+                    if path not in opened:
+                        raise Refused(f"{path}: was not opened for this")
+                    images[real[path]] = opened[path]
+                else:
+                    images[real[path]] = _image(real[path])
+                    stack.callback(os.close, images[real[path]])
+        return _Told({**scan, "disks": [_with_paths(disk, real) for disk in scan["disks"]]}, images)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise Refused(f"this is no scan: {error}") from error
+
+
+def _layers(disks: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+    pending = list(disks)
+    while pending:
+        layer = pending.pop()
+        yield layer
+        pending.extend(layer["volumes"])
+
+
+def _needed(layers: Mapping[int, Mapping[str, Any]], wanted: Sequence[int]) -> set[int]:
+    """The ids of these layers, and of all whose bytes theirs are made of."""
+    pending = [number for number in wanted if number in layers]
+    found: set[int] = set()
+    while pending:
+        number = pending.pop()
+        if number in found:
+            continue
+        found.add(number)
+        inputs = layers[number]["recipe"]["parameters"].get("inputs")
+        more = inputs if isinstance(inputs, list) else []
+        pending += [each for each in (*layers[number].get("parents", ()), *more) if each in layers]
+    return found
+
+
+def _paths(layer: Mapping[str, Any]) -> list[str]:
+    parameters = layer["recipe"]["parameters"]
+    paths = [*layer.get("paths", ()), *_list(parameters.get("paths")), parameters.get("header")]
+    return [path for path in paths if isinstance(path, str)]
+
+
+def _with_paths(layer: Mapping[str, Any], real: Mapping[str, str]) -> dict[str, Any]:
+    """A disk with its paths, and the detached headers in it, as they are called with no link in them."""
+    pending = [made := dict(layer)]
+    while pending:
+        each = pending.pop()
+        parameters = dict(each["recipe"]["parameters"])
+        if isinstance(parameters.get("paths"), list):
+            parameters["paths"] = [real.get(path, path) for path in parameters["paths"]]
+        if isinstance(parameters.get("header"), str):
+            parameters["header"] = real.get(parameters["header"], parameters["header"])
+        each["recipe"] = {**each["recipe"], "parameters": parameters}
+        if "paths" in each:
+            each["paths"] = [real.get(path, path) for path in each["paths"]]
+        each["volumes"] = [dict(volume) for volume in each["volumes"]]
+        pending.extend(each["volumes"])
+    return made
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _image(path: str) -> int:
+    """Open a file or a block device for reading, and nothing else."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise StepFailed(f"{path}: {error.strerror}") from error
+    mode = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(mode) and not stat.S_ISBLK(mode):
+        os.close(descriptor)
+        raise Refused(f"{path}: is neither a file nor a block device")
+    return descriptor
+
+
+def _started(
+    mark: str,
+    handed: Sequence[int],
+    settings: Mapping[str, Any],
+    told: _Told,
+    *,
+    keys: Sequence[Mapping[str, Any]],
+    timeout: float,
+) -> Server:
+    """Start the server and hand it everything; returns when it answers the kernel."""
+    ours, theirs = socket.socketpair()
+    with ours:
+        ours.settimeout(timeout)
+        with theirs:
+            first = subprocess.Popen(  # noqa: S603
+                command("pyimount.fuse", f"--mark={mark}"),
+                stdin=theirs.fileno(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                env={"LC_ALL": "C.UTF-8", "PATH": ":".join(SEARCH_PATH)}, cwd="/",
+                start_new_session=True, umask=0o077,
+            )  # fmt: skip
+        with first, ExitStack() as undone:
+            undone.callback(first.kill)
+            try:
+                server = _identified(_answer(ours, "pid"), mark)
+                undone.callback(stop, server, patience=0)
+                send(ours, settings, handed)
+                _hand_over(ours, told, keys)
+                failed = _answer(ours, "ready")["failed"]
+            except MessageError as error:
+                said = _last_line(first)
+                raise StepFailed(f"the FUSE server {said or f'ended before its time: {error}'}") from error
+            undone.pop_all()
+    return server.replaced(failed={str(name): printable(str(why)) for name, why in failed.items()})
+
+
+def _hand_over(to: socket.socket, told: _Told, keys: Sequence[Mapping[str, Any]]) -> None:
+    images = list(told.images.items())
+    send(to, {"scan": told.scan, "images": len(images)})
+    for first in range(0, len(images), FILES_CAP):
+        some = images[first : first + FILES_CAP]
+        send(to, [path for path, _ in some], [descriptor for _, descriptor in some])
+    send(to, list(keys))
+
+
+def _answer(server: socket.socket, wanted: str) -> dict[str, Any]:
+    answer, descriptors = receive(server)
+    for descriptor in descriptors:
+        os.close(descriptor)
+    if not isinstance(answer, dict) or wanted not in answer:
+        said = answer.get("error") if isinstance(answer, dict) else None
+        raise StepFailed(f"the FUSE server says: {printable(str(said or 'nothing of use'))}")
+    return answer
+
+
+def _identified(answer: Mapping[str, Any], mark: str) -> Server:
+    found = _look(answer["pid"], mark)
+    if found is None:
+        raise StepFailed("the FUSE server ended as soon as it had started")
+    return found
+
+
+def _last_line(process: "subprocess.Popen[bytes]") -> str:
+    """What a process that is gone said last of all."""
+    assert process.stderr is not None  # noqa: S101  (a pipe was asked for)
+    os.set_blocking(process.stderr.fileno(), False)
+    said = (process.stderr.read(_ERRORS_CAP) or b"").decode("utf-8", "backslashreplace").strip()
+    return printable(f"ended: {said.splitlines()[-1]}") if said else ""
+
+
+def _read_further_ahead(mark: str) -> None:
+    """Have the kernel ask for more at a time than its 128 KiB. Where that cannot be said, it is slower."""
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as mounts:
+        numbers = {line.split(" ")[2] for line in mounts if f" - {FUSE_TYPE} {mark} " in line}
+    for number in numbers:
+        with contextlib.suppress(OSError), open(f"/sys/class/bdi/{number}/read_ahead_kb", "w") as file:
+            file.write(str(_READ_AHEAD_KB))
+
+
+def _look(pid: int, mark: str) -> Server | None:
+    """The server of this process id and mark, if it is one that lives."""
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            arguments = file.read().split(b"\0")
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            # The name of the program comes second, and may have any character.
+            fields = file.read().rpartition(b")")[2].split()
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        return None
+    if f"--mark={mark}".encode() not in arguments or b"pyimount.fuse" not in arguments:
+        return None
+    return None if fields[0] in (b"Z", b"X") else Server(pid=pid, started=int(fields[19]), mark=mark)
+
+
+def find(mark: str) -> list[Server]:
+    """The servers of this mark, from whatever process they were started."""
+    pids = (int(name) for name in os.listdir("/proc") if name.isdecimal())
+    return [server for pid in pids if (server := _look(pid, mark)) is not None]
+
+
+def stands(server: Server) -> bool:
+    """Whether this very server still runs."""
+    found = _look(server.pid, server.mark)
+    return found is not None and found.started == server.started
+
+
+def stop(server: Server, *, patience: float = 5.0) -> bool:
+    """Wait for a server's end, which comes with the unmount; after ``patience`` seconds, end it.
+
+    Never touches another process. False when it still runs.
+    """
+    try:
+        process = os.pidfd_open(server.pid)
+    except ProcessLookupError:
+        return True
+    try:
+        # Whatever gets this number later, the descriptor is of the process that has it now.
+        if not stands(server):
+            return True
+        if _has_ended(process, patience):
+            return True
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(process, signal.SIGKILL)
+        return _has_ended(process, _ENDS_WITHIN)
+    finally:
+        os.close(process)
+
+
+def _has_ended(process: int, seconds: float) -> bool:
+    waiting = select.poll()
+    waiting.register(process, select.POLLIN)
+    deadline = time.monotonic() + seconds
+    while True:
+        if waiting.poll(max(0.0, deadline - time.monotonic()) * 1000):
+            return True
+        if time.monotonic() >= deadline:
+            return False

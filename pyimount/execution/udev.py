@@ -1,0 +1,111 @@
+"""Where udev runs: keep it, and what it starts, from evidence that becomes a device.
+
+Else a host assembles the arrays and activates the volume groups that it sees on our devices, and mounts them
+on its desktop. A rule for the time of the session names our devices before there are any; nothing reads their
+bytes then, so nothing knows what they are. A loop device is known by its file, a mapping by its name, an
+array by its members.
+"""
+
+import contextlib
+import os
+from collections.abc import Sequence
+
+from pyimount.execution import folders
+from pyimount.execution.errors import StepFailed
+from pyimount.execution.tools import find, run
+from pyimount.planning.steps import PREFIX
+
+RULES = "/run/udev/rules.d"
+CONTROL = "/run/udev/control"
+
+# 60-persistent-storage.rules and its like read signatures unless told not to; LVM, md, systemd and udisks
+# each go by what these found, and have a word of their own besides.
+_SILENCE = ", ".join((
+    'ENV{UDEV_DISABLE_PERSISTENT_STORAGE_RULES_FLAG}="1"', 'ENV{DM_UDEV_DISABLE_DISK_RULES_FLAG}="1"',
+    'ENV{DM_UDEV_DISABLE_OTHER_RULES_FLAG}="1"', 'ENV{DM_UDEV_DISABLE_SUBSYSTEM_RULES_FLAG}="1"',
+    'ENV{SYSTEMD_READY}="0"', 'ENV{UDISKS_IGNORE}="1"', 'ENV{UDISKS_AUTO}="0"', 'ENV{ID_FS_TYPE}=""',
+    'OPTIONS+="nowatch"',
+))  # fmt: skip
+
+
+def path_of(session: str) -> str:
+    """The rules of a session: after device-mapper's own at 55, before any that read a device."""
+    return f"{RULES}/59-{PREFIX}-{session}.rules"
+
+
+def rules(session: str, backing: Sequence[str], members: Sequence[str] = ()) -> str:
+    """The rules for loop devices over these files, for our mappings, and for arrays of these devices."""
+    made = [f'KERNEL=="loop*", ATTR{{loop/backing_file}}=="{pattern(path)}", {_SILENCE}' for path in backing]
+    made.append(f'KERNEL=="dm-*", ATTR{{dm/name}}=="{PREFIX}-{session}-*", {_SILENCE}')
+    made += [
+        f'KERNEL=="md*", TEST=="slaves/{pattern(os.path.basename(each))}", {_SILENCE}' for each in members
+    ]
+    return "".join(
+        f"{line}\n" for line in ('ACTION=="remove", GOTO="pyimount_end"', *made, 'LABEL="pyimount_end"')
+    )
+
+
+def pattern(path: str) -> str:
+    """A path as a pattern of udev's that matches it; a hostile name ends neither the pattern nor the line."""
+    return "".join(
+        chr(byte) if chr(byte).isascii() and (chr(byte).isalnum() or chr(byte) in "/._- ,+@=~:") else "?"
+        for byte in os.fsencode(path)
+    )
+
+
+class Guard:
+    """The rules of one session, which grow with what it makes."""
+
+    def __init__(self, session: str) -> None:
+        self._session = session
+        self._backing: list[str] = []
+        self._members: list[str] = []
+
+    def knows(self, backing: Sequence[str], members: Sequence[str]) -> bool:
+        """Add these files of loop devices and members of arrays; whether any was new."""
+        new = [path for path in backing if path not in self._backing]
+        joining = [device for device in members if device not in self._members]
+        self._backing += new
+        self._members += joining
+        return bool(new or joining)
+
+    def before(self, backing: Sequence[str], members: Sequence[str]) -> None:
+        """Before there are loop devices over these files, or arrays of these devices.
+
+        Raises StepFailed: they are not to be made then.
+        """
+        if self.knows(backing, members):
+            self._lay()
+
+    def _lay(self) -> None:
+        if not os.path.exists(CONTROL):
+            return
+        folders.make(RULES)
+        path = path_of(self._session)
+        try:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+            with open(os.open(path, flags, 0o644), "w", encoding="ascii") as file:
+                os.fchmod(file.fileno(), 0o644)
+                file.write(rules(self._session, self._backing, self._members))
+        except OSError as error:
+            raise StepFailed(f"{path}: {error.strerror}") from error
+        _reload()
+
+
+def release(session: str) -> None:
+    """Remove the session's rules, if there are any. Raises StepFailed."""
+    try:
+        os.unlink(path_of(session))
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise StepFailed(f"{path_of(session)}: {error.strerror}") from error
+    _reload()
+
+
+def _reload() -> None:
+    # udev looks at its rules' folder by itself only every few seconds.
+    if find("udevadm") is not None and os.path.exists(CONTROL):
+        run(("udevadm", "control", "--reload"), timeout=10.0)

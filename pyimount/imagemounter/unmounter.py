@@ -1,0 +1,517 @@
+"""Unmounter: takes away what earlier mounts left behind, of pyimount and of imagemounter itself."""
+
+import glob
+import os
+import re
+import shlex
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from typing import Any
+
+from pyimount.exceptions import CleanupError, SubsystemError
+from pyimount.execution import leftovers, mounts, servers
+from pyimount.execution import sessions as known
+from pyimount.execution.errors import Held, LedgerError, StepFailed
+from pyimount.execution.ledger import BASE
+from pyimount.execution.leftovers import Attached
+from pyimount.execution.mounts import MountPoint
+from pyimount.execution.sessions import Session
+from pyimount.execution.undoing import undo_session, would_undo
+from pyimount.planning.naming import safe_name
+from pyimount.planning.steps import (
+    AttachLoop,
+    BindMount,
+    ExposeRaw,
+    ExposeShadows,
+    Mount,
+    MountWithTool,
+    RunImageMounter,
+    Step,
+)
+
+_INDEX = r"[0-9]+(?:\.[0-9]+)*"
+# What imagemounter calls a mountpoint, or pyimount does.
+_PLAIN = rf"(?:im_[0-9.]+_[^/]+|{_INDEX}(?:-[^/]+)?)"
+_PRETTY = rf"(?:[^/]*-)?{_INDEX}-[^/]+"
+_FROM_AN_IMAGE = re.compile(r"/dev/(?:loop|dm-|mapper/|md|nbd|mtdblock)")
+
+
+class Unmounter:
+    """Finds and takes away what calls of :class:`ImageParser` left behind.
+
+    What pyimount mounted is known from its ledgers, and goes by them: backwards, checked at each step. What
+    has no ledger is known by names: that of the folder where it is mounted (:attr:`re_pattern`), that of the
+    folder where the disk image beneath it was mounted (:attr:`orig_re_pattern`), and the mark that pyimount
+    puts on its loop devices and servers. imagemounter's own left-overs (``im_*``, ``image_mounter_*``) are
+    found so too. What matches nothing of this is never touched, and only empty folders are removed.
+
+    Mounts and loop devices are looked at when an object is made, and again after each ``unmount`` method.
+
+    :param casename: the case name that :class:`ImageParser` was given
+    :param pretty: whether mountpoints have pretty names
+    :param mountdir: the folder that was given for mountpoints
+    :param allow_greedy: with none of the other arguments, find as much as possible: all sessions, and all
+        that bears pyimount's mark or an imagemounter name
+    :param base: the folder of pyimount's ledgers
+    :raises SubsystemError: by any method, when the ledgers cannot be read
+    """
+
+    re_pattern: str
+    """The regular expression that the path of a volume's mountpoint matches."""
+    glob_pattern: str
+    """The glob pattern for folders of mountpoints; only those count that match :attr:`re_pattern` too."""
+    orig_re_pattern: str
+    """The regular expression that the path of a disk image's mountpoint matches, and what lies in it."""
+    orig_glob_pattern: str
+    """The glob pattern for them; only those folders count that match :attr:`orig_re_pattern` too."""
+    be_greedy: bool
+    """Whether everything that can be known as pyimount's or imagemounter's is found, wherever it stands."""
+
+    def __init__(
+        self,
+        casename: str | None = None,
+        pretty: bool = False,
+        mountdir: str | os.PathLike[str] | None = None,
+        allow_greedy: bool = True,
+        *args: Any,  # noqa: ARG002
+        base: str = BASE,
+        **kwargs: Any,  # noqa: ARG002
+    ) -> None:
+        self.be_greedy = allow_greedy and not (casename or pretty or mountdir)
+        # The kernel tells paths without links in them.
+        temporary = os.path.realpath(tempfile.gettempdir())
+        folder = temporary if mountdir is None else os.path.realpath(os.fspath(mountdir))
+        if casename:
+            folder = os.path.join(folder, casename)
+        self.re_pattern = rf"{re.escape(folder)}/{_PRETTY if pretty else _PLAIN}\Z"
+        if mountdir is None:
+            case = f"{re.escape(safe_name(casename))}/" if casename else "(?:[^/]+/)?"
+            self.re_pattern += rf"|{re.escape(base)}/[0-9a-f]{{8}}/mnt/{case}[^/]+\Z"
+        self.glob_pattern = f"{glob.escape(folder)}/{'*' if pretty else 'im_*'}"
+        suffix = f"_{casename}" if casename else ""
+        self.orig_re_pattern = rf"{re.escape(temporary)}/image_mounter_[^/]*{re.escape(suffix)}(?:/|\Z)"
+        self.orig_glob_pattern = f"{glob.escape(temporary)}/image_mounter_*{glob.escape(suffix)}"
+        self._base = base
+        self._pretty = pretty
+        self._beneath: dict[str, Attached] = {}
+        """pyimount's loop devices that mounts which match were seen on."""
+        self._index()
+
+    # What there is
+
+    def _index(self) -> None:
+        # In this order: what stands was in a ledger before it stood.
+        self._mounts = mounts.mounts()
+        self._attached = {each.device: each for each in leftovers.attached()}
+        self._unreadable: LedgerError | None = None
+        self._sessions: list[Session] = []
+        try:
+            self._sessions = known.sessions(self._base)
+        except LedgerError as error:
+            self._unreadable = error
+        self._held: dict[str, tuple[Session, Step]] = {
+            entry.made.place: (session, entry.step)
+            for session in self._sessions
+            for entry in session.entries
+            if not entry.undone and entry.made is not None and entry.made.place is not None
+        }
+
+    @property
+    def mountpoints(self) -> dict[str, tuple[str, str, str]]:
+        """All that is mounted: where, and of each the source, the type and the options."""
+        return {each.path: (each.source, each.type, each.options) for each in self._mounts}
+
+    @property
+    def loopbacks(self) -> dict[str, str]:
+        """All loop devices, and the path of what each shows."""
+        return {device: each.file for device, each in self._attached.items()}
+
+    def _check(self) -> None:
+        if self._unreadable is not None:
+            raise SubsystemError(str(self._unreadable)) from self._unreadable
+
+    def _here(self, path: str) -> bool:
+        return re.match(self.re_pattern, path) is not None
+
+    def _from_base(self, path: str) -> bool:
+        return re.match(self.orig_re_pattern, path) is not None
+
+    def _session_of(self, mount: MountPoint) -> str | None:
+        """The session of pyimount whose mark is on what is mounted, or beneath it."""
+        if mount.type == servers.FUSE_TYPE:
+            found = leftovers.MARK.fullmatch(mount.source)
+            return None if found is None else found[1]
+        for device in leftovers.beneath(mount.source):
+            found = leftovers.MARK.fullmatch(leftovers.mapped_name(device) or "")
+            if found is not None:
+                return found[1]
+            if device in self._attached and self._attached[device].session is not None:
+                return self._attached[device].session
+        return None
+
+    def _lost(self, session: str) -> bool:
+        """Whether a session has no ledger. One that has is taken down by it, or not at all."""
+        return session not in {each.id for each in self._sessions}
+
+    def _of_image_mounter(self, mount: MountPoint) -> bool:
+        """Whether a mount is of a file in an image_mounter_ folder, or of a LUKS volume of that name."""
+        if self._from_base(mount.source):
+            return True
+        beneath = leftovers.beneath(mount.source)
+        files = [name for each in beneath if each in self._attached for name in self._attached[each].names]
+        return any(map(self._from_base, files)) or (
+            self.be_greedy
+            and any(leftovers.LUKS_NAME.fullmatch(leftovers.mapped_name(each) or "") for each in beneath)
+        )
+
+    def _step_of(self, mount: MountPoint) -> Step | None:
+        """The step that made a mount, if a ledger has it."""
+        session, step = self._held.get(mount.path, (None, None))
+        if session is None or not isinstance(step, Mount | MountWithTool | BindMount):
+            return step
+        stands = any(each.step == step.id and each.stands for each in session.mounts)
+        return step if stands else None
+
+    def _matches(self, mount: MountPoint) -> bool:
+        """Whether a mount is a volume that is looked for."""
+        if self._is_base(mount):
+            return False
+        step = self._step_of(mount)
+        if step is not None:
+            # A ledger knows it: no guess is needed, or allowed.
+            wanted = self.be_greedy or self._here(mount.path)
+            return wanted and isinstance(step, Mount | MountWithTool | ExposeShadows)
+        session = self._session_of(mount)
+        if session is not None:
+            return self._lost(session) and (self.be_greedy or self._here(mount.path))
+        if self._of_image_mounter(mount):
+            return True
+        if not self._here(mount.path) or self._needs_mark(mount.path):
+            return False
+        return bool(_FROM_AN_IMAGE.match(mount.source)) or mount.type.startswith("fuse")
+
+    def _needs_mark(self, path: str) -> bool:
+        """Whether a path is one that pyimount gives: what it mounts there bears its mark."""
+        plain = re.fullmatch(rf"{_INDEX}(?:-.*)?", os.path.basename(path))
+        return path.startswith(f"{self._base}/") or (plain is not None and not self._pretty)
+
+    def _is_base(self, mount: MountPoint) -> bool:
+        """Whether a mount shows a disk image."""
+        step = self._step_of(mount)
+        if isinstance(step, ExposeRaw | RunImageMounter):
+            return self._session_matches(self._held[mount.path][0])
+        if self._from_base(mount.path):
+            return True
+        session = self._session_of(mount) if mount.type == servers.FUSE_TYPE else None
+        return session is not None and self.be_greedy and self._lost(session)
+
+    def _session_matches(self, session: Session) -> bool:
+        """Whether all that a session mounted is looked for; of one without a mount, one of its folders."""
+        if self.be_greedy:
+            return True
+        standing = [each.path for each in session.mounts if each.stands]
+        if standing:
+            return all(map(self._here, standing))
+        made = [entry.made.place for entry in session.entries if entry.made and not entry.undone]
+        return any(place is not None and self._here(place) for place in made)
+
+    def _volumes(self) -> list[MountPoint]:
+        """The mounts that match and are no bind mounts, the latest first."""
+        found = [each for each in self._mounts if self._matches(each)]
+        inside = self._bound(found)
+        return [each for each in reversed(found) if each not in inside]
+
+    def _bound(self, found: list[MountPoint]) -> list[MountPoint]:
+        """The bind mounts, the latest first: what the ledgers have, and what shows one volume in another."""
+        devices = {each.device for each in found}
+        bound = []
+        for each in reversed(self._mounts):
+            step = self._step_of(each)
+            outer = [other for other in found if each.path.startswith(f"{other.path}/")]
+            if isinstance(step, BindMount):
+                if self.be_greedy or outer or self._here(each.path):
+                    bound.append(each)
+            elif step is None and outer and each.device in devices:
+                bound.append(each)
+        return bound
+
+    def _bases(self) -> list[MountPoint]:
+        return [each for each in reversed(self._mounts) if self._is_base(each)]
+
+    def _loops(self) -> list[Attached]:
+        """The loop devices that match."""
+        for mount in self._volumes():
+            for device in leftovers.beneath(mount.source):
+                if device in self._attached and self._attached[device].session is not None:
+                    self._beneath[device] = self._attached[device]
+        return [each for each in self._attached.values() if self._loop_matches(each)]
+
+    def _loop_matches(self, one: Attached) -> bool:
+        if self._loop_is_held(one):
+            return self._session_matches(self._held[one.device][0]) or one == self._beneath.get(one.device)
+        if one.session is not None:
+            return self._lost(one.session) and (self.be_greedy or one == self._beneath.get(one.device))
+        if any(map(self._from_base, one.names)):
+            return True
+        return self.be_greedy and any(
+            leftovers.LUKS_NAME.fullmatch(leftovers.mapped_name(each) or "")
+            for each in leftovers.above(one.device)
+        )
+
+    def _loop_is_held(self, one: Attached) -> bool:
+        """Whether a ledger has it."""
+        session, step = self._held.get(one.device, (None, None))
+        return session is not None and session.id == one.session and isinstance(step, AttachLoop)
+
+    def _is_held(self, mount: MountPoint) -> bool:
+        return self._step_of(mount) is not None
+
+    # Finding
+
+    def find_bindmounts(self) -> Iterator[str]:
+        """The paths of all bind mounts that are inside mounts which match :attr:`re_pattern`."""
+        self._check()
+        for each in self._bound([each for each in self._mounts if self._matches(each)]):
+            yield each.path
+
+    def find_mounts(self) -> Iterator[str]:
+        """The paths of all mounted volumes, the latest first.
+
+        Those at a folder that matches :attr:`re_pattern`, and those of a disk image that is mounted at one
+        which matches :attr:`orig_re_pattern`.
+        """
+        self._check()
+        for each in self._volumes():
+            yield each.path
+
+    def find_base_images(self) -> Iterator[str]:
+        """The paths of all mounts that show a disk image.
+
+        Those at a folder that matches :attr:`orig_re_pattern`, and pyimount's own.
+        """
+        self._check()
+        for each in self._bases():
+            yield each.path
+
+    def find_volume_groups(self) -> Iterator[tuple[str, str]]:
+        """All LVM groups on loop devices of :meth:`find_loopbacks`, as pairs: the group, and its device.
+
+        pyimount itself activates no group: it maps each logical volume under a name of its own.
+        """
+        self._check()
+        yield from leftovers.volume_groups([each.device for each in self._loops() if each.session is None])
+
+    def find_loopbacks(self) -> Iterator[str]:
+        """The loop devices of disk images in a folder that matches :attr:`orig_re_pattern`.
+
+        And pyimount's own that belong to what matches.
+        """
+        self._check()
+        for each in self._loops():
+            yield each.device
+
+    def find_clean_dirs(self) -> Iterator[str]:
+        """All folders that are to be removed when they are empty."""
+        self._check()
+        pairs = ((self.glob_pattern, self.re_pattern), (self.orig_glob_pattern, self.orig_re_pattern))
+        for pattern, expression in pairs:
+            for path in sorted(glob.glob(pattern)):
+                if re.match(expression, path) and os.path.isdir(path) and not os.path.islink(path):
+                    yield path
+        if self.be_greedy:
+            yield from leftovers.session_folders(self._base)
+
+    # Taking away
+
+    def preview_unmount(self) -> list[str]:
+        """The commands that :meth:`unmount` stands for, in their order, each as a shell would take it.
+
+        What changes on the machine afterwards is not in it.
+        """
+        self._check()
+        commands: list[tuple[str, ...]] = []
+        for session, only in self._ending():
+            commands += [argv for _, argv in would_undo(session.id, base=self._base, only=only)]
+        bound = self._bound([each for each in self._mounts if self._matches(each)])
+        volumes = [each for each in self._volumes() if not self._is_held(each)]
+        bases = [each for each in self._bases() if not self._is_held(each)]
+        commands += [("umount", each.path) for each in (*bound, *volumes) if not self._is_held(each)]
+        groups = list(self.find_volume_groups())
+        for group in dict.fromkeys(name for name, _ in groups):
+            devices = [device for name, device in groups if name == group]
+            commands.append(leftovers.deactivation(group, devices))
+        found = self._loops()
+        taken = {each.device for each in found}
+        for one in found:
+            if not self._loop_is_held(one):
+                removals = (leftovers.removal(upper, taken) for upper in leftovers.above(one.device))
+                commands += [each for each in removals if each is not None]
+                commands.append(("losetup", "--detach", one.device))
+        commands += [("umount", each.path) for each in bases]
+        emptied = [each.path for each in (*volumes, *bases) if self._may_remove(each.path)]
+        commands += [("rmdir", path) for path in (*emptied, *self.find_clean_dirs())]
+        return list(dict.fromkeys(shlex.join(each) for each in commands))
+
+    def unmount(self) -> None:
+        """Take away all that is found, in the right order: what one part needs goes after it.
+
+        :raises CleanupError: when something must stay; all else has been taken away then
+        :raises SubsystemError: when the ledgers cannot be read
+        """
+        self._check()
+        # Seen now: when what is mounted on them is gone, nothing tells whose they are.
+        self._loops()
+        reasons = [f"session {each.id}: {each.damaged}" for each in self._sessions if each.damaged]
+        if not self.be_greedy:
+            reasons = []
+        for session, only in self._ending():
+            reasons += self._undo(session.id, only)
+        self._index()
+        for act in (self._bindmounts_away, self._mounts_away, self._groups_away, self._loops_away,
+                    self._bases_away):  # fmt: skip
+            reasons += act(unheld_only=True)
+        self._index()
+        self.clean_dirs()
+        _raise(reasons)
+
+    def unmount_bindmounts(self) -> None:
+        """Unmount what :meth:`find_bindmounts` finds.
+
+        :raises CleanupError: when something must stay
+        """
+        self._act(self._bindmounts_away)
+
+    def unmount_mounts(self) -> None:
+        """Unmount what :meth:`find_mounts` finds, and remove the folders.
+
+        What a session of pyimount then needs no more goes with it.
+
+        :raises CleanupError: when something must stay
+        """
+        self._act(self._mounts_away)
+
+    def unmount_base_images(self) -> None:
+        """Unmount what :meth:`find_base_images` finds; of a session of pyimount, with all that needs it.
+
+        :raises CleanupError: when something must stay
+        """
+        self._act(self._bases_away)
+
+    def unmount_volume_groups(self) -> None:
+        """Deactivate what :meth:`find_volume_groups` finds, and detach the loop devices of these groups.
+
+        :raises CleanupError: when something must stay
+        """
+        self._act(self._groups_away)
+
+    def unmount_loopbacks(self) -> None:
+        """Detach what :meth:`find_loopbacks` finds; of a session of pyimount, with all that needs it.
+
+        :raises CleanupError: when something must stay
+        """
+        self._act(self._loops_away)
+
+    def clean_dirs(self) -> None:
+        """Remove those folders of :meth:`find_clean_dirs` that are empty; others stay as they are."""
+        for path in self.find_clean_dirs():
+            self._remove(path)
+
+    def _act(self, act: Callable[..., list[str]]) -> None:
+        self._check()
+        self._loops()
+        try:
+            _raise(act(unheld_only=False))
+        finally:
+            self._index()
+
+    def _ending(self) -> list[tuple[Session, set[int] | None]]:
+        """The sessions that are to end, and of those that go only in part, the steps."""
+        found: list[tuple[Session, set[int] | None]] = []
+        for session in self._sessions:
+            if session.damaged is not None:
+                continue
+            if self._session_matches(session):
+                found.append((session, None))
+                continue
+            some = {each.step for each in session.mounts if each.stands and self._here(each.path)}
+            if some:
+                found.append((session, some))
+        return found
+
+    def _undo(self, session: str, only: Iterable[int] | None) -> list[str]:
+        try:
+            done = undo_session(session, base=self._base, only=only)
+        except LedgerError as error:
+            return [str(error)]
+        return [f"{left.place or left.step.verb}: {left.reason}" for left in done.left]
+
+    def _undo_places(self, places: Iterable[str]) -> list[str]:
+        chosen: dict[str, set[int]] = {}
+        for place in places:
+            session, step = self._held[place]
+            chosen.setdefault(session.id, set()).add(step.id)
+        return [reason for session, steps in chosen.items() for reason in self._undo(session, steps)]
+
+    def _unmount_all(self, found: list[MountPoint], *, unheld_only: bool) -> list[str]:
+        held = [each for each in found if self._is_held(each)]
+        reasons = [] if unheld_only else self._undo_places(each.path for each in held)
+        for mount in found:
+            if mount not in held:
+                reasons += _tried(partial(leftovers.unmount, mount))
+                if self._may_remove(mount.path):
+                    self._remove(mount.path)
+        return reasons
+
+    def _may_remove(self, path: str) -> bool:
+        return self._here(path) or self._from_base(path)
+
+    def _remove(self, path: str) -> None:
+        # What is not empty, or not reached without a link, is nobody's to remove.
+        _tried(partial(leftovers.remove_folder, path))
+
+    def _bindmounts_away(self, *, unheld_only: bool) -> list[str]:
+        found = self._bound([each for each in self._mounts if self._matches(each)])
+        return self._unmount_all(found, unheld_only=unheld_only)
+
+    def _mounts_away(self, *, unheld_only: bool) -> list[str]:
+        return self._unmount_all(self._volumes(), unheld_only=unheld_only)
+
+    def _bases_away(self, *, unheld_only: bool) -> list[str]:
+        return self._unmount_all(self._bases(), unheld_only=unheld_only)
+
+    def _groups_away(self, *, unheld_only: bool) -> list[str]:  # noqa: ARG002
+        groups = list(self.find_volume_groups())
+        taken = {device for _, device in groups}
+        reasons = []
+        for group in dict.fromkeys(name for name, _ in groups):
+            devices = [device for name, device in groups if name == group]
+            failed = _tried(partial(leftovers.deactivate, group, devices))
+            for device in devices if not failed else ():
+                failed += _tried(partial(leftovers.detach, self._attached[device], taken))
+            reasons += failed
+        return reasons
+
+    def _loops_away(self, *, unheld_only: bool) -> list[str]:
+        found = self._loops()
+        held = [each for each in found if self._loop_is_held(each)]
+        reasons = [] if unheld_only else self._undo_places(each.device for each in held)
+        taken = {each.device for each in found}
+        for one in found:
+            if one not in held:
+                reasons += _tried(partial(leftovers.detach, one, taken))
+        return reasons
+
+
+def _tried(act: Callable[[], object]) -> list[str]:
+    """Why an act could not be done; empty when it was."""
+    try:
+        act()
+    except (Held, StepFailed) as error:
+        return [str(error)]
+    return []
+
+
+def _raise(reasons: list[str]) -> None:
+    if reasons:
+        raise CleanupError("; ".join(dict.fromkeys(reasons)))

@@ -1,0 +1,337 @@
+"""From a scan to the steps that mount it: a pure function, which needs no root and touches nothing."""
+
+import os
+from collections.abc import Collection, Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from pyimount.formats import Format, KernelMount, ToolMount, Usage
+from pyimount.layers import Layer, Scan, VolumeLayer
+from pyimount.planning.machine import Machine
+from pyimount.planning.naming import USUAL, Naming, Unique
+from pyimount.planning.places import LOCKS, Folders, Places, Steps
+from pyimount.planning.policy import Policy
+from pyimount.planning.recipes import (
+    UNKNOWN,
+    format_called,
+    format_of,
+    is_written,
+    options_of,
+    way_to_mount,
+)
+from pyimount.planning.refusing import Refused
+from pyimount.planning.steps import MakeDirectory, Mount, MountPlan, MountWithTool, Refusal, Result
+from pyimount.records import EMPTY, Record
+
+if TYPE_CHECKING:
+    from pyimount.keys import Keyring
+
+BASE = "/run/pyimount"
+"""Where root's sessions have their folders."""
+
+NONE = "none"
+"""The word for leaving a volume alone."""
+
+HOLDS_NOTHING = frozenset(
+    (
+        "e3c9e316-0b5c-4db8-817d-f92df00215ae",  # Microsoft reserved
+        "21686148-6449-6e6f-744e-656564454649",  # BIOS boot
+        "9e1a2d38-c612-4316-aa26-8b49521e5a8b",  # PReP boot
+        "fe3a2a5d-4f32-41a7-b725-accc3285a309",  # ChromeOS kernel
+        "0x41",
+        "0xee",
+    )
+)
+"""Types of partitions that hold no file system."""
+
+
+def key_kinds(scan: Scan, keys: "Keyring | None") -> dict[str, frozenset[str]]:
+    """The kinds of keys that there are for each volume that is or was locked, by its index."""
+    if keys is None:
+        return {}
+    return {
+        volume.index: frozenset(key.kind for key in keys.for_volume(volume.index, volume.uuid))
+        for volume in scan.volumes
+        if volume.usage == Usage.CRYPTO
+    }
+
+
+def plan(
+    scan: Scan,
+    policy: Policy,
+    machine: Machine,
+    *,
+    session: str,
+    only: Collection[str] = (),
+    skip: Collection[str] = (),
+    fstypes: Mapping[str, str] = EMPTY,
+    keys_for: Mapping[str, Collection[str]] | None = None,
+    shadows: bool = False,
+    base: str = BASE,
+    folder: str | None = None,
+    naming: Naming = USUAL,
+    cache: str | None = None,
+    cwd: str = "/",
+    first: int = 0,
+) -> MountPlan:
+    """What mounting all file systems of ``scan`` does; what is left out, and why, stands in ``refused``.
+
+    ``session``: eight hexadecimal digits. ``only``, ``skip``: indexes, UUIDs or labels of volumes, or the
+    index of a disk; what lies within them counts too. ``fstypes``: ``{index: type}``: what to mount a volume
+    as, with ``*`` for every one and ``?`` for those that are not recognised; ``unknown``: without a type,
+    ``none``: not at all. ``keys_for``: the kinds of keys that there are, by the index of the locked volume
+    (``key_kinds``); None: for all that the scan opened. ``shadows``: mount shadow copies too.
+    ``base``: where the session has its folder. ``folder``: where mountpoints are made, else in the session's
+    own; ``naming``: how they are called. ``cache``: the folder for what is written where the policy has
+    ``read_write``. ``cwd``: what relative paths of the scan are meant from. ``first``: the first step's id.
+
+    The same arguments give the same plan. Raises ValueError for a session that is none, for ``read_write``
+    without a cache.
+    """
+    if len(session) != 8 or not set(session) <= set("0123456789abcdef"):
+        raise ValueError(f"a session is eight hexadecimal digits, not {session!r}")
+    if policy.read_write and cache is None:
+        raise ValueError("reading and writing needs a folder for what is written")
+    steps = Steps(first)
+    folders = Folders(steps, first, session, base, cache if policy.read_write else None)
+    places = Places(scan, policy, machine, steps, folder=folders, keys=keys_for, cwd=cwd)
+    planner = _Planner(scan, policy, machine, steps=steps, places=places, folders=folders)
+    choice = _Choice(scan, only, skip, shadows=shadows)
+    unique = Unique()
+    refused: list[Refusal] = []
+    for disk in scan.disks:
+        if disk.size is None:
+            why = next((problem.message for problem in disk.problems), "it could not be opened")
+            refused.append(Refusal(layer=disk.id, index=disk.index or "", code="no-bytes", reason=why))
+        for volume in scan.walk(disk):
+            if not choice.has(volume):
+                continue
+            mark = places.mark()
+            try:
+                found = planner.what(volume, _told(volume, fstypes))
+                if found is not None:
+                    called = unique(naming.of(scan, volume))
+                    planner.mount(volume, found, folder, naming.folder(), called)
+            except Refused as why_not:
+                places.back_to(mark)
+                refused.append(
+                    Refusal(
+                        layer=volume.id,
+                        index=volume.index,
+                        code=why_not.code,
+                        reason=why_not.reason,
+                        remedy=why_not.remedy,
+                    )
+                )
+    places.finish()
+    images = tuple(os.path.join(cwd, path) for disk in scan.disks for path in disk.paths)
+    return MountPlan(session=session, images=images, steps=tuple(steps.made), refused=tuple(refused))
+
+
+class _Choice:
+    """Which volumes the caller wants."""
+
+    def __init__(self, scan: Scan, only: Collection[str], skip: Collection[str], *, shadows: bool) -> None:
+        self._scan = scan
+        self._only = {layer.id for name in only for layer in named(scan, name)} if only else None
+        self._skip = {layer.id for name in skip for layer in named(scan, name)}
+        self._shadows = shadows
+
+    def has(self, volume: VolumeLayer) -> bool:
+        """Whether this volume is to be mounted, if it can be."""
+        above = list(self._above(volume))
+        numbers = {layer.id for layer in above}
+        if numbers & self._skip or (self._only is not None and not numbers & self._only):
+            return False
+        if self._only is not None and volume.id in self._only:
+            return True
+        if volume.hidden or volume.flag != "alloc":
+            return False
+        return self._shadows or not any(layer.recipe.kind == "vss" for layer in above)
+
+    def _above(self, volume: VolumeLayer) -> Iterator[Layer]:
+        """The volume and all that it lies in."""
+        layer: Layer = volume
+        seen: set[int] = set()
+        while layer.id not in seen:
+            seen.add(layer.id)
+            yield layer
+            if isinstance(layer, VolumeLayer):
+                layer = self._scan.parents(layer)[0]
+
+
+def named(scan: Scan, name: str) -> tuple[Layer, ...]:
+    """The disks and volumes that a user calls so: of this index, else of this UUID, else of this label."""
+    layers: tuple[Layer, ...] = scan.disks + scan.volumes
+    by_index = tuple(layer for layer in layers if layer.index == name)
+    by_uuid = tuple(volume for volume in scan.volumes if (volume.uuid or "").lower() == name.lower())
+    return by_index or by_uuid or tuple(volume for volume in scan.volumes if volume.label == name)
+
+
+def _told(volume: VolumeLayer, fstypes: Mapping[str, str]) -> str | None:
+    """What the user says that this volume is."""
+    named = fstypes.get(volume.index) or (fstypes.get(volume.uuid) if volume.uuid else None)
+    recognised = volume.type is not None or volume.pttype is not None
+    if named is None and (not recognised or volume.usage == Usage.FILESYSTEM):
+        named = fstypes.get("*")
+    return named if named is not None or recognised else fstypes.get("?")
+
+
+class _What(Record, kw_only=True):
+    """What a volume is mounted as: ``declared``, or without a type."""
+
+    declared: Format | None
+
+
+class _Planner:
+    """Decides on each volume, and adds the steps that mount it."""
+
+    def __init__(
+        self, scan: Scan, policy: Policy, machine: Machine, *, steps: Steps, places: Places, folders: Folders
+    ) -> None:
+        self._scan = scan
+        self._policy = policy
+        self._machine = machine
+        self._steps = steps
+        self._places = places
+        self._folders = folders
+        self._joined: set[tuple[str, str]] = set()
+
+    def what(self, volume: VolumeLayer, told: str | None) -> _What | None:
+        """What to mount a volume as; None for what holds no file system. Raises Refused."""
+        if told == NONE:
+            return None
+        if told == UNKNOWN:
+            return _What(declared=None)
+        if told is not None:
+            declared = format_called(told)
+            if declared is None:
+                raise Refused("unsupported", f"there is no file system called {told}")
+            return _What(declared=declared)
+        if volume.usage == Usage.FILESYSTEM:
+            return self._file_system(volume)
+        if volume.locked:
+            if not self._scan.children(volume):
+                remedy = f"give its key: --keys {volume.index}=p:…, --key-file or --ask"
+                why = next((each.message for each in volume.problems if each.code == "wrong-key"), None)
+                raise Refused("locked", why or f"{volume.type} is locked", remedy)
+            return None
+        if volume.usage == Usage.RAID:
+            self._member(volume)
+        if volume.type is None and volume.pttype is None and not self._scan.children(volume):
+            return self._not_recognised(volume)
+        return None
+
+    def _file_system(self, volume: VolumeLayer) -> _What | None:
+        if volume.recipe.kind == "none":
+            # One of several in its parent, which shows them all.
+            if volume.locked:
+                raise Refused("locked", f"{volume.type} volume {volume.label or ''} is locked".strip())
+            return None
+        declared = format_of(volume.type)
+        if declared is None:
+            raise Refused("unsupported", f"nothing here knows file systems of type {volume.type}")
+        group = volume.group
+        if group is not None and any(
+            isinstance(way, KernelMount) and way.every_member for way in declared.mounts
+        ):
+            if (group.type, group.uuid) in self._joined:
+                return None
+            self._joined.add((group.type, group.uuid))
+        return _What(declared=declared)
+
+    def _member(self, volume: VolumeLayer) -> None:
+        group = volume.group
+        if group is None or group.volume is not None:
+            return
+        first = next(
+            other
+            for other in self._scan.volumes
+            if other.group is not None and (other.group.type, other.group.uuid) == (group.type, group.uuid)
+        )
+        if first is volume:
+            problem = next(iter(volume.problems), None)
+            why = problem.message if problem else f"nothing here assembles {volume.type}"
+            raise Refused("damaged" if problem else "unsupported", why)
+
+    def _not_recognised(self, volume: VolumeLayer) -> _What | None:
+        if not volume.size or (volume.part_type or "").lower() in HOLDS_NOTHING:
+            return None
+        unread = next(
+            (
+                problem.message
+                for problem in volume.problems
+                if problem.code in ("unsupported", "missing-member", "damaged", "read-error")
+            ),
+            None,
+        )
+        if unread is not None:
+            raise Refused("no-bytes", unread)
+        if self._policy.unknown:
+            return _What(declared=None)
+        remedy = (
+            f"--fstypes {volume.index}=TYPE, if you know it; {volume.index}={UNKNOWN}: let the kernel try"
+        )
+        raise Refused("unknown", "its contents are not recognised", remedy)
+
+    def mount(
+        self, volume: VolumeLayer, found: _What, folder: str | None, case: str | None, called: str
+    ) -> None:
+        """Add the steps that mount a volume; raises Refused."""
+        if found.declared is None:
+            device = self._places.device(volume)
+            at = self._mountpoint(volume, folder, case, called)
+            self._steps.add(Mount, layer=volume.id, device=device, at=at, type=None)
+            return
+        way = way_to_mount(volume, found.declared, self._policy, self._machine)
+        if isinstance(way, ToolMount):
+            source = self._places.file(volume)
+            at = self._mountpoint(volume, folder, case, called)
+            self._steps.add(
+                MountWithTool, layer=volume.id, tool=way.tool, source=source, at=at, arguments=way.arguments
+            )
+            return
+        options = options_of(way, volume, self._policy)
+        device = self._places.device(volume)
+        members = self._members(volume) if way.every_member else ()
+        at = self._mountpoint(volume, folder, case, called)
+        self._steps.add(
+            Mount,
+            layer=volume.id,
+            device=device,
+            at=at,
+            type=way.driver,
+            options=options,
+            members=members,
+            read_only=not (self._policy.read_write and is_written(way)),
+        )
+
+    def _mountpoint(self, volume: VolumeLayer, folder: str | None, case: str | None, called: str) -> Result:
+        inside = self._folders.of_mountpoints(folder, case)
+        return self._steps.add(MakeDirectory, layer=volume.id, inside=inside, path=called)
+
+    def _members(self, volume: VolumeLayer) -> tuple[Result, ...]:
+        """Devices with the other members of a file system that lies on several."""
+        group = volume.group
+        if group is None:
+            return ()
+        roles = {group.role}
+        devices = []
+        for other in self._scan.volumes:
+            same = other.group is not None and (other.group.type, other.group.uuid) == (
+                group.type,
+                group.uuid,
+            )
+            # A second copy of a member is none.
+            if same and other.group is not None and other.group.role not in roles:
+                roles.add(other.group.role)
+                devices.append(self._places.device(other))
+        return tuple(devices)
+
+
+def needs_keys(scan: Scan) -> Iterator[VolumeLayer]:
+    """The locked volumes whose keys mounting this scan takes."""
+    for volume in scan.volumes:
+        if volume.recipe.kind in LOCKS:
+            parent = scan.parents(volume)[0]
+            if isinstance(parent, VolumeLayer):
+                yield parent

@@ -1,0 +1,446 @@
+"""The tree that was there before: which volume was the root, and where the others were mounted in it.
+
+Last mount points, fstab and directories are the image's word. What becomes a path is checked here, and again
+when it is resolved within the root: nothing leads out of it.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from pyimount.layers import DiskLayer, Layer, Scan, VolumeLayer
+from pyimount.planning.facts import Facts
+from pyimount.planning.steps import BindMount, MakeDirectory, Mount, MountPlan, Place, Result, Step
+from pyimount.records import EMPTY, Record
+
+LONGEST_PATH = 1024
+LONGEST_NAME = 255
+LINES_CAP = 1000
+"""Lines of an fstab that are looked at."""
+
+
+class Unplaced(Record, kw_only=True):
+    """A mounted volume that has no place in the tree, and why."""
+
+    layer: int
+    index: str
+    reason: str
+
+
+class Placed(Record, kw_only=True):
+    """A volume that has its place: ``target`` in the root, and what says so, in ``by``."""
+
+    layer: int
+    index: str
+    target: str
+    by: str
+
+
+class Reconstruction(Record, kw_only=True):
+    """The tree: its root, the steps that make it, and what was left out.
+
+    ``root``: the root volume's layer, None where none was found; ``root_by``: what shows that it is.
+    ``path``: where the whole tree stands. ``system``: name, version and hostname of what is installed there.
+    """
+
+    root: int | None = None
+    root_by: str | None = None
+    path: Place | None = None
+    steps: tuple[Step, ...] = ()
+    placed: tuple[Placed, ...] = ()
+    unplaced: tuple[Unplaced, ...] = ()
+    system: Mapping[str, str] = EMPTY
+
+
+class BadTarget(ValueError):  # noqa: N818
+    """A mount point that no tree can have; the message says why."""
+
+
+class Entry(Record, kw_only=True):
+    """A line of an fstab: what is mounted (``spec``), where, its type and its options."""
+
+    spec: str
+    target: str
+    type: str
+    options: tuple[str, ...]
+
+    @property
+    def subvolume(self) -> str | None:
+        """The btrfs subvolume that is to be mounted."""
+        return next((option[7:] for option in self.options if option.startswith("subvol=")), None)
+
+
+def target_of(text: str | None) -> str:
+    """A mount point from an image as a plain absolute path; raises BadTarget for what is none.
+
+    Nothing goes up, nothing is relative, empty, too long, or more than a path.
+    """
+    if not text:
+        raise BadTarget("it is empty")
+    if not text.startswith("/"):
+        raise BadTarget("it is relative")
+    if not text.isprintable():
+        raise BadTarget("it has control characters")
+    if len(text.encode()) > LONGEST_PATH:
+        raise BadTarget(f"it is longer than {LONGEST_PATH} bytes")
+    elements = [element for element in text.split("/") if element]
+    if "." in elements or ".." in elements:
+        raise BadTarget("it goes up or nowhere with . or ..")
+    if any(len(element.encode()) > LONGEST_NAME for element in elements):
+        raise BadTarget(f"a name in it is longer than {LONGEST_NAME} bytes")
+    return "/" + "/".join(elements)
+
+
+def fstab_entries(text: str | None) -> Iterator[Entry]:
+    """The lines of an fstab that mount something."""
+    for line in (text or "").splitlines()[:LINES_CAP]:
+        fields = [_unescaped(field) for field in line.split("#", 1)[0].split()]
+        if len(fields) >= 3 and fields[1] != "none" and fields[2] != "swap":
+            options = tuple(fields[3].split(",")) if len(fields) > 3 else ()
+            yield Entry(spec=fields[0], target=fields[1], type=fields[2], options=options)
+
+
+def _unescaped(field: str) -> str:
+    return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8) & 0xFF), field)
+
+
+def mounted_by(plan: MountPlan) -> dict[int, Result]:
+    """Where a plan mounts the volumes, by their layers."""
+    return {step.layer: Result(step.id) for step in plan.mounts() if step.layer is not None}
+
+
+def reconstruct(
+    scan: Scan,
+    mounted: Mapping[int, Place],
+    facts: Sequence[Facts],
+    *,
+    first: int,
+    plan: MountPlan | None = None,
+    root: int | None = None,
+) -> Reconstruction:
+    """How the volumes that are ``mounted`` (a place by each layer's id) were mounted before.
+
+    ``facts``: what was read in each of them. ``first``: the id of the first step. ``plan``: the one that
+    mounted them; with it, subvolumes of a btrfs are mounted as the fstab has them. ``root``: the layer
+    that is the root, where the caller knows. Volumes are placed by their last mount points, then by the
+    root's fstab, then by the directories in them; the first to claim a place has it.
+    """
+    known = {each.layer: each for each in facts}
+    volumes = [volume for volume in scan.volumes if volume.id in mounted]
+    found = _root(volumes, known, root)
+    if found is None:
+        reason = "no root was found: none was last mounted on /, and none has the directories of one"
+        return Reconstruction(unplaced=tuple(_unplaced(volume, reason) for volume in volumes))
+    top, by = found
+    said = known.get(top.id, Facts(layer=top.id))
+    tree = _Tree(scan, mounted, top, said, first=first, plan=plan)
+    tree.find_root()
+    for volume in volumes:
+        if volume is not top:
+            tree.place(volume, known.get(volume.id, Facts(layer=volume.id)))
+    return tree.finish(by)
+
+
+# The root.
+
+_UNIX = frozenset(("bin", "boot", "dev", "home", "lib", "opt", "proc", "root", "sbin", "sys", "usr", "var"))
+_WINDOWS = frozenset(("program files", "users", "documents and settings", "programdata", "pagefile.sys"))
+
+
+def _root(
+    volumes: Sequence[VolumeLayer], facts: Mapping[int, Facts], told: int | None
+) -> tuple[VolumeLayer, str] | None:
+    if told is not None:
+        return next(((volume, "named") for volume in volumes if volume.id == told), None)
+    best: tuple[int, VolumeLayer, str] | None = None
+    for volume in volumes:
+        said = facts.get(volume.id, Facts(layer=volume.id))
+        score, by = 0, ""
+        if _looks_like_root(said):
+            score, by = 2, "its directories"
+        if volume.last_mountpoint == "/":
+            score, by = score + 3, "its last mount point"
+        if score and (said.fstab is not None or said.os_release is not None or said.windows):
+            score += 1
+        if score and (best is None or score > best[0]):
+            best = score, volume, by
+    return None if best is None else best[1:]
+
+
+def _looks_like_root(said: Facts) -> bool:
+    if said.subvolume is not None or said.windows:
+        return True
+    names = set(said.names)
+    if "etc" in names and len(names & _UNIX) >= 4:
+        return True
+    small = {name.lower() for name in names}
+    return "windows" in small and bool(small & _WINDOWS)
+
+
+# The others.
+
+
+class _Tree:
+    """The tree under one root, while it grows."""
+
+    def __init__(
+        self,
+        scan: Scan,
+        mounted: Mapping[int, Place],
+        root: VolumeLayer,
+        said: Facts,
+        *,
+        first: int,
+        plan: MountPlan | None,
+    ) -> None:
+        self._scan = scan
+        self._mounted = mounted
+        self._root = root
+        self._said = said
+        self._first = first
+        self._plan = plan
+        self._path: Place = mounted[root.id]
+        self._made: list[Step] = []
+        self._at: dict[str, tuple[VolumeLayer, Place, str]] = {}
+        self._unplaced: list[Unplaced] = []
+        self._fstab = list(_Fstab(scan, mounted, root, said).found())
+
+    def find_root(self) -> None:
+        """Mount the root's subvolume, and those of the same btrfs that its fstab names."""
+        name = self._said.subvolume
+        if name is None:
+            return
+        path = self._subvolume(self._root, name, "root")
+        if path is None:
+            return
+        self._path = path
+        for entry, volume in self._fstab:
+            if volume is self._root and entry.subvolume and entry.target != "/":
+                try:
+                    target = target_of(entry.target)
+                except BadTarget as why:
+                    self._unplaced.append(_unplaced(volume, f"{entry.subvolume}: {why}"))
+                    continue
+                place = self._subvolume(volume, entry.subvolume, f"sub{len(self._made)}")
+                if place is not None and target not in self._at:
+                    self._at[target] = volume, place, "fstab"
+
+    def _subvolume(self, volume: VolumeLayer, name: str, folder: str) -> Place | None:
+        """Mount one subvolume of a mounted btrfs; its name goes into an option, and so must be plain."""
+        at = next((step for step in self._mounts() if step.layer == volume.id), None)
+        plain = name.strip("/")
+        if at is None or not _SUBVOLUME.fullmatch(plain) or ".." in plain.split("/"):
+            self._unplaced.append(_unplaced(volume, f"subvolume {plain[:80]!r} is not one to be mounted"))
+            return None
+        inside = at.at
+        if isinstance(inside, Result) and self._plan is not None:
+            above = next((step for step in self._plan.steps if step.id == inside.step), None)
+            if isinstance(above, MakeDirectory):
+                folder, inside = f"{above.path}-{folder}", above.inside or inside
+        made = self._add(MakeDirectory, layer=volume.id, inside=inside, path=folder)
+        options = (*at.options, f"subvol=/{plain}")
+        return self._add(
+            Mount,
+            layer=volume.id,
+            device=at.device,
+            at=made,
+            type=at.type,
+            options=options,
+            members=at.members,
+            read_only=at.read_only,
+        )
+
+    def _mounts(self) -> Iterator[Mount]:
+        for step in self._plan.steps if self._plan is not None else ():
+            if isinstance(step, Mount):
+                yield step
+
+    def _add(self, kind: type[Step], **fields: Any) -> Result:
+        number = self._first + len(self._made)
+        self._made.append(kind(id=number, **fields))
+        return Result(number)
+
+    def place(self, volume: VolumeLayer, said: Facts) -> None:
+        """Find a volume's place."""
+        reasons = []
+        for by, text in self._claims(volume, said):
+            try:
+                target = target_of(text)
+            except BadTarget as why:
+                reasons.append(f"{by} says {text[:80]!r}: {why}")
+                continue
+            if target == "/":
+                reasons.append(f"{by} says /, and volume {self._root.index} is the root")
+            elif target in self._at:
+                reasons.append(f"{by} says {target}, where volume {self._at[target][0].index} is")
+            else:
+                self._at[target] = volume, self._mounted[volume.id], by
+                return
+        self._unplaced.append(_unplaced(volume, "; ".join(reasons) or "nothing says where it was mounted"))
+
+    def _claims(self, volume: VolumeLayer, said: Facts) -> Iterator[tuple[str, str]]:
+        """Where a volume may have been, and what says so, the most dependable first."""
+        if volume.last_mountpoint:
+            yield "its last mount point", volume.last_mountpoint
+        for entry, other in self._fstab:
+            if other is volume:
+                yield "fstab", entry.target
+        guessed = _by_directories(volume, said)
+        if guessed is not None:
+            yield "its directories", guessed
+
+    def finish(self, by: str) -> Reconstruction:
+        """The tree, outer mounts before those within them."""
+        placed = []
+        for target in sorted(self._at, key=lambda path: path.split("/")):
+            volume, source, why = self._at[target]
+            self._add(BindMount, layer=volume.id, source=source, root=self._path, target=target)
+            placed.append(Placed(layer=volume.id, index=volume.index, target=target, by=why))
+        return Reconstruction(
+            root=self._root.id,
+            root_by=by,
+            path=self._path,
+            steps=tuple(self._made),
+            placed=tuple(placed),
+            unplaced=tuple(self._unplaced),
+            system=self._said.system(),
+        )
+
+
+_SUBVOLUME = re.compile(r"[A-Za-z0-9@_][A-Za-z0-9@_./-]{0,127}")
+
+
+def _unplaced(volume: VolumeLayer, reason: str) -> Unplaced:
+    return Unplaced(layer=volume.id, index=volume.index, reason=reason)
+
+
+def _by_directories(volume: VolumeLayer, said: Facts) -> str | None:
+    """Where a volume with these directories at its top most likely belongs."""
+    names = set(said.names)
+    small = {name.lower() for name in names}
+    if volume.type == "vfat" and "efi" in small:
+        return "/boot/efi"
+    if "etc" not in names and (
+        "grub" in names or "grub2" in names or any(name.startswith(("vmlinu", "initrd")) for name in names)
+    ):
+        return "/boot"
+    if {"bin", "lib", "share"} <= names and "usr" not in names:
+        return "/usr" if "local" in names else "/usr/local" if "src" in names else None
+    if {"lib", "log"} <= names and names & {"cache", "spool"} and not names & {"etc", "usr"}:
+        return "/var"
+    return "/home" if said.homes and not names & {"etc", "usr"} else None
+
+
+# What an fstab names.
+
+_DISK = re.compile(
+    r"(?:[shv]d|xvd)([a-z])([0-9]+)?|nvme([0-9]+)n1(?:p([0-9]+))?|mmcblk([0-9]+)(?:p([0-9]+))?"
+)
+_BY = {"by-uuid": "UUID", "by-label": "LABEL", "by-partuuid": "PARTUUID", "by-partlabel": "PARTLABEL"}
+
+
+class _Fstab:
+    """Finds the volumes that the fstab of a root names."""
+
+    def __init__(self, scan: Scan, mounted: Mapping[int, Place], root: VolumeLayer, said: Facts) -> None:
+        self._scan = scan
+        self._root = root
+        self._volumes = [volume for volume in scan.volumes if volume.id in mounted]
+        self._entries = list(fstab_entries(said.fstab))
+        self._crypttab = dict(_crypttab(said.crypttab))
+        self._offset = self._root_disk()
+
+    def found(self) -> Iterator[tuple[Entry, VolumeLayer]]:
+        """Each line with the volume that it names, where that is mounted."""
+        for entry in self._entries:
+            volumes = [volume for volume in self._volumes if self._is(volume, entry.spec)]
+            # A snapshot has its origin's UUID: of several that fit, the one that is not a copy.
+            plain = [volume for volume in volumes if volume.mapping.get("type") != "vss"]
+            if plain:
+                yield entry, plain[0]
+
+    def _is(self, volume: VolumeLayer, spec: str, depth: int = 0) -> bool:
+        """Whether ``spec`` names the volume."""
+        kind, equals, value = spec.partition("=")
+        if equals and kind in _BY.values():
+            return self._has(volume, kind, value.strip("\"'"))
+        path = spec.removeprefix("/dev/")
+        if path == spec:
+            return False
+        parts = path.split("/")
+        if parts[0] == "disk" and len(parts) == 3 and parts[1] in _BY:
+            value = re.sub(r"\\x([0-9a-fA-F]{2})", lambda found: chr(int(found[1], 16)), parts[2])
+            return self._has(volume, _BY[parts[1]], value)
+        if parts[0] == "mapper" and len(parts) == 2:
+            return self._is_mapped(volume, parts[1], depth)
+        if parts[0] == "md" or re.fullmatch(r"md[0-9]+", parts[0]):
+            return self._is_array(volume, parts[-1] if parts[0] == "md" else parts[0][2:])
+        if len(parts) == 2:
+            return volume.mapping.get("vg") == parts[0] and volume.name == parts[1]
+        return self._is_on_disk(volume, path)
+
+    @staticmethod
+    def _has(volume: VolumeLayer, kind: str, value: str) -> bool:
+        if not value:
+            return False
+        if kind in ("LABEL", "PARTLABEL"):
+            return value == (volume.label if kind == "LABEL" else volume.part_name)
+        own = volume.uuid if kind == "UUID" else volume.part_uuid
+        return own is not None and own.lower() == value.lower()
+
+    def _is_mapped(self, volume: VolumeLayer, name: str, depth: int) -> bool:
+        group, logical = volume.mapping.get("vg"), volume.name
+        if isinstance(group, str) and logical is not None:
+            # device-mapper doubles the hyphens within each name.
+            return name == f"{group.replace('-', '--')}-{logical.replace('-', '--')}"
+        locked = self._scan.parents(volume)[0]
+        if not isinstance(locked, VolumeLayer) or locked.usage != "crypto":
+            return False
+        if locked.uuid and name.lower() == f"luks-{locked.uuid.lower()}":
+            return True
+        spec = self._crypttab.get(name)
+        return spec is not None and depth == 0 and self._is(locked, spec, depth=1)
+
+    @staticmethod
+    def _is_array(volume: VolumeLayer, name: str) -> bool:
+        return volume.mapping.get("type") == "md" and (volume.name or "").rpartition(":")[2] == name
+
+    def _is_on_disk(self, volume: VolumeLayer, name: str) -> bool:
+        found = _place_on_disk(name)
+        if found is None:
+            return False
+        number, partition = found[0] - self._offset, found[1]
+        if not 0 <= number < len(self._scan.disks):
+            return False
+        disk = self._scan.disks[number]
+        prefix = "" if disk.index is None else f"{disk.index}."
+        return self._scan.disk(volume) is disk and volume.index == f"{prefix}{partition}"
+
+    def _root_disk(self) -> int:
+        """How much further the disks' letters are than the images: the root's own line tells."""
+        for entry in self._entries:
+            found = _place_on_disk(entry.spec.removeprefix("/dev/")) if entry.target == "/" else None
+            if found is not None:
+                disk: Layer = self._scan.disk(self._root)
+                if isinstance(disk, DiskLayer):
+                    return found[0] - self._scan.disks.index(disk)
+        return 0
+
+
+def _place_on_disk(name: str) -> tuple[int, int] | None:
+    """The number of the disk, from 0, and of the partition, 0 for the whole disk."""
+    found = _DISK.fullmatch(name)
+    if found is None:
+        return None
+    letter, partition, *others = found.groups()
+    if letter is not None:
+        return ord(letter) - ord("a"), int(partition or 0)
+    disk, partition = (others[0], others[1]) if others[0] is not None else (others[2], others[3])
+    return int(disk), int(partition or 0)
+
+
+def _crypttab(text: str | None) -> Iterator[tuple[str, str]]:
+    for line in (text or "").splitlines()[:LINES_CAP]:
+        fields = line.split("#", 1)[0].split()
+        if len(fields) >= 2:
+            yield fields[0], fields[1]

@@ -1,0 +1,172 @@
+"""What root refuses to do for a user, whatever the user sends."""
+
+from typing import Any
+
+import pytest
+
+from pyimount.execution.checking import OPTIONS, Checker
+from pyimount.execution.errors import Refused
+from pyimount.formats import KernelMount
+from pyimount.planning.steps import (
+    AssembleArray,
+    AttachLoop,
+    BindMount,
+    Carve,
+    ConnectNbd,
+    ExposeRaw,
+    ExposeShadows,
+    MakeDirectory,
+    MapVolume,
+    Mount,
+    MountWithTool,
+    OpenEncrypted,
+    Result,
+    RunImageMounter,
+    Step,
+    TableLine,
+    step_from_dict,
+)
+from pyimount.registry import volume_formats
+
+FOLDER = "/run/pyimount/0123abcd"
+IMAGE = "/evidence/disk.img"
+
+
+def steps() -> list[Step]:
+    """What a user may have done: one of every kind."""
+    return [
+        MakeDirectory(id=1, path=FOLDER),
+        MakeDirectory(id=2, inside=Result(1), path="raw"),
+        ExposeRaw(id=3, at=Result(2), files=((5, "1.raw"),)),
+        AttachLoop(id=4, backing=IMAGE, offset=512, size=4096),
+        AttachLoop(id=5, backing=Result(3, "1.raw"), sector_size=4096),
+        AssembleArray(id=6, devices=(Result(4), Result(5))),
+        MapVolume(
+            id=7,
+            table=(
+                TableLine(0, 8, "linear", (Result(6), 2048)),
+                TableLine(8, 8, "striped", (1, 8, Result(4), 0)),
+            ),
+        ),
+        OpenEncrypted(id=8, device=Result(7), type="luks", key="1.0", uuid="a-b", header=IMAGE),
+        MakeDirectory(id=9, inside=Result(1), path="root"),
+        Mount(id=10, device=Result(8), at=Result(9), type="ext4", options=("noload", "errors=continue")),
+        AttachLoop(id=11, backing=Result(8)),
+        Mount(
+            id=12,
+            device=Result(11),
+            at=Result(9),
+            type="btrfs",
+            members=(Result(4),),
+            options=("subvol=/@home",),
+        ),
+        BindMount(id=13, source=Result(12), root=Result(10), target="/home"),
+    ]
+
+
+def checker(upto: int = 99) -> Checker:
+    made = Checker(FOLDER, frozenset((IMAGE,)))
+    for step in steps():
+        if step.id < upto:
+            made.check(step)
+    return made
+
+
+def test_what_a_plan_does_passes_also_as_json() -> None:
+    made = Checker(FOLDER, frozenset((IMAGE,)))
+    for step in steps():
+        made.check(step_from_dict(step.to_dict()))
+
+
+REFUSED: list[tuple[Step, str]] = [
+    (MakeDirectory(id=20, path="/etc"), "outside"),
+    (MakeDirectory(id=20, path=f"{FOLDER}/../../../etc"), "outside"),
+    (MakeDirectory(id=20, inside="/etc", path="x"), "not the result"),
+    (MakeDirectory(id=20, inside=Result(1), path=".."), "name"),
+    (MakeDirectory(id=20, inside=Result(1), path="a/b"), "name"),
+    (MakeDirectory(id=20, inside=Result(1), path=""), "name"),
+    (MakeDirectory(id=20, inside=Result(1), path="a\0b"), "name"),
+    (MakeDirectory(id=20, inside=Result(10), path="x"), "nothing that serves"),
+    (ExposeRaw(id=20, at="/mnt", files=((1, "x"),)), "not the result"),
+    (ExposeRaw(id=20, at=Result(2), files=((1, "../x"),)), "name"),
+    (ExposeRaw(id=20, at=Result(2), files=()), "nothing to show"),
+    (AttachLoop(id=20, backing="/dev/sda"), "not handed over"),
+    (AttachLoop(id=20, backing="/etc/shadow"), "not handed over"),
+    (AttachLoop(id=20, backing=IMAGE, read_only=False), "write to the image"),
+    (AttachLoop(id=20, backing=Result(3, "1.raw"), read_only=False), "write to the image"),
+    (AttachLoop(id=20, backing=Result(5), read_only=False), "write to the image"),
+    (AttachLoop(id=20, backing=Result(3, "2.raw")), "no such file"),
+    (AttachLoop(id=20, backing=Result(3)), "no disk"),
+    (AttachLoop(id=20, backing=Result(10, "etc/shadow")), "nothing that serves"),
+    (AttachLoop(id=20, backing=IMAGE, offset=-1), "numbers"),
+    (AttachLoop(id=20, backing=IMAGE, size=1 << 64), "numbers"),
+    (AttachLoop(id=20, backing=IMAGE, sector_size=513), "numbers"),
+    (OpenEncrypted(id=20, device="/dev/sda2", type="luks", key="0"), "not the result"),
+    (OpenEncrypted(id=20, device=IMAGE, type="luks", key="0"), "not the result"),
+    (ExposeRaw(id=20, at=Result(2), files=((5, "1.raw"),), cache="/etc"), "no cache"),
+    (OpenEncrypted(id=20, device=Result(4), type="plain", key="0"), "no 'plain'"),
+    (OpenEncrypted(id=20, device=Result(4), type="luks", key="0", header="/etc/shadow"), "header"),
+    (OpenEncrypted(id=20, device=Result(4), type="luks", key="0", read_only=False), "write to the image"),
+    (AssembleArray(id=20, devices=("/dev/sda1",)), "not the result"),
+    (AssembleArray(id=20, devices=()), "nothing"),
+    (MapVolume(id=20, table=()), "empty"),
+    (MapVolume(id=20, table=(TableLine(0, 8, "linear", ("/dev/sda", 0)),)), "not the result"),
+    (MapVolume(id=20, table=(TableLine(0, 8, "linear", ("8:0", 0)),)), "not the result"),
+    (MapVolume(id=20, table=(TableLine(0, 8, "multipath", (Result(4), 0)),)), "target"),
+    (MapVolume(id=20, table=(TableLine(0, 8, "linear\n0 8 error", (Result(4), 0)),)), "target"),
+    (MapVolume(id=20, table=(TableLine(0, -8, "linear", (Result(4), 0)),)), "numbers"),
+    (Mount(id=20, device="/dev/sda1", at=Result(9), type="ext4"), "not the result"),
+    (Mount(id=20, device=Result(4), at="/etc", type="ext4"), "not the result"),
+    (Mount(id=20, device=Result(4), at=Result(10), type="ext4"), "nothing that serves"),
+    (Mount(id=20, device=Result(4), at=Result(9), type="fuse.evil"), "mounts no"),
+    (Mount(id=20, device=Result(4), at=Result(9), type=None), "mounts no"),
+    (Mount(id=20, device=Result(4), at=Result(9), type="ext4", options=("suid",)), "option"),
+    (Mount(id=20, device=Result(4), at=Result(9), type="ext4", options=("noload,suid",)), "option"),
+    (Mount(id=20, device=Result(4), at=Result(9), type="ext4", options=("subvol=/@",)), "option"),
+    (Mount(id=20, device=Result(4), at=Result(9), type="btrfs", options=("subvol=/../x",)), "option"),
+    (Mount(id=20, device=Result(4), at=Result(9), type="btrfs", options=("subvol=/@,suid",)), "option"),
+    (Mount(id=20, device=Result(4), at=Result(9), type="btrfs", options=("subvol=/@\n",)), "option"),
+    (Mount(id=20, device=Result(4), at=Result(9), type="ext4", read_only=False), "write to the image"),
+    (Mount(id=20, device=Result(4), at=Result(9), type="btrfs", members=("/dev/sda",)), "not the result"),
+    (BindMount(id=20, source="/etc", root=Result(10), target="/home"), "not the result"),
+    (BindMount(id=20, source=Result(12), root="/", target="/home"), "not the result"),
+    (BindMount(id=20, source=Result(12), root=Result(10), target="/../../etc"), "target"),
+    (BindMount(id=20, source=Result(12), root=Result(10), target=""), "target"),
+    (AttachLoop(id=4, backing=IMAGE), "number of its own"),
+    (AttachLoop(id=-1, backing=IMAGE), "number of its own"),
+    (AttachLoop(id=20, backing=Result(21)), "nothing that serves"),
+    (ConnectNbd(id=20, image=IMAGE, format="qcow2"), "does no ConnectNbd"),
+    (RunImageMounter(id=20, tool="sh", images=(), at=Result(9), arguments=()), "does no RunImageMounter"),
+    (MountWithTool(id=20, tool="sh", source=Result(4), at=Result(9), arguments=()), "does no MountWithTool"),
+    (ExposeShadows(id=20, device=Result(4), at=Result(9)), "does no ExposeShadows"),
+    (Carve(id=20, source=Result(4), at="/tmp"), "does no Carve"),  # noqa: S108
+]
+
+
+@pytest.mark.parametrize(("step", "why"), REFUSED, ids=lambda value: type(value).__name__)
+def test_everything_else_is_refused(step: Step, why: str) -> None:
+    with pytest.raises(Refused, match=why):
+        checker().check(step)
+
+
+WRONG: list[dict[str, Any]] = [
+    {"id": "1"}, {"id": True}, {"layer": "x"}, {"backing": 5}, {"backing": None}, {"backing": [IMAGE]},
+    {"offset": "0"}, {"offset": None}, {"size": 1.5}, {"read_only": 1}, {"sector_size": "512"},
+    {"backing": {"result": "4"}}, {"backing": {"result": 4, "file": ["x"]}},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("change", WRONG, ids=str)
+def test_values_of_a_wrong_type_are_refused(change: dict[str, Any]) -> None:
+    said = AttachLoop(id=20, backing=IMAGE).to_dict() | change
+    with pytest.raises(Refused):
+        checker().check(step_from_dict(said))
+
+
+def test_every_recipe_of_the_kernel_is_on_the_list() -> None:
+    """What a plan wants, root allows: else a user could mount less than root."""
+    for declared in volume_formats():
+        for mounting in declared.mounts:
+            if isinstance(mounting, KernelMount):
+                allowed = OPTIONS[mounting.driver]
+                assert set(mounting.options) | set(mounting.incomplete) <= allowed, declared.name

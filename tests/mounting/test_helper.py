@@ -1,0 +1,283 @@
+"""Root's helper: what it does for a user, and what it does not do whatever the user sends."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import pyimount
+from pyimount import mounting
+from pyimount.execution.asking import AskingExecutor, Helper
+from pyimount.execution.errors import StepFailed
+from pyimount.execution.helper import Service
+from pyimount.execution.ledger import Ledger
+from pyimount.keys import Keyring
+from pyimount.messages import receive, send
+from pyimount.planning.steps import AttachLoop, MakeDirectory, Mount, Result
+from tests.mounting.images import attached, check, content, digest, make, traces
+from tests.needing import needs, needs_root
+
+USER = 1234
+AS_SUDO = ("/usr/bin/env", f"SUDO_UID={os.getuid()}")
+"""Root works for root here: what sudo would have set, without sudo."""
+
+
+@pytest.fixture(autouse=True)
+def able() -> None:
+    needs_root()
+    needs("mkfs.ext4", "mksquashfs")
+
+
+class Talk:
+    """One user's end of a helper."""
+
+    def __init__(self, base: Path) -> None:
+        ours, theirs = socket.socketpair()
+        self.socket = ours
+        ours.settimeout(60)
+
+        def serve() -> None:
+            with theirs:
+                Service(theirs, USER, USER, str(base)).serve()
+
+        self.service = threading.Thread(target=serve)
+        self.service.start()
+
+    def __call__(self, message: Any, *files: int) -> dict[str, Any]:
+        send(self.socket, message, files)
+        answer, _ = receive(self.socket)
+        return dict(answer)
+
+    def close(self) -> None:
+        self.socket.close()
+        self.service.join(60)
+        assert not self.service.is_alive()
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    made = tmp_path / "ledgers"
+    made.mkdir(mode=0o700)
+    return made
+
+
+@pytest.fixture
+def talk(base: Path) -> Iterator[Talk]:
+    talk = Talk(base)
+    yield talk
+    talk.close()
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Path:
+    return make("squashfs", tmp_path / "disk.img", content(tmp_path))
+
+
+BEGIN = {"begin": {"session": "0badcafe", "images": [], "scan": {}}}
+
+
+def test_a_mount_through_it_and_back(tmp_path: Path) -> None:
+    image = make("ext4", tmp_path / "disk.img", content(tmp_path))
+    before = digest(image)
+    scan = mounting.look(image)
+    with AskingExecutor(way=AS_SUDO) as executor:
+        mounted = mounting.mount(scan, executor)
+        (volume,) = mounted.volumes
+        assert volume.refusal is None
+        assert volume.mountpoint is not None
+        check(Path(volume.mountpoint))
+        above = Path(volume.mountpoint).parent
+        assert (above.stat().st_uid, above.stat().st_mode & 0o777) == (0, 0o750)
+    with Helper(AS_SUDO) as helper:
+        (session,) = [
+            each for each in helper.ask("list", None)["sessions"] if each["session"] == mounted.session
+        ]
+        assert session["owner"] == os.getuid()
+        undone = helper.ask("undo", {"session": mounted.session, "only": None, "lazy": False})
+        assert (undone["ended"], undone["left"]) == (True, [])
+    assert traces(mounted.session) == []
+    assert attached(image) == []
+    assert digest(image) == before
+
+
+def test_a_container_and_a_key_through_it(tmp_path: Path) -> None:
+    needs("qemu-img", "cryptsetup")
+    from fixtures.workshop import Workshop
+
+    work = Workshop(tmp_path)
+    make("squashfs", tmp_path / "disk.img", content(tmp_path))
+    work.run("qemu-img", "convert", "-O", "qcow2", "disk.img", "disk.qcow2")
+    locked = work.blank(17 << 20, "locked.img")
+    cheap = ("--pbkdf", "pbkdf2", "--pbkdf-force-iterations", "1000")
+    work.run("cryptsetup", "luksFormat", "-q", *cheap, locked, "-", stdin=b"key")
+    keys = Keyring({"*": "p:key"})
+    scan = mounting.look([tmp_path / "disk.qcow2", locked], keys=keys)
+    policy = mounting.FORENSIC.replaced(backend="user", unknown=True)
+    with AskingExecutor(way=AS_SUDO) as executor:
+        mounted = mounting.mount(scan, executor, policy=policy, keys=keys)
+        standing = {each.index: each.mountpoint for each in mounted.standing}
+        assert standing.keys() == {"1.0"}
+        check(Path(standing["1.0"] or ""))
+        refused = {each.index: each.refusal for each in mounted.failed}
+        # It was opened by its key; what is in it is nothing that root mounts for a user.
+        assert refused["2.0.0"] is not None
+        assert "mounts no None" in refused["2.0.0"].reason
+    with Helper(AS_SUDO) as helper:
+        helper.ask("undo", {"session": mounted.session, "only": None, "lazy": False})
+    assert traces(mounted.session) == []
+
+
+def test_it_is_no_way_around_sudo(tmp_path: Path) -> None:
+    helper = (sys.executable, "-m", "pyimount.execution.helper")
+    plain = {key: value for key, value in os.environ.items() if key not in ("SUDO_UID", "PKEXEC_UID")}
+    for arguments, environment, why in (
+        ((), plain, "started by pyimount itself"),
+        (("/nowhere",), plain, "for whom"),
+        (("/nowhere",), plain | {"SUDO_UID": "1000"}, "No such file"),
+    ):
+        done = subprocess.run(
+            [*helper, *arguments], capture_output=True, text=True, check=False, env=environment
+        )
+        assert done.returncode != 0
+        assert why in done.stderr
+    path = tmp_path / "socket"
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(path))
+        listening.listen()
+        done = subprocess.run(
+            [*helper, str(path)],
+            capture_output=True, text=True, check=False, env=plain | {"SUDO_UID": "1000"},
+        )  # fmt: skip
+    assert "another user's" in done.stderr
+
+
+def test_a_forged_ledger_undoes_nothing(base: Path, talk: Talk, tmp_path: Path) -> None:
+    """A ledger of another user's session, and one that the user names a path for."""
+    victim = tmp_path / "victim"
+    victim.mkdir(mode=0o700)
+    with Ledger.create(str(base), "11112222", [], owner=0) as ledger:
+        ledger.intended(MakeDirectory(id=0, path=str(victim)), {"missing": [str(victim)]})
+    for session in ("11112222", "../11112222", f"{tmp_path}/forged", "", None, ["11112222"]):
+        answer = talk({"undo": {"session": session, "only": None, "lazy": False}})
+        assert "no such session of yours" in answer["refused"]
+        assert "refused" in talk({"preview": {"session": session, "only": None}})
+    assert talk({"list": None})["sessions"] == []
+    assert victim.is_dir()
+
+
+def test_a_folder_that_users_can_write_to_drives_nothing(tmp_path: Path) -> None:
+    base = tmp_path / "open"
+    base.mkdir()
+    base.chmod(0o777)
+    talk = Talk(base)
+    try:
+        assert talk(BEGIN) == {"done": True}
+        answer = talk({"step": MakeDirectory(id=0, path=f"{base}/0badcafe").to_dict()})
+        assert "others may write there" in answer["failed"]
+    finally:
+        talk.close()
+
+
+MESSAGES: list[tuple[Any, str]] = [
+    ({"exec": "id"}, "no such message"),
+    ({}, "message that is none"),
+    ([], "message that is none"),
+    (None, "message that is none"),
+    ({"step": {}, "keys": {}}, "message that is none"),
+    ({"step": MakeDirectory(id=0, path="/etc").to_dict()}, "before the beginning"),
+    ({"begin": {"session": "../../etc", "images": [], "scan": {}}}, "hexadecimal"),
+    ({"begin": {"session": "0badcafe", "images": [5], "scan": {}}}, "none"),
+    ({"begin": {"session": "0badcafe"}}, "no such message"),
+    ({"keys": {"step": "x", "keys": []}}, "keys that are none"),
+    ({"keys": {"step": 1, "keys": [0] * 2000}}, "keys that are none"),
+]
+
+
+@pytest.mark.parametrize(("message", "why"), MESSAGES, ids=lambda value: str(value)[:30])
+def test_messages_that_are_none(talk: Talk, message: Any, why: str) -> None:
+    assert why in talk(message)["refused"]
+    assert talk(BEGIN) == {"done": True}, "it goes on"
+
+
+def begin(talk: Talk, image: Path) -> None:
+    assert talk(BEGIN) == {"done": True}
+    with image.open("rb") as file:
+        assert talk({"files": [str(image)]}, file.fileno()) == {"done": True}
+
+
+def test_only_what_was_handed_over_is_looped(talk: Talk, image: Path, base: Path, tmp_path: Path) -> None:
+    begin(talk, image)
+    other = tmp_path / "other.img"
+    other.write_bytes(bytes(1 << 20))
+    answer = talk({"step": AttachLoop(id=0, backing=str(other)).to_dict()})
+    assert "not handed over" in answer["refused"]
+    with other.open("rb") as file:
+        assert "before the first step" in talk({"files": [str(other)]}, file.fileno())["refused"]
+    # The file that was opened counts, whatever has its name by now.
+    image.rename(tmp_path / "moved.img")
+    image.symlink_to("/dev/null")
+    answer = talk({"step": AttachLoop(id=1, backing=str(image)).to_dict()})
+    assert answer["done"]
+    assert attached(tmp_path / "moved.img")
+    assert talk({"undo": {"session": "0badcafe", "only": None, "lazy": False}})["left"] == []
+    assert attached(tmp_path / "moved.img") == []
+
+
+def test_a_mount_point_through_a_link_is_refused(talk: Talk, image: Path, base: Path) -> None:
+    begin(talk, image)
+    root = base / "0badcafe"
+    for step in (
+        AttachLoop(id=0, backing=str(image)),
+        MakeDirectory(id=1, path=str(root)),
+        MakeDirectory(id=2, inside=Result(1), path="mnt"),
+        MakeDirectory(id=3, inside=Result(2), path="here"),
+    ):
+        assert talk({"step": step.to_dict()})["done"], step
+    # Only root could do this; it must not matter.
+    (root / "mnt" / "here").rmdir()
+    (root / "mnt" / "here").symlink_to("/etc")
+    answer = talk({"step": Mount(id=4, device=Result(0), at=Result(3), type="squashfs").to_dict()})
+    assert "link" in answer["failed"]
+    assert not os.path.ismount("/etc")
+    (root / "mnt" / "here").unlink()
+    assert talk({"undo": {"session": "0badcafe", "only": None, "lazy": False}})["left"] == []
+
+
+def test_keys_go_to_steps_that_take_them_and_nowhere_else(talk: Talk, image: Path, base: Path) -> None:
+    begin(talk, image)
+    said = AttachLoop(id=0, backing=str(image)).to_dict() | {"secret": "open sesame"}
+    assert "secret" in talk({"step": said})["refused"]
+    assert talk({"keys": {"step": 0, "keys": [["p", b"open sesame".hex()]]}}) == {"done": True}
+    assert "takes none" in talk({"step": AttachLoop(id=0, backing=str(image)).to_dict()})["refused"]
+    for path in base.iterdir():
+        if path.is_file():
+            assert b"open sesame" not in path.read_bytes()
+            assert b"open sesame".hex().encode() not in path.read_bytes()
+    talk({"undo": {"session": "0badcafe", "only": None, "lazy": False}})
+
+
+def test_it_loads_nothing_that_reads_an_image() -> None:
+    code = (
+        "import sys; import pyimount.execution.helper\n"
+        "print([name for name in sys.modules if name.startswith(('pyimount.parsers', 'pyimount.mapping', "
+        "'pyimount.scanning', 'construct'))])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_refused_by_sudo_is_said(tmp_path: Path) -> None:
+    with pytest.raises(StepFailed, match="did not give it"), Helper(("/bin/false",)):
+        pass
+
+
+def test_a_scan_is_not_changed_by_its_way_through_the_helper(image: Path) -> None:
+    scan = pyimount.detect(image)
+    assert pyimount.Scan.from_dict(json.loads(json.dumps(scan.to_dict()))) == scan
