@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint bench signatures fixtures clean
+.PHONY: demo test lint bench docs signatures fixtures clean
 
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -26,6 +26,9 @@ test: lint  ## everything that must hold
 bench: $(READY)  ## how fast, beside the other tools on this machine
 	$(BIN)/python -m tests.benchmarks
 
+docs: $(READY)  ## the reference manual and the migration page, as HTML in docs/reference
+	$(BIN)/python docs/make.py docs/reference
+
 signatures: $(READY)  ## write pyimount/signatures.py anew, after a change to a parser's signatures
 	$(BIN)/python -m fixtures.signatures
 
@@ -33,4 +36,4 @@ fixtures: $(READY)  ## make the test images anew, as far as this machine has the
 	$(BIN)/python -m fixtures make
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist docs/reference *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -100,6 +100,14 @@ class Membership(Record, kw_only=True):
     members: int | None = None
 
 
+class Extent(Record, kw_only=True):
+    """A run of a layer that a table itself takes, or a part of an image: ``offset`` and ``size`` in bytes."""
+
+    offset: int
+    size: int
+    name: str
+
+
 class Identity(Record, kw_only=True):
     """What the bytes of a volume say they are. None: not known, or the format has no such thing.
 
@@ -132,6 +140,8 @@ class Identity(Record, kw_only=True):
     details: Details = EMPTY
     problems: tuple[Problem, ...] = ()
     volumes: tuple[Identity, ...] = ()
+    contents: tuple[Extent, ...] = ()
+    """Runs of the volume that hold something of their own, and are looked at like volumes."""
     owns: Mapping[str, str] = EMPTY
     """Types of partitions, of a table in the same bytes, that are its own and hold no volume; and what
     they are then: a TYPE each."""
@@ -227,14 +237,6 @@ class Partition(Record, kw_only=True):
     uuid: str | None = None
     flags: tuple[str, ...] = ()
     problems: tuple[Problem, ...] = ()
-
-
-class Extent(Record, kw_only=True):
-    """A run of a layer that a table itself takes: ``offset`` and ``size`` in bytes."""
-
-    offset: int
-    size: int
-    name: str
 
 
 class Table(Record, kw_only=True):

@@ -22,7 +22,7 @@ _GAP = 2 * PAGE
 
 CONTAINER_ROOMS = ("containers",)
 TABLE_ROOMS = ("partitions",)
-VOLUME_ROOMS = ("volumes", "encryption", "filesystems")
+VOLUME_ROOMS = ("volumes", "encryption", "filesystems", "archives")
 
 Declaration = TypeVar("Declaration", Format, TableFormat, ContainerFormat)
 

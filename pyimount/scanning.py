@@ -21,7 +21,7 @@ from pyimount.sources.image import Image
 from pyimount.sources.segments import Segments, gather
 from pyimount.sources.source import SliceSource, Source
 from pyimount.sources.view import View
-from pyimount.tasks import Task, in_table, mapped, named_inside, opened, run_of
+from pyimount.tasks import Task, contents_of, in_table, mapped, named_inside, opened, run_of
 from pyimount.unlocking import Unlocking
 
 if TYPE_CHECKING:
@@ -313,6 +313,8 @@ class _Scanner:
         if unlocked is not None:
             yield opened(volume, unlocked, depth=depth)
         yield from named_inside(volume, found, depth=depth)
+        if task.source is not None:
+            yield from contents_of(volume, task.source, found, depth=depth)
 
     def _assemble(self, key: Key, members: Sequence[Member]) -> None:
         """Scan what a group makes up."""

@@ -163,4 +163,11 @@ INDEX: dict[str, tuple[tuple[str, str, int, tuple[tuple[bytes, int, int, bool], 
         ('yaffs2', 'yaffs2', 90, ((b'\x01\x00\x00\x00\x01\x00\x00\x00\xff\xff', 0, 1, False), (b'\x02\x00\x00\x00\x01\x00\x00\x00\xff\xff', 0, 1, False), (b'\x03\x00\x00\x00\x01\x00\x00\x00\xff\xff', 0, 1, False), (b'\x04\x00\x00\x00\x01\x00\x00\x00\xff\xff', 0, 1, False), (b'\x05\x00\x00\x00\x01\x00\x00\x00\xff\xff', 0, 1, False), (b'\x00\x00\x00\x01\x00\x00\x00\x01\xff\xff', 0, 1, False), (b'\x00\x00\x00\x02\x00\x00\x00\x01\xff\xff', 0, 1, False), (b'\x00\x00\x00\x03\x00\x00\x00\x01\xff\xff', 0, 1, False), (b'\x00\x00\x00\x04\x00\x00\x00\x01\xff\xff', 0, 1, False), (b'\x00\x00\x00\x05\x00\x00\x00\x01\xff\xff', 0, 1, False))),
         ('zonefs', 'zonefs', 50, ((b'SFOZ', 0, 1, False),)),
     ),
+    "archives": (
+        ('cpio', 'cpio', 90, ((b'070701', 0, 1, False), (b'070702', 0, 1, False), (b'070707', 0, 1, False), (b'\xc7q', 0, 1, False), (b'q\xc7', 0, 1, False))),
+        ('payloads', '', 0, ()),
+        ('tar', 'tar', 90, ((b'ustar\x00', 257, 1, False), (b'ustar ', 257, 1, False))),
+        ('tar_v7', 'tar_v7', 90, ()),
+        ('wim', 'wim', 50, ((b'MSWIM\x00\x00\x00', 0, 1, False), (b'WLPWM\x00\x00\x00', 0, 1, False))),
+    ),
 }

@@ -100,6 +100,17 @@ def named_inside(volume: VolumeLayer, found: Probe, *, depth: int) -> Iterator[T
         )
 
 
+def contents_of(volume: VolumeLayer, source: Source, found: Probe, *, depth: int) -> Iterator[Task]:
+    """The runs of a volume that its format says hold something of their own."""
+    identity = found.identity
+    for number, extent in enumerate(identity.contents if identity else ()):
+        place = run_of(
+            volume.id, f"{volume.index}.{number}", extent.offset, extent.size, base=volume.disk_offset
+        )
+        inner = SliceSource(source, extent.offset, extent.size)
+        yield Task(place=place | {"part_name": extent.name}, source=inner, depth=depth)
+
+
 def opened(volume: VolumeLayer, unlocked: Unlocked, *, depth: int) -> Task:
     """What a key opened."""
     place = {

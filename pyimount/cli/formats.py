@@ -1,9 +1,15 @@
-"""List what pyimount recognises: every format of containers, partition tables and volumes."""
+"""List what pyimount recognises: every format of containers, partition tables and volumes.
+
+'mapped': its contents are assembled or, with a key, decrypted, and looked into. 'mount': what mounts it, the
+preferred first; what stands in brackets is used only when it is named (--allow-fs).
+"""
 
 import argparse
 import sys
+from typing import Any
 
-from pyimount.formats import ContainerFormat, Format, TableFormat
+from pyimount.formats import ContainerFormat, Format, KernelMount, TableFormat
+from pyimount.mapping.kinds import ASSEMBLED, OPENED
 from pyimount.registry import container_formats, table_formats, volume_formats
 
 EXAMPLES = """examples:
@@ -17,8 +23,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print a JSON list")
 
 
-def listing() -> list[dict[str, str | list[str]]]:
-    """Every format: ``name``, ``title``, ``what`` it is, ``types`` it reports, ``specification``."""
+def listing() -> list[dict[str, Any]]:
+    """Every format: ``name``, ``title``, ``what`` it is, ``types`` it reports, ``specification``.
+
+    ``mapped``: whether what it holds is looked into; ``mount``: the drivers and programs that mount it.
+    """
     kinds: list[tuple[ContainerFormat | TableFormat | Format, str]] = [
         *((entry, "container") for entry in container_formats()),
         *((entry, "partition table") for entry in table_formats()),
@@ -31,9 +40,26 @@ def listing() -> list[dict[str, str | list[str]]]:
             "what": what,
             "types": list(entry.types),
             "specification": entry.specification,
+            "mapped": not isinstance(entry, Format) or _is_mapped(entry),
+            "mount": _mounts(entry) if isinstance(entry, Format) else [],
         }
         for entry, what in kinds
     ]
+
+
+def _is_mapped(entry: Format) -> bool:
+    return entry.name in ASSEMBLED or not OPENED.keys().isdisjoint(entry.types)
+
+
+def _mounts(entry: Format) -> list[str]:
+    """What mounts it, each once; in brackets what a policy has to allow by name."""
+    found = []
+    for way in entry.mounts:
+        if isinstance(way, KernelMount):
+            found.append(way.driver if way.maintained else f"({way.driver})")
+        else:
+            found.append(f"({way.tool})")
+    return list(dict.fromkeys(found))
 
 
 def run(options: argparse.Namespace) -> int:
@@ -48,5 +74,8 @@ def run(options: argparse.Namespace) -> int:
     width = max(len(str(entry["what"])) for entry in found)
     titles = max(len(str(entry["title"])) for entry in found)
     for entry in found:
-        print(f"{entry['what']:{width}}  {entry['title']:{titles}}  {' '.join(entry['types'])}")
+        what, title, types = entry["what"], entry["title"], " ".join(entry["types"])
+        mounts = f"  mount: {' '.join(entry['mount'])}" if entry["mount"] else ""
+        mapped = "  mapped" if entry["mapped"] and what not in ("container", "partition table") else ""
+        print(f"{what:{width}}  {title:{titles}}  {types}{mapped}{mounts}")
     return 0

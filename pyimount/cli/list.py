@@ -52,5 +52,6 @@ def _draw(session: dict[str, Any]) -> None:
     width = max((len(printable(mount["mountpoint"])) for mount in mounts), default=0)
     for number, mount in enumerate(mounts, 1):
         guide = "└──" if number == len(mounts) else "├──"
-        line = f"{guide} {printable(mount['mountpoint']):{width}}  {mount['type'] or ''}  {mount['device'] or ''}"
+        where = f"{printable(mount['mountpoint']):{width}}"
+        line = f"{guide} {where}  {mount['type'] or '?'}  {mount['device'] or ''}"
         print(line.rstrip() if mount["stands"] else f"{line}  (no longer mounted)")

@@ -24,6 +24,8 @@ from pyimount.records import EMPTY, Record
 
 NO_KEYS: Mapping[int, Keys] = MappingProxyType({})
 
+EMPTY_FAILURES: Mapping[int, str] = MappingProxyType({})
+
 Observer: TypeAlias = Callable[[str, Step], None]
 """Told of each moment of each step: ``intending``, ``intended``, ``performed``, ``done`` (and, of taking it
 back, ``undoing``, ``taken back``, ``undone``)."""
@@ -98,6 +100,45 @@ class Executor:
                 run.one(step, Given(scan=scan, keys=its, opened=opened, hold=(ledger.fileno(),)))
         return Outcome(
             session=plan.session, plan=plan, places=run.names.places, failures=tuple(run.failures.values())
+        )
+
+
+class RecordingExecutor(Executor):
+    """Does nothing, and says that it did: for tests without root.
+
+    ``commands``: what the steps stood for, in their order. ``fail``: reasons by the ids of steps
+    that are to fail.
+    """
+
+    def __init__(self, *, fail: Mapping[int, str] = EMPTY_FAILURES) -> None:
+        super().__init__()
+        self.commands: list[tuple[str, ...]] = []
+        self._fail = fail
+
+    def run(
+        self,
+        plan: MountPlan,
+        scan: Mapping[str, Any] = EMPTY,  # noqa: ARG002
+        keys: Mapping[int, Keys] = NO_KEYS,  # noqa: ARG002
+        *,
+        opened: Mapping[str, int] | None = None,  # noqa: ARG002
+    ) -> Outcome:
+        """As if the plan had been carried out."""
+        names = Names(plan.session)
+        failures: dict[int, Failure] = {}
+        for step in plan.steps:
+            cause = next((need for need in step.needs() if need in failures), None)
+            if step.id in self._fail:
+                failures[step.id] = Failure(step=step, reason=self._fail[step.id])
+            elif cause is not None:
+                first = failures[cause]
+                failures[step.id] = first.replaced(step=step, because=first.because or cause)
+            else:
+                self.commands.append(step.argv(names))
+                made = getattr(step, "at", getattr(step, "path", f"/dev/{names.mark(step.id)}"))
+                names.places[step.id] = names(made)
+        return Outcome(
+            session=plan.session, plan=plan, places=names.places, failures=tuple(failures.values())
         )
 
 

@@ -12,6 +12,7 @@ import os
 import re
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, Self
 
@@ -230,7 +231,8 @@ class Ledger:
         except OSError as error:
             kind = NoSession if error.errno == errno.ENOENT else LedgerError
             raise kind(f"there is no session {session}: {error.strerror}") from error
-        try:
+        with ExitStack() as failing:
+            failing.callback(os.close, descriptor)
             _lock(descriptor, session, wait)
             if not _still(path, descriptor):
                 raise NoSession(f"there is no session {session}: it has just been taken down")
@@ -238,9 +240,7 @@ class Ledger:
             story = _told(data, session)
             # What was cut short is cut off, so that the next line stands alone.
             os.ftruncate(descriptor, len(_whole(data)))
-        except BaseException:
-            os.close(descriptor)
-            raise
+            failing.pop_all()
         return cls(base, session, descriptor), story
 
     def _write(self, **said: Any) -> None:

@@ -52,6 +52,8 @@ class _OpenEncrypted(Act[OpenEncrypted]):
         tried = 0
         for kind, secret in map(_key, given.keys):
             tried += 1
+            if not secret:
+                continue  # cryptsetup takes no empty one.
             try:
                 _open_with(step, names, given, kind, secret)
             except ToolFailed as error:
@@ -155,7 +157,9 @@ class _AssembleArray(Act[AssembleArray]):
         except ToolFailed as error:
             # It warns by its status of what it assembles all the same.
             if not _arrays(step.devices, names):
-                raise StepFailed(str(error)) from error
+                # Two arrays of one UUID it does not have at a time, whatever their members.
+                again = "already active" in str(error)
+                raise StepFailed(str(error), "--backend user" if again else None) from error
         found = _arrays(step.devices, names)
         if not found:
             raise StepFailed("mdadm made no array of these members")

@@ -8,10 +8,11 @@ written, by what only this step could have made; it may be repeated, and leaves 
 import os
 import stat
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from pyimount.execution import folders, foreign, loops, mapped, mounts, servers, syscalls
-from pyimount.execution.acts import Act, Given, mounted, unmount_ours
+from pyimount.execution.acts import Act, Given, mounted, soon, unmount_ours
 from pyimount.execution.errors import Held, Refused, StepFailed
 from pyimount.execution.ledger import Entry, Made
 from pyimount.planning.steps import (
@@ -25,6 +26,8 @@ from pyimount.planning.steps import (
     Result,
     Step,
 )
+
+_ENDS_WITHIN = 2.0
 
 
 class _MakeDirectory(Act[MakeDirectory]):
@@ -128,8 +131,14 @@ class _ExposeRaw(Act[ExposeRaw]):
                 mounts.unmount(mount, lazy=lazy)
         for server in servers.find(mark):
             # It ends by itself once it is unmounted, and nobody has a file of it open.
+            if lazy and not soon(partial(_has_ended, server), _ENDS_WITHIN):
+                raise Held(f"files of {at} are in use; their server ends when they are closed")
             if not servers.stop(server):
                 raise Held(f"the FUSE server {server.pid} does not end")
+
+
+def _has_ended(server: servers.Server) -> bool:
+    return not servers.stands(server)
 
 
 class _Mount(Act[Mount]):

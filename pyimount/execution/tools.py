@@ -136,11 +136,11 @@ def run(
         try:
             process.communicate(data or None, timeout=timeout)
         except subprocess.TimeoutExpired:
-            _kill(process)
+            _kill(process)  # So that all that it says is there.
             raise ToolFailed(f"{argv[0]} did not end within {timeout:g} s{_said(errors)}") from None
-        except BaseException:
-            _kill(process)
-            raise
+        finally:
+            if process.returncode is None:
+                _kill(process)
         if process.returncode:
             reason = f"{argv[0]}{_said(errors) or _said(output) or f' ended with {process.returncode}'}"
             raise ToolFailed(reason, process.returncode)

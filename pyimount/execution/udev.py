@@ -1,9 +1,10 @@
 """Where udev runs: keep it, and what it starts, from evidence that becomes a device.
 
-Else a host assembles the arrays and activates the volume groups that it sees on our devices, and mounts them
-on its desktop. A rule for the time of the session names our devices before there are any; nothing reads their
-bytes then, so nothing knows what they are. A loop device is known by its file, a mapping by its name, an
-array by its members.
+Else a host assembles the arrays and activates the volume groups that it sees on our devices, mounts them on
+its desktop, and has its own UUIDs in /dev/disk lead to them. Rules for the time of the session name our
+devices before there are any; nothing reads their bytes then, so nothing knows what they are. A loop device is
+known by its file, a mapping by its name, an array by its members. An array's superblock is read all the same;
+what that found is taken out again before anything goes by it.
 """
 
 import contextlib
@@ -28,20 +29,34 @@ _SILENCE = ", ".join((
 ))  # fmt: skip
 
 
-def path_of(session: str) -> str:
-    """The rules of a session: after device-mapper's own at 55, before any that read a device."""
-    return f"{RULES}/59-{PREFIX}-{session}.rules"
+# What 63-md-raid-arrays.rules says of an array; its own name stays, for which mdadm waits.
+_UNSAID = ", ".join((
+    *(f'ENV{{ID_FS_{name}}}=""' for name in ("TYPE", "USAGE", "UUID", "UUID_ENC")),
+    *(f'ENV{{ID_FS_{name}}}=""' for name in ("LABEL", "LABEL_ENC", "VERSION")),
+    'ENV{SYSTEMD_WANTS}=""', 'SYMLINK="md/$env{MD_DEVNAME}"', 'OPTIONS+="nowatch"',
+))  # fmt: skip
 
 
-def rules(session: str, backing: Sequence[str], members: Sequence[str] = ()) -> str:
+def paths_of(session: str) -> tuple[str, str]:
+    """The rules of a session.
+
+    The first come after device-mapper's own at 55 and before any that read a device, the second after those
+    of arrays.
+    """
+    return f"{RULES}/59-{PREFIX}-{session}.rules", f"{RULES}/63-z-{PREFIX}-{session}.rules"
+
+
+def rules(session: str, backing: Sequence[str], members: Sequence[str] = ()) -> tuple[str, str]:
     """The rules for loop devices over these files, for our mappings, and for arrays of these devices."""
-    made = [f'KERNEL=="loop*", ATTR{{loop/backing_file}}=="{pattern(path)}", {_SILENCE}' for path in backing]
-    made.append(f'KERNEL=="dm-*", ATTR{{dm/name}}=="{PREFIX}-{session}-*", {_SILENCE}')
-    made += [
-        f'KERNEL=="md*", TEST=="slaves/{pattern(os.path.basename(each))}", {_SILENCE}' for each in members
+    arrays = [f'KERNEL=="md*", TEST=="slaves/{pattern(os.path.basename(each))}"' for each in members]
+    first = [
+        *(f'KERNEL=="loop*", ATTR{{loop/backing_file}}=="{pattern(path)}"' for path in backing),
+        f'KERNEL=="dm-*", ATTR{{dm/name}}=="{PREFIX}-{session}-*"',
+        *arrays,
     ]
-    return "".join(
-        f"{line}\n" for line in ('ACTION=="remove", GOTO="pyimount_end"', *made, 'LABEL="pyimount_end"')
+    return (
+        "".join(f'ACTION!="remove", {match}, {_SILENCE}\n' for match in first),
+        "".join(f'ACTION!="remove", {match}, {_UNSAID}\n' for match in arrays),
     )
 
 
@@ -81,28 +96,39 @@ class Guard:
         if not os.path.exists(CONTROL):
             return
         folders.make(RULES)
-        path = path_of(self._session)
-        try:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(path)
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-            with open(os.open(path, flags, 0o644), "w", encoding="ascii") as file:
-                os.fchmod(file.fileno(), 0o644)
-                file.write(rules(self._session, self._backing, self._members))
-        except OSError as error:
-            raise StepFailed(f"{path}: {error.strerror}") from error
+        for path, text in zip(
+            paths_of(self._session), rules(self._session, self._backing, self._members), strict=True
+        ):
+            try:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(path)
+                if text:
+                    _write(path, text)
+            except OSError as error:
+                raise StepFailed(f"{path}: {error.strerror}") from error
         _reload()
+
+
+def _write(path: str, text: str) -> None:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    with open(os.open(path, flags, 0o644), "w", encoding="ascii") as file:
+        os.fchmod(file.fileno(), 0o644)
+        file.write(text)
 
 
 def release(session: str) -> None:
     """Remove the session's rules, if there are any. Raises StepFailed."""
-    try:
-        os.unlink(path_of(session))
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise StepFailed(f"{path_of(session)}: {error.strerror}") from error
-    _reload()
+    found = False
+    for path in paths_of(session):
+        try:
+            os.unlink(path)
+            found = True
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise StepFailed(f"{path}: {error.strerror}") from error
+    if found:
+        _reload()
 
 
 def _reload() -> None:

@@ -100,9 +100,9 @@ class Mark(Record):
 class Places:
     """Finds ways to the bytes of a scan's layers; what one layer's takes, the next one's shares.
 
-    ``folder``: makes the folder of the session, and returns it. ``keys``: the kinds of keys that there are,
-    by the index of the locked volume; None: whatever was opened can be opened again. ``cwd``: what relative
-    paths of the scan are meant from.
+    ``folder``: makes those of the session. ``keys``: the kinds of keys that there are, by the index of the
+    locked volume; None: whatever was opened can be opened again. ``cwd``: what relative paths of the scan
+    are meant from.
     """
 
     def __init__(
@@ -513,8 +513,7 @@ class _Table:
 
     def why_not(self, sizes: list[int]) -> str | None:
         """Why the kernel is not to map this; ``sizes``: bytes of each physical volume that is there."""
-        pending, depth = [(str(self._name), 0)], 0
-        seen: set[str] = set()
+        pending = [(str(self._name), 0)]
         while pending:
             name, depth = pending.pop()
             if depth > DEPTH_CAP:
@@ -525,7 +524,6 @@ class _Table:
             self._lines += len(targets)
             if self._lines > LINES_CAP:
                 return f"it has more than {LINES_CAP} targets"
-            seen.add(name)
             for target in targets:
                 why = self._why_not_target(target, sizes)
                 if why is not None:

@@ -317,14 +317,11 @@ class _Planner:
         roles = {group.role}
         devices = []
         for other in self._scan.volumes:
-            same = other.group is not None and (other.group.type, other.group.uuid) == (
-                group.type,
-                group.uuid,
-            )
-            # A second copy of a member is none.
-            if same and other.group is not None and other.group.role not in roles:
-                roles.add(other.group.role)
-                devices.append(self._places.device(other))
+            its = other.group
+            if its is None or (its.type, its.uuid) != (group.type, group.uuid) or its.role in roles:
+                continue  # Of a member that is there twice the first counts.
+            roles.add(its.role)
+            devices.append(self._places.device(other))
         return tuple(devices)
 
 

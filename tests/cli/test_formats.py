@@ -25,3 +25,21 @@ def test_the_list_for_people(capsys: pytest.CaptureFixture[str]) -> None:
     out = capsys.readouterr().out
     assert "ext2/ext3/ext4" in out
     assert len(out.splitlines()) == len([*container_formats(), *table_formats(), *volume_formats()])
+
+
+def test_it_says_what_is_looked_into_and_what_mounts(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["formats", "--json"]) == 0
+    listed = {entry["name"]: entry for entry in json.loads(capsys.readouterr().out)}
+    mapped = {
+        name for name, entry in listed.items() if entry["mapped"] and entry["what"] in ("raid", "crypto")
+    }
+    assert mapped == {
+        "bitlocker", "corestorage", "ddf", "ldm", "luks", "lvm2", "md", "vinum", "vmfs_lvm",
+    }  # fmt: skip
+    assert listed["ext"]["mount"] == ["ext4", "(fuse2fs)"]
+    assert listed["hfsplus"]["mount"] == ["(hfsplus)"]
+    assert listed["zfs"]["mount"] == []
+    assert main(["formats"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert next(line for line in lines if " LUKS " in line).endswith("crypto_LUKS  mapped")
+    assert next(line for line in lines if " NTFS " in line).endswith("mount: ntfs3 (ntfs-3g)")

@@ -180,6 +180,25 @@ def test_every_cut_of_the_line_that_was_being_written(maker: Maker, ground: Grou
         ground.check()
 
 
+def test_a_lazy_unmount_leaves_our_server_to_who_reads_from_it(ground: Ground) -> None:
+    plan, given = exposed(ground)
+    raw = Path(ground.run(plan, **given).places[2]) / "0.raw"
+    with raw.open("rb", buffering=0) as file:
+        (left, *_) = ground.undo(plan.session).left
+        assert "is in use by" in left.reason
+        left, below = ground.undo(plan.session, lazy=True).left
+        assert isinstance(left.step, ExposeRaw)
+        assert below.reason.startswith("step 2 needs it")
+        assert "their server ends when they are closed" in left.reason
+        assert not raw.exists()
+        file.seek(1080)
+        assert file.read(2) == b"\x53\xef"
+    undone = ground.undo(plan.session)
+    assert undone.ended
+    assert [step.id for step in undone.steps] == [2, 1]
+    ground.check()
+
+
 RUNS = 50
 
 

@@ -1,0 +1,37 @@
+"""tar archives as Version 7 of Unix made them, without a magic.
+
+Layout: see tar.py.
+https://www.gnu.org/software/tar/manual/html_node/Standard.html
+"""
+
+from pyimount.formats import Format, Identity, NotThisFormat, Precedence, Usage
+from pyimount.sources.view import View
+
+BLOCK = 512
+CHECKSUM = slice(148, 156)
+TYPEFLAG = slice(156, 157)
+BEHIND_LINKNAME = 257
+
+
+def parse(view: View) -> Identity:
+    """The identity of a tar archive whose first header's checksum is right, and has nothing of later ones."""
+    raw = view.read(0, BLOCK)
+    digits = raw[CHECKSUM].strip(b" \0")
+    if not digits.isdigit() or any(raw[BEHIND_LINKNAME:]) or raw[TYPEFLAG] not in (b"\0", b"0", b"1", b"2"):
+        raise NotThisFormat("no header of a tar archive")
+    # Only now: this is asked of everything that nobody else knows.
+    from pyimount.parsers.archives import tar
+
+    return tar.identity(raw)
+
+
+FORMAT = Format(
+    name="tar_v7",
+    title="tar archive of Unix Version 7",
+    specification="https://www.gnu.org/software/tar/manual/html_node/Standard.html",
+    usage=Usage.OTHER,
+    types=("tar",),
+    parse=parse,
+    precedence=Precedence.WEAK,
+    unmountable="it is an archive, not a file system: tar -x unpacks it",
+)
