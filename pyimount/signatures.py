@@ -164,10 +164,13 @@ INDEX: dict[str, tuple[tuple[str, str, int, tuple[tuple[bytes, int, int, bool], 
         ('zonefs', 'zonefs', 50, ((b'SFOZ', 0, 1, False),)),
     ),
     "archives": (
+        ('android_boot', 'android_boot', 50, ((b'ANDROID!', 0, 1, False), (b'VNDRBOOT', 0, 1, False))),
         ('cpio', 'cpio', 90, ((b'070701', 0, 1, False), (b'070702', 0, 1, False), (b'070707', 0, 1, False), (b'\xc7q', 0, 1, False), (b'q\xc7', 0, 1, False))),
+        ('fit', 'fit', 50, ((b'\xd0\r\xfe\xed', 0, 1, False),)),
         ('payloads', '', 0, ()),
         ('tar', 'tar', 90, ((b'ustar\x00', 257, 1, False), (b'ustar ', 257, 1, False))),
         ('tar_v7', 'tar_v7', 90, ()),
+        ('uboot', 'uboot', 50, ((b"'\x05\x19V", 0, 1, False),)),
         ('wim', 'wim', 50, ((b'MSWIM\x00\x00\x00', 0, 1, False), (b'WLPWM\x00\x00\x00', 0, 1, False))),
     ),
 }

@@ -10,14 +10,15 @@ from pyimount.sources.view import View
 BLOCK = 512
 CHECKSUM = slice(148, 156)
 TYPEFLAG = slice(156, 157)
-BEHIND_LINKNAME = 257
+LATER = slice(257, 329)
+"""Where later headers have magic, version, user and group."""
 
 
 def parse(view: View) -> Identity:
     """The identity of a tar archive whose first header's checksum is right, and has nothing of later ones."""
     raw = view.read(0, BLOCK)
     digits = raw[CHECKSUM].strip(b" \0")
-    if not digits.isdigit() or any(raw[BEHIND_LINKNAME:]) or raw[TYPEFLAG] not in (b"\0", b"0", b"1", b"2"):
+    if not digits.isdigit() or any(raw[LATER]) or raw[TYPEFLAG] not in b"\x00012345":
         raise NotThisFormat("no header of a tar archive")
     # Only now: this is asked of everything that nobody else knows.
     from pyimount.parsers.archives import tar

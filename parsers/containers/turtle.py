@@ -12,16 +12,19 @@ from pyimount.formats import NotThisFormat
 RDF_TYPE = "http://www.w3.org/1999/02/22-rdf-syntax-ns#type"
 
 _STATEMENTS_CAP = 1 << 17
+# Nothing is matched in two ways: the text is anybody's, and going back over it could take for ever.
+_BLANK = r"(?:\s++|\#[^\n]*+)*+"
 _TOKEN = re.compile(
-    r"""(?:\s|\#[^\n]*)*
-    (?: <(?P<iri>[^<>"{}|^`\x00-\x20]*)>
-      | (?P<string>\"\"\"(?:[^"\\]|\\.|"(?!""))*\"\"\"|"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')
+    _BLANK
+    + r"""
+    (?: <(?P<iri>[^<>"{}|^`\x00-\x20]*+)>
+      | (?P<string>\"\"\"(?:[^"\\]|\\.|"(?!""))*+\"\"\"|"(?:[^"\\\n]|\\.)*+"|'(?:[^'\\\n]|\\.)*+')
       | (?P<prefix>@prefix|@base|PREFIX\b|BASE\b)
-      | @(?P<language>[A-Za-z-]+)
+      | @(?P<language>[A-Za-z-]++)
       | (?P<mark>\^\^|[;,.])
-      | (?P<number>[+-]?[0-9][0-9.eE+-]*[0-9]|[+-]?[0-9])
-      | (?P<name>[\w-]*:(?:[\w%/:+~-]|\\.|\.(?=[\w%-]))*)
-      | (?P<word>\w+)
+      | (?P<number>[+-]?[0-9]++(?:[.eE+-]++[0-9]++)*+)
+      | (?P<name>[\w-]*+:(?:[\w%/:+~-]|\\.|\.(?=[\w%-]))*+)
+      | (?P<word>\w++)
     )""",
     re.VERBOSE | re.DOTALL,
 )
@@ -129,7 +132,7 @@ def _tokens(text: str) -> Iterator[tuple[str, str]]:
     while at < end:
         found = _TOKEN.match(text, at)
         if found is None:
-            if not re.fullmatch(r"(?:\s|#[^\n]*)*", text[at:]):
+            if not re.fullmatch(_BLANK, text[at:]):
                 raise NotThisFormat(f"what stands at character {at} is no Turtle")
             break
         at = found.end()

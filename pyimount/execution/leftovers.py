@@ -52,8 +52,7 @@ def attached() -> list[Attached]:
     found = []
     for name in sorted(_names("loop"), key=lambda name: int(name.removeprefix("loop"))):
         try:
-            with open(f"{_SYS}/{name}/loop/backing_file", "rb") as file:
-                path = os.fsdecode(file.read().rstrip(b"\n"))
+            path = _backing_file(name)
         except OSError:
             continue
         found.append(Attached(device=f"/dev/{name}", file=path, loop=loops.read(f"/dev/{name}")))
@@ -68,22 +67,39 @@ def _names(prefix: str) -> list[str]:
 
 
 def beneath(source: str) -> set[str]:
-    """The block devices that a block device is made of, down to the last, itself included."""
+    """The block devices that a block device is made of, down to the last, itself included.
+
+    A loop device of another device counts as made of it.
+    """
     try:
         is_ = os.stat(source)
     except OSError:
         return set()
     if not stat.S_ISBLK(is_.st_mode):
         return set()
-    node = f"/sys/dev/block/{os.major(is_.st_rdev)}:{os.minor(is_.st_rdev)}"
     found: set[str] = set()
-    pending = [os.path.basename(os.path.realpath(node))]
+    pending = [_block_name(is_.st_rdev)]
     while pending:
         name = pending.pop()
         if name not in found:
             found.add(name)
             pending += _listed(f"{_SYS}/{name}/slaves")
+            with contextlib.suppress(OSError):
+                is_ = os.stat(_backing_file(name))
+                if stat.S_ISBLK(is_.st_mode):
+                    pending.append(_block_name(is_.st_rdev))
     return {f"/dev/{name}" for name in found}
+
+
+def _block_name(number: int) -> str:
+    """What the kernel calls the block device of this number."""
+    return os.path.basename(os.path.realpath(f"/sys/dev/block/{os.major(number)}:{os.minor(number)}"))
+
+
+def _backing_file(name: str) -> str:
+    """The path of what a loop device shows. Raises OSError for any other, and for one that shows nothing."""
+    with open(f"{_SYS}/{name}/loop/backing_file", "rb") as file:
+        return os.fsdecode(file.read().rstrip(b"\n"))
 
 
 def above(device: str) -> list[str]:

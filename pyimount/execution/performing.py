@@ -129,12 +129,14 @@ class _ExposeRaw(Act[ExposeRaw]):
         for mount in reversed(mounts.mounted_at(at)):
             if mount.source == mark:
                 mounts.unmount(mount, lazy=lazy)
-        for server in servers.find(mark):
-            # It ends by itself once it is unmounted, and nobody has a file of it open.
-            if lazy and not soon(partial(_has_ended, server), _ENDS_WITHIN):
-                raise Held(f"files of {at} are in use; their server ends when they are closed")
-            if not servers.stop(server):
-                raise Held(f"the FUSE server {server.pid} does not end")
+        # One that is just starting becomes another process, once.
+        while found := servers.find(mark):
+            for server in found:
+                # It ends by itself once it is unmounted, and nobody has a file of it open.
+                if lazy and not soon(partial(_has_ended, server), _ENDS_WITHIN):
+                    raise Held(f"files of {at} are in use; their server ends when they are closed")
+                if not servers.stop(server):
+                    raise Held(f"the FUSE server {server.pid} does not end")
 
 
 def _has_ended(server: servers.Server) -> bool:

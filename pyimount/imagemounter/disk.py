@@ -5,7 +5,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pyimount import mounting
 from pyimount.exceptions import ArgumentError, ImageMounterError, MountError
@@ -198,13 +198,14 @@ class Disk:
             cache = os.path.join(self.rwpath, name)
             os.makedirs(cache, mode=0o700, exist_ok=True)
             return scan, policy, cache
-        ours = policy.disk_mounter in ("auto", "user", "dummy")
-        if not is_run_of_disk(scan, volume) and ours:
+        if not is_run_of_disk(scan, volume) and policy.disk_mounter in ("auto", "user", "dummy"):
             return scan, policy, None
-        files = {
-            disk.paths[0]: disk.shown_at for disk in self.parser.disks if disk.shown_at is not None
-        }
-        return shown_as(scan, files), policy.replaced(disk_mounter="auto") if files else policy, None
+        shown = {disk.paths[0]: disk.shown_at for disk in (*self.parser.disks, self)}
+        files = {path: place for path, place in shown.items() if place is not None}
+        needed = [scan.by_id(number) for number in below(scan, volume)]
+        if any(isinstance(layer, DiskLayer) and layer.paths[0] not in files for layer in needed):
+            return scan, policy, None
+        return shown_as(scan, files), policy.replaced(disk_mounter="dummy"), None
 
     @property
     def shown_at(self) -> str | None:
@@ -334,6 +335,3 @@ class Disk:
             if volume.disk is not self and layer is not None and volume.view == self.view:
                 if own in below(scan, layer):
                     yield volume
-
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__.copy()

@@ -38,33 +38,32 @@ _FROM_AN_IMAGE = re.compile(r"/dev/(?:loop|dm-|mapper/|md|nbd|mtdblock)")
 
 
 class Unmounter:
-    """Finds and takes away what calls of :class:`ImageParser` left behind.
+    """Finds and takes away what calls of ``ImageParser`` left behind.
 
     What pyimount mounted is known from its ledgers, and goes by them: backwards, checked at each step. What
-    has no ledger is known by names: that of the folder where it is mounted (:attr:`re_pattern`), that of the
-    folder where the disk image beneath it was mounted (:attr:`orig_re_pattern`), and the mark that pyimount
+    has no ledger is known by names: that of the folder where it is mounted (``re_pattern``), that of the
+    folder where the disk image beneath it was mounted (``orig_re_pattern``), and the mark that pyimount
     puts on its loop devices and servers. imagemounter's own left-overs (``im_*``, ``image_mounter_*``) are
     found so too. What matches nothing of this is never touched, and only empty folders are removed.
 
     Mounts and loop devices are looked at when an object is made, and again after each ``unmount`` method.
 
-    :param casename: the case name that :class:`ImageParser` was given
-    :param pretty: whether mountpoints have pretty names
-    :param mountdir: the folder that was given for mountpoints
-    :param allow_greedy: with none of the other arguments, find as much as possible: all sessions, and all
-        that bears pyimount's mark or an imagemounter name
-    :param base: the folder of pyimount's ledgers
-    :raises SubsystemError: by any method, when the ledgers cannot be read
+    ``casename``: the case name that ImageParser was given. ``pretty``: whether mountpoints have pretty
+    names. ``mountdir``: the folder that was given for mountpoints. ``allow_greedy``: with none of the other
+    arguments, find as much as possible: all sessions, and all that bears pyimount's mark or a name of
+    imagemounter. ``base``: the folder of pyimount's ledgers.
+
+    Every method raises SubsystemError when the ledgers cannot be read.
     """
 
     re_pattern: str
     """The regular expression that the path of a volume's mountpoint matches."""
     glob_pattern: str
-    """The glob pattern for folders of mountpoints; only those count that match :attr:`re_pattern` too."""
+    """The glob pattern for folders of mountpoints; only those count that match ``re_pattern`` too."""
     orig_re_pattern: str
     """The regular expression that the path of a disk image's mountpoint matches, and what lies in it."""
     orig_glob_pattern: str
-    """The glob pattern for them; only those folders count that match :attr:`orig_re_pattern` too."""
+    """The glob pattern for them; only those folders count that match ``orig_re_pattern`` too."""
     be_greedy: bool
     """Whether everything that can be known as pyimount's or imagemounter's is found, wherever it stands."""
 
@@ -270,7 +269,7 @@ class Unmounter:
     # Finding
 
     def find_bindmounts(self) -> Iterator[str]:
-        """The paths of all bind mounts that are inside mounts which match :attr:`re_pattern`."""
+        """The paths of all bind mounts that are inside mounts which match ``re_pattern``."""
         self._check()
         for each in self._bound([each for each in self._mounts if self._matches(each)]):
             yield each.path
@@ -278,8 +277,8 @@ class Unmounter:
     def find_mounts(self) -> Iterator[str]:
         """The paths of all mounted volumes, the latest first.
 
-        Those at a folder that matches :attr:`re_pattern`, and those of a disk image that is mounted at one
-        which matches :attr:`orig_re_pattern`.
+        Those at a folder that matches ``re_pattern``, and those of a disk image that is mounted at one
+        which matches ``orig_re_pattern``.
         """
         self._check()
         for each in self._volumes():
@@ -288,14 +287,14 @@ class Unmounter:
     def find_base_images(self) -> Iterator[str]:
         """The paths of all mounts that show a disk image.
 
-        Those at a folder that matches :attr:`orig_re_pattern`, and pyimount's own.
+        Those at a folder that matches ``orig_re_pattern``, and pyimount's own.
         """
         self._check()
         for each in self._bases():
             yield each.path
 
     def find_volume_groups(self) -> Iterator[tuple[str, str]]:
-        """All LVM groups on loop devices of :meth:`find_loopbacks`, as pairs: the group, and its device.
+        """All LVM groups on loop devices of ``find_loopbacks``, as pairs: the group, and its device.
 
         pyimount itself activates no group: it maps each logical volume under a name of its own.
         """
@@ -303,7 +302,7 @@ class Unmounter:
         yield from leftovers.volume_groups([each.device for each in self._loops() if each.session is None])
 
     def find_loopbacks(self) -> Iterator[str]:
-        """The loop devices of disk images in a folder that matches :attr:`orig_re_pattern`.
+        """The loop devices of disk images in a folder that matches ``orig_re_pattern``.
 
         And pyimount's own that belong to what matches.
         """
@@ -325,7 +324,7 @@ class Unmounter:
     # Taking away
 
     def preview_unmount(self) -> list[str]:
-        """The commands that :meth:`unmount` stands for, in their order, each as a shell would take it.
+        """The commands that ``unmount`` stands for, in their order, each as a shell would take it.
 
         What changes on the machine afterwards is not in it.
         """
@@ -356,8 +355,7 @@ class Unmounter:
     def unmount(self) -> None:
         """Take away all that is found, in the right order: what one part needs goes after it.
 
-        :raises CleanupError: when something must stay; all else has been taken away then
-        :raises SubsystemError: when the ledgers cannot be read
+        Raises CleanupError when something must stay; all else has been taken away then.
         """
         self._check()
         # Seen now: when what is mounted on them is gone, nothing tells whose they are.
@@ -376,44 +374,44 @@ class Unmounter:
         _raise(reasons)
 
     def unmount_bindmounts(self) -> None:
-        """Unmount what :meth:`find_bindmounts` finds.
+        """Unmount what ``find_bindmounts`` finds.
 
-        :raises CleanupError: when something must stay
+        Raises CleanupError when something must stay.
         """
         self._act(self._bindmounts_away)
 
     def unmount_mounts(self) -> None:
-        """Unmount what :meth:`find_mounts` finds, and remove the folders.
+        """Unmount what ``find_mounts`` finds, and remove the folders.
 
         What a session of pyimount then needs no more goes with it.
 
-        :raises CleanupError: when something must stay
+        Raises CleanupError when something must stay.
         """
         self._act(self._mounts_away)
 
     def unmount_base_images(self) -> None:
-        """Unmount what :meth:`find_base_images` finds; of a session of pyimount, with all that needs it.
+        """Unmount what ``find_base_images`` finds; of a session of pyimount, with all that needs it.
 
-        :raises CleanupError: when something must stay
+        Raises CleanupError when something must stay.
         """
         self._act(self._bases_away)
 
     def unmount_volume_groups(self) -> None:
-        """Deactivate what :meth:`find_volume_groups` finds, and detach the loop devices of these groups.
+        """Deactivate what ``find_volume_groups`` finds, and detach the loop devices of these groups.
 
-        :raises CleanupError: when something must stay
+        Raises CleanupError when something must stay.
         """
         self._act(self._groups_away)
 
     def unmount_loopbacks(self) -> None:
-        """Detach what :meth:`find_loopbacks` finds; of a session of pyimount, with all that needs it.
+        """Detach what ``find_loopbacks`` finds; of a session of pyimount, with all that needs it.
 
-        :raises CleanupError: when something must stay
+        Raises CleanupError when something must stay.
         """
         self._act(self._loops_away)
 
     def clean_dirs(self) -> None:
-        """Remove those folders of :meth:`find_clean_dirs` that are empty; others stay as they are."""
+        """Remove those folders of ``find_clean_dirs`` that are empty; others stay as they are."""
         for path in self.find_clean_dirs():
             self._remove(path)
 

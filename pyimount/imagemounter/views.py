@@ -11,7 +11,7 @@ from pyimount import mounting
 from pyimount.exceptions import ArgumentError, SubsystemError
 from pyimount.execution.errors import StepFailed
 from pyimount.keys import BadKey, Key, Keyring
-from pyimount.layers import DiskLayer, Layer, Scan, VolumeLayer
+from pyimount.layers import DiskLayer, Layer, Recipe, Scan, VolumeLayer
 from pyimount.records import Record
 
 if TYPE_CHECKING:
@@ -186,20 +186,18 @@ def offset_in_source(scan: Scan, volume: VolumeLayer) -> int:
 
 
 def shown_as(scan: Scan, files: Mapping[str, str]) -> Scan:
-    """The scan with its disks read from elsewhere: ``files`` has for an image's path that of its bare bytes."""
-    disks = tuple(
-        disk
-        if disk.paths[0] not in files
-        else disk.replaced(
-            paths=(files[disk.paths[0]],),
-            container={"type": "raw"},
-            recipe=disk.recipe.replaced(
-                kind="image", parameters={"paths": [files[disk.paths[0]]], "container": "raw"}
-            ),
-        )
-        for disk in scan.disks
-    )
+    """The scan with its disks read from elsewhere: ``files`` has for an image's path that of its bare bytes.
+
+    To be mounted with the disk mounter ``dummy``. The images keep their names, by which they are unmounted.
+    """
+    disks = tuple(_shown(disk, files[disk.paths[0]]) if disk.paths[0] in files else disk for disk in scan.disks)
     return scan.replaced(disks=disks)
+
+
+def _shown(disk: DiskLayer, path: str) -> DiskLayer:
+    recipe = Recipe("image", {"paths": [path], "container": "raw"})
+    shown: DiskLayer = disk.replaced(paths=(path, *disk.paths), container={"type": "raw"}, recipe=recipe)
+    return shown
 
 
 def why_unreadable(disk: DiskLayer) -> str:

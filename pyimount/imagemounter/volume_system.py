@@ -172,9 +172,8 @@ class VolumeSystem:
         place = (views.offset_in_source(scan, layer), layer.size or 0)
         for volume in self.volumes:
             known = volume.local == local and volume.view == view
-            if known or (volume.offset, volume.size) == place and (
-                volume.local is None or volume.local.rpartition(".")[2] == local.rpartition(".")[2]
-            ):
+            by_hand = volume.local is None or volume.view.alone
+            if known or (by_hand and (volume.offset, volume.size) == place):
                 volume.settle(view, scan, layer)
                 return volume
         made = Volume(

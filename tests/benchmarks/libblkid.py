@@ -65,6 +65,24 @@ class Libblkid:
             lib.blkid_free_probe(probe)
             os.close(fd)
 
+    def values(self, image: Path, names: tuple[str, ...], offset: int = 0, size: int = 0) -> dict[str, str]:
+        """What libblkid says of a run of bytes (``size`` 0: to the end), as ``blkid -p`` does, unescaped."""
+        lib = self._lib
+        fd = os.open(image, os.O_RDONLY)
+        probe = lib.blkid_new_probe()
+        try:
+            lib.blkid_probe_enable_superblocks(probe, 1)
+            lib.blkid_probe_set_superblocks_flags(probe, _ALL_SUPERBLOCK_VALUES)
+            lib.blkid_probe_enable_partitions(probe, 1)
+            lib.blkid_probe_set_partitions_flags(probe, _PARTITION_DETAILS)
+            lib.blkid_probe_set_device(probe, fd, offset, size)
+            lib.blkid_do_safeprobe(probe)
+            found = {name: self._value(probe, name.encode()) for name in names}
+            return {name: value for name, value in found.items() if value is not None}
+        finally:
+            lib.blkid_free_probe(probe)
+            os.close(fd)
+
     def _value(self, probe: int, name: bytes) -> str | None:
         data = ctypes.c_char_p()
         if (
@@ -72,4 +90,4 @@ class Libblkid:
             or data.value is None
         ):
             return None
-        return data.value.decode()
+        return data.value.decode("utf-8", "backslashreplace")

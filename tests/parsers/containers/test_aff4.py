@@ -174,7 +174,7 @@ class TestBeforeTheStandard:
         return members
 
     @pytest.mark.parametrize("first", [True, False])
-    def test_indexes_of_offsets(self, tmp_path: Path, first: bool) -> None:  # noqa: FBT001
+    def test_indexes_of_offsets(self, tmp_path: Path, first: bool) -> None:
         old = "http://afflib.org/2009/aff4#"
         turtle = f"""
 @prefix old: <{old}> .
@@ -190,7 +190,8 @@ class TestBeforeTheStandard:
     def test_an_image_that_is_a_stream(self, tmp_path: Path) -> None:
         turtle = f"""
 <{STREAM}> a aff4:image ; aff4:category <http://aff4.org/Schema#disk/raw> ; aff4:chunk_size {CHUNK} ;
-    aff4:chunks_per_segment {PER_BEVY} ; aff4:size {len(DISK)} ; aff4:compression <https://github.com/google/snappy> .
+    aff4:chunks_per_segment {PER_BEVY} ; aff4:size {len(DISK)} ;
+    aff4:compression <https://github.com/google/snappy> .
 """
         members = self.old_members(first=True)
         opened = open_path(whole(tmp_path / "disk.aff4", members, turtle))
@@ -279,8 +280,9 @@ class TestTurtle:
             r"""@prefix : <aff4://volume> . PREFIX x: <http://x#>
             # a comment
             : a x:Volume ; x:says "a \"b\"\n\u00e9" , 'c'@en , "7"^^x:int , 8 , true ; .
-            <aff4://y> x:is x:a.b-c , <relative> ; x:long """
-            + '"""two\nlines""" .'
+            <aff4://y> x:is x:a.b-c , <relative> ; x:long "two\nlines" .
+            <aff4://z> x:long """
+            '"""more\n"quoted" lines""" .'
         )
         assert graph["aff4://volume"][RDF_TYPE] == [Term("http://x#Volume", is_iri=True)]
         assert graph["aff4://volume"]["http://x#says"] == [
@@ -292,6 +294,7 @@ class TestTurtle:
         ]
         assert graph["aff4://y"]["http://x#is"][0] == Term("http://x#a.b-c", is_iri=True)
         assert graph["aff4://y"]["http://x#long"] == [Term("two\nlines", is_iri=False)]
+        assert graph["aff4://z"]["http://x#long"] == [Term('more\n"quoted" lines', is_iri=False)]
 
     @given(text=st.text(alphabet="<>\":;,.@^a[]( )#\\\n'prefix1-", max_size=200))
     @settings(max_examples=300, deadline=None)

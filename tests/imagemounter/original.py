@@ -1,0 +1,58 @@
+"""imagemounter 3.1.0 itself, in a virtual environment of its own, to be asked the same as pyimount."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+VERSION = "3.1.0"
+
+PROGRAM = """
+import importlib, json, sys
+package, path, *rest = sys.argv[1:]
+parser = importlib.import_module(package).ImageParser([path], disk_mounter="dummy", **json.loads("".join(rest) or "{}"))
+(disk,) = parser.disks
+disk.mount()
+told = []
+for volume in disk.detect_volumes():
+    if volume.flag == "alloc":
+        volume.determine_fs_type()
+    told.append([volume.index, volume.flag, volume.slot, volume.offset, volume.size, volume.fstype])
+print(json.dumps(told))
+"""
+"""A program that was written for imagemounter; the first argument is what it imports."""
+
+
+def install(folder: Path) -> Path:
+    """Install imagemounter in a virtual environment; its interpreter. Skips where PyPI is not reached."""
+    python = folder / "bin" / "python"
+    try:
+        for command in (
+            (sys.executable, "-m", "venv", str(folder)),
+            (str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check", f"imagemounter=={VERSION}"),
+        ):
+            subprocess.run(command, check=True, capture_output=True, text=True, timeout=300)
+    except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
+        reason = f"imagemounter cannot be installed: {str(error.stderr)[-300:]}"
+        if os.environ.get("CI"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return python
+
+
+def ask(python: Path | str, package: str, image: Path, **arguments: Any) -> list[list[Any]]:
+    """What the program prints: of each volume its index, flag, slot, offset, size and file system."""
+    done = subprocess.run(
+        [python, "-c", PROGRAM, package, image, json.dumps(arguments)],
+        # It decodes what tools print by the locale, and fails where that has no encoding.
+        env={**os.environ, "LC_ALL": "C.UTF-8", "PATH": f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"},
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert isinstance(found, list)
+    return found
