@@ -7,6 +7,11 @@ Importing the package costs next to nothing: each public name is loaded when it 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pyimount.imagemounter.disk import Disk
+    from pyimount.imagemounter.image_parser import ImageParser
+    from pyimount.imagemounter.unmounter import Unmounter
+    from pyimount.imagemounter.volume import Volume
+    from pyimount.imagemounter.volume_system import VolumeSystem
     from pyimount.keys import Key, Keyring
     from pyimount.layers import DiskLayer, Scan, VolumeLayer
     from pyimount.mapping import open_volume
@@ -16,11 +21,16 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = [
     "Budget",
+    "Disk",
     "DiskLayer",
+    "ImageParser",
     "Key",
     "Keyring",
     "Scan",
+    "Unmounter",
+    "Volume",
     "VolumeLayer",
+    "VolumeSystem",
     "__version__",
     "detect",
     "open_volume",
@@ -28,11 +38,16 @@ __all__ = [
 
 _HOME = {
     "Budget": "pyimount.sources.budget",
+    "Disk": "pyimount.imagemounter.disk",
     "DiskLayer": "pyimount.layers",
+    "ImageParser": "pyimount.imagemounter.image_parser",
     "Key": "pyimount.keys",
     "Keyring": "pyimount.keys",
     "Scan": "pyimount.layers",
+    "Unmounter": "pyimount.imagemounter.unmounter",
+    "Volume": "pyimount.imagemounter.volume",
     "VolumeLayer": "pyimount.layers",
+    "VolumeSystem": "pyimount.imagemounter.volume_system",
     "detect": "pyimount.scanning",
     "open_volume": "pyimount.mapping",
 }

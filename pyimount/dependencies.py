@@ -13,10 +13,10 @@ from pyimount.records import Record
 
 
 class Dependency(Record, kw_only=True):
-    """Something that may be there or not. ``package``: what brings it; ``why``: what it is for."""
+    """Something that may be there or not. ``package``: what brings it, if any does; ``why``: what it is for."""
 
     name: str
-    package: str
+    package: str | None
     why: str
 
     @property

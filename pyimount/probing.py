@@ -7,7 +7,16 @@ one reading is preferred, a pure function over what they answered.
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
-from pyimount.formats import Format, Identity, NotThisFormat, Table, TableFormat, TableRule
+from pyimount.formats import (
+    Format,
+    Identity,
+    NotThisFormat,
+    Precedence,
+    Table,
+    TableFormat,
+    TableRule,
+    Usage,
+)
 from pyimount.problems import Code, Problem
 from pyimount.records import Record
 from pyimount.registry import head_runs, table_signatures, tail_runs, volume_signatures
@@ -116,7 +125,8 @@ def choose(readings: Iterable[Reading], tables: Iterable[TableReading]) -> Probe
     - Of several tables, one that overrules the others by its declaration (GPT its protective MBR),
       else the first by name.
     - Of several volumes: the lower ``Precedence``; then one whose superblock's checksum holds; then the
-      one without problems; then the first by name.
+      one without problems; then the first by name. What an array or a lock holds may show through; any
+      other second reading is a left-over, or the first is, and that is said.
     - Table and volume: as the volume's format declares in ``with_table``.
     """
     candidates: list[Candidate] = []
@@ -127,7 +137,7 @@ def choose(readings: Iterable[Reading], tables: Iterable[TableReading]) -> Probe
         table, reading = _table_or_volume(table, reading, candidates, problems)
     return Probe(
         identity=reading.identity if reading else None,
-        usage=(reading.identity.usage or reading.format.usage) if reading else None,
+        usage=_usage(reading) if reading else None,
         table=table.table if table else None,
         candidates=tuple(candidates),
         problems=tuple(problems),
@@ -174,7 +184,7 @@ def _choose_reading(
             continue
         if other.format.name in chosen.format.tolerates or chosen.format.name in other.format.tolerates:
             why = f"stands beside {chosen.format.title} by design"
-        elif other.format.precedence > chosen.format.precedence:
+        elif _shows_through(other, chosen):
             why = f"{chosen.format.title} takes the bytes beneath it"
         elif chosen.identity.checked and not other.identity.checked:
             why = f"the checksum of {chosen.format.title} holds, this one has none that does"
@@ -184,6 +194,25 @@ def _choose_reading(
             problems.append(_ambiguous(chosen.identity.type, other.identity.type))
         candidates.append(Candidate(other.identity.type, other.identity.offset, why))
     return chosen
+
+
+_BENEATH = frozenset((Usage.RAID, Usage.CRYPTO))
+
+
+def _shows_through(other: Reading, chosen: Reading) -> bool:
+    """Whether ``other`` is what the array or the lock that was chosen holds, and no left-over.
+
+    An array's superblock may stand behind all that it holds, another array or a lock too.
+    """
+    if other.format.precedence <= chosen.format.precedence:
+        return False
+    return chosen.format.precedence is Precedence.RAID or (
+        _usage(chosen) in _BENEATH and _usage(other) not in _BENEATH
+    )
+
+
+def _usage(reading: Reading) -> Usage:
+    return reading.identity.usage or reading.format.usage
 
 
 def _table_or_volume(

@@ -58,6 +58,7 @@ TYPES = {
     b"S": "sparse file",
     b"V": "volume label",
 }
+GNUS_OWN = (b"D", b"K", b"L", b"M", b"S", b"V")
 BASE_256 = 0x80
 
 
@@ -109,7 +110,7 @@ def number(field: bytes) -> int | None:
 
 
 def _variant(header: Any) -> str:
-    if header.magic == GNU:
+    if header.magic == GNU or header.typeflag in GNUS_OWN:
         return "gnu"
     if header.magic != POSIX:
         return "v7"

@@ -1,4 +1,4 @@
-"""tar archives as Version 7 of Unix made them, without a magic.
+"""tar archives whose first header has no magic: those of Unix Version 7, and GNU's with a volume label.
 
 Layout: see tar.py.
 https://www.gnu.org/software/tar/manual/html_node/Standard.html
@@ -18,7 +18,7 @@ def parse(view: View) -> Identity:
     """The identity of a tar archive whose first header's checksum is right, and has nothing of later ones."""
     raw = view.read(0, BLOCK)
     digits = raw[CHECKSUM].strip(b" \0")
-    if not digits.isdigit() or any(raw[LATER]) or raw[TYPEFLAG] not in b"\x00012345":
+    if not digits.isdigit() or any(raw[LATER]) or raw[TYPEFLAG] not in b"\x00012345V":
         raise NotThisFormat("no header of a tar archive")
     # Only now: this is asked of everything that nobody else knows.
     from pyimount.parsers.archives import tar
@@ -28,7 +28,7 @@ def parse(view: View) -> Identity:
 
 FORMAT = Format(
     name="tar_v7",
-    title="tar archive of Unix Version 7",
+    title="tar archive without a magic",
     specification="https://www.gnu.org/software/tar/manual/html_node/Standard.html",
     usage=Usage.OTHER,
     types=("tar",),

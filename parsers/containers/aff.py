@@ -42,7 +42,6 @@ QUADWORD = 0x2
 COMPRESSED, ALGORITHM_MASK = 0x01, 0xF0
 ZLIB, BZIP, LZMA, ZERO = 0x00, 0x10, 0x20, 0x30
 ALGORITHMS = {ZLIB: "zlib", BZIP: "bzip2", LZMA: "lzma", ZERO: "zero"}
-UNPACKERS = {ZLIB: inflate, BZIP: unpack_bzip2, LZMA: unpack_lzma}
 ENCRYPTED = "/aes256"
 KEYS = "affkey_"
 HASHES = ("md5", "sha1", "sha256")
@@ -288,6 +287,15 @@ class _Pages:
         if unpack is None:
             raise ReadError(f"its compression, {algorithm:#x}, is not known")
         return unpack(data, self._page_size)
+
+
+def _unpack_lzma(data: bytes, size: int) -> bytes:
+    """AFFLIB asks for a dictionary of 16 MiB, however small its pages are: one of a page is enough."""
+    wanted = int.from_bytes(data[1:5], "little")
+    return unpack_lzma(data[:1] + min(wanted, size).to_bytes(4, "little") + data[5:], size)
+
+
+UNPACKERS = {ZLIB: inflate, BZIP: unpack_bzip2, LZMA: _unpack_lzma}
 
 
 FORMAT = ContainerFormat(

@@ -24,6 +24,9 @@ PIECE = 1 << 18
 _INPUT = 1 << 16
 _PAGE = 1 << 16
 _PAGES_KEPT = 64
+_FAR = 32 << 20
+_LEAD = 32
+"""Where so many bytes must be passed over, so many pages before those that are wanted are kept, too."""
 _MARKS_CAP = 192
 """A copy of zlib's decompressor takes 40 KiB."""
 _FIRST_STEP = 1 << 20
@@ -203,24 +206,32 @@ class PackedSource(Source):
 
     def _page(self, number: int) -> bytes:
         page = self._pages.get(number)
-        if page is None:
-            start = number * _PAGE
-            page = self._pages[number] = self._unpack(start, min(_PAGE, self.size - start))
-            if len(self._pages) > _PAGES_KEPT:
-                self._pages.popitem(last=False)
-        else:
+        if page is not None:
             self._pages.move_to_end(number)
+            return page
+        start = number * _PAGE
+        if start - self._reached(start) > _FAR:
+            # Who looks at a disk's end looks at several places there; each could cost as much again.
+            for before in range(max(0, number - _LEAD), number):
+                self._load(before)
+        return self._load(number)
+
+    def _load(self, number: int) -> bytes:
+        start = number * _PAGE
+        page = self._pages[number] = self._unpack(start, min(_PAGE, self.size - start))
+        if len(self._pages) > _PAGES_KEPT:
+            self._pages.popitem(last=False)
         return page
 
+    def _reached(self, start: int) -> int:
+        """From where the bytes at ``start`` would be unpacked."""
+        live = self._live.position
+        nearest = self._nearest(start)
+        return max(nearest, min(live, start)) if live - len(self._held) <= start else nearest
+
     def _unpack(self, start: int, length: int) -> bytes:
-        known = bisect_right(self._places, start) - 1
-        mark = bisect_right(self._marks, start, key=_position) - 1
-        nearest = self._places[known]
-        if mark >= 0:
-            nearest = max(nearest, self._marks[mark].position)
-        if start < self._live.position - len(self._held) or self._live.position < nearest:
-            fork = self._marks[mark].fork() if nearest != self._places[known] else None
-            self._live, self._held = fork or self._begin(known), b""
+        if self._reached(start) > self._live.position or start < self._live.position - len(self._held):
+            self._live, self._held = self._forked(start), b""
         while self._live.position <= start:
             self._allow(start - self._live.position)
             self._held = self._needed()
@@ -230,6 +241,16 @@ class PackedSource(Source):
             self._held = self._needed()
             pieces.append(self._held)
         return b"".join(pieces)[:length]
+
+    def _forked(self, start: int) -> Stream:
+        """A stream at the nearest place before ``start``."""
+        known = bisect_right(self._places, start) - 1
+        mark = bisect_right(self._marks, start, key=_position) - 1
+        if mark >= 0 and self._marks[mark].position > self._places[known]:
+            fork = self._marks[mark].fork()
+            if fork is not None:
+                return fork
+        return self._begin(known)
 
     def _needed(self) -> bytes:
         piece = self._next()

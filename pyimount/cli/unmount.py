@@ -66,7 +66,8 @@ def _run(standing: privilege.Standing, options: argparse.Namespace) -> int:
         return 0
     done: list[dict[str, Any]] = []
     unread = False
-    for session, only in chosen.items():
+    # The latest first: an earlier one may be what it stands on.
+    for session, only in reversed(chosen.items()):
         try:
             done.append(standing.undo(session, only, lazy=options.lazy))
         except LedgerError as error:

@@ -5,7 +5,7 @@ Each mount is a session of its own in the ledger: the objects keep its name, the
 
 import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from pyimount import mounting
 from pyimount.exceptions import (
@@ -129,6 +129,7 @@ def mount(
     try:
         done = mounting.mount(
             scan,
+            Executor(observe=watch),
             policy=policy,
             keys=keys,
             session=session,
@@ -139,7 +140,6 @@ def mount(
             folder=folder,
             naming=naming,
             cache=cache,
-            observe=watch,
         )
     except LedgerError as error:
         _forget(session)
@@ -149,7 +149,9 @@ def mount(
         return found
     _forget(session)
     if found is None or found.refusal is None:
-        raise UnsupportedFilesystemError(f"volume {volume.index} holds nothing that is mounted: {volume.type}")
+        raise UnsupportedFilesystemError(
+            f"volume {volume.index} holds nothing that is mounted: {volume.type}"
+        )
     refusal = found.refusal
     kind = _BY_CODE.get(refusal.code, MountError)
     failed = watch.failed()
@@ -159,7 +161,13 @@ def mount(
 
 
 def show(
-    scan: Scan, layer: Layer, *, session: str, policy: Policy, keys: "Keyring | None", cache: str | None = None
+    scan: Scan,
+    layer: Layer,
+    *,
+    session: str,
+    policy: Policy,
+    keys: "Keyring | None",
+    cache: str | None = None,
 ) -> tuple[bool, str]:
     """Show a layer's bytes as a file: whether anything was done for it, and its path.
 
@@ -228,7 +236,8 @@ def _forget(session: str) -> None:
 def add(session: str, make: Callable[[int, MountPlan], "tuple[Step, ...]"]) -> Outcome:
     """Run further steps in a session that stands.
 
-    ``make``: makes them from the id of the first and from the plan that stands. Raises NoSession, SubsystemError.
+    ``make``: makes them from the id of the first and from the plan that stands. What became of them is in the
+    outcome. Raises NoSession, SubsystemError.
     """
     need_root()
     try:
@@ -244,8 +253,6 @@ def add(session: str, make: Callable[[int, MountPlan], "tuple[Step, ...]"]) -> O
         raise
     except LedgerError as error:
         raise SubsystemError(str(error)) from error
-    for failure in outcome.failures:
-        raise raised(SubsystemError, failure.reason, failure.remedy)
     return outcome
 
 
@@ -260,7 +267,10 @@ def bind(session: str, source: str, root: str, target: str) -> str:
         place = source if step is None else Result(step.id)
         return (BindMount(id=first, source=place, root=root, target=target),)
 
-    return add(session, steps).places[made[0]]
+    outcome = add(session, steps)
+    for failure in outcome.failures:
+        raise raised(SubsystemError, failure.reason, failure.remedy)
+    return outcome.places[made[0]]
 
 
 def take_down(session: str, *, lazy: bool = False) -> None:
@@ -279,4 +289,3 @@ def take_down(session: str, *, lazy: bool = False) -> None:
         folders_only = all(isinstance(left.step, MakeDirectory) for left in undone.left)
         kind = CleanupError if folders_only else SubsystemError
         raise kind(first.reason)
-

@@ -58,7 +58,7 @@ class Disk:
         index: str | int | None = None,
         offset: int = 0,
         block_size: int = BLOCK_SIZE,
-        read_write: bool = False,  # noqa: FBT001, FBT002
+        read_write: bool = False,
         vstype: str = "",
         disk_mounter: str = "auto",
         volume_detector: str = "auto",
@@ -140,7 +140,7 @@ class Disk:
         try:
             layer = self.layer
             if layer.size is None:
-                raise MountError(why_unreadable(layer))  # noqa: TRY301
+                raise MountError(why_unreadable(layer))
             if self.read_write and self.rwpath is None:
                 self.rwpath = tempfile.mkdtemp(prefix="image_mounter_rw_cache_")
             self._show(layer)
@@ -216,9 +216,9 @@ class Disk:
 
     def init(
         self,
-        single: bool | None = None,  # noqa: FBT001
+        single: bool | None = None,
         only_mount: Iterable[str] | None = None,
-        swallow_exceptions: bool = True,  # noqa: FBT001, FBT002
+        swallow_exceptions: bool = True,
         *,
         skip_mount: Iterable[str] | None = None,
     ) -> "Iterator[Volume]":
@@ -239,7 +239,7 @@ class Disk:
             # No volume is there to say it.
             raise self.exception or MountError(f"{self} cannot be mounted")
 
-    def detect_volumes(self, single: bool | None = None) -> "Iterator[Volume]":  # noqa: FBT001
+    def detect_volumes(self, single: bool | None = None) -> "Iterator[Volume]":
         """Find the volumes that stand directly on the disk, and yield them. Needs no root and no mount.
 
         ``single``: True: the disk is one volume; False: only what a partition table has; None: that, and
@@ -254,9 +254,9 @@ class Disk:
 
     def init_volumes(
         self,
-        single: bool | None = None,  # noqa: FBT001
+        single: bool | None = None,
         only_mount: Iterable[str] | None = None,
-        swallow_exceptions: bool = True,  # noqa: FBT001, FBT002
+        swallow_exceptions: bool = True,
         *,
         skip_mount: Iterable[str] | None = None,
     ) -> "Iterator[Volume]":
@@ -271,18 +271,18 @@ class Disk:
     def init_single_volume(
         self,
         only_mount: Iterable[str] | None = None,
-        swallow_exceptions: bool = True,  # noqa: FBT001, FBT002
+        swallow_exceptions: bool = True,
     ) -> "Iterator[Volume]":
         """``init_volumes`` with the disk as one volume."""
-        yield from self.init_volumes(True, only_mount, swallow_exceptions)  # noqa: FBT003
+        yield from self.init_volumes(True, only_mount, swallow_exceptions)
 
     def init_multiple_volumes(
         self,
         only_mount: Iterable[str] | None = None,
-        swallow_exceptions: bool = True,  # noqa: FBT001, FBT002
+        swallow_exceptions: bool = True,
     ) -> "Iterator[Volume]":
         """``init_volumes`` with only what a partition table has."""
-        yield from self.init_volumes(False, only_mount, swallow_exceptions)  # noqa: FBT003
+        yield from self.init_volumes(False, only_mount, swallow_exceptions)
 
     def get_volumes(self) -> "list[Volume]":
         """All volumes that were found so far, each after those within it."""
@@ -300,8 +300,8 @@ class Disk:
 
     def unmount(
         self,
-        remove_rw: bool = False,  # noqa: FBT001, FBT002
-        allow_lazy: bool = False,  # noqa: FBT001, FBT002
+        remove_rw: bool = False,
+        allow_lazy: bool = False,
     ) -> None:
         """Unmount all volumes on the disk, arrays that it is a part of included, and the disk itself.
 

@@ -49,16 +49,16 @@ class ImageParser:
     def __init__(
         self,
         paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]] = (),
-        force_disk_indexes: bool = False,  # noqa: FBT001, FBT002
+        force_disk_indexes: bool = False,
         casename: str | None = None,
-        read_write: bool = False,  # noqa: FBT001, FBT002
+        read_write: bool = False,
         disk_mounter: str = "auto",
         volume_detector: str = "auto",
         vstypes: Mapping[str | int, str] | None = None,
         fstypes: Mapping[str | int, str | None] | None = None,
         keys: Mapping[str | int, str] | None = None,
         mountdir: str | os.PathLike[str] | None = None,
-        pretty: bool = False,  # noqa: FBT001, FBT002
+        pretty: bool = False,
         *,
         policy: Policy | str = "forensic",
         **args: Any,
@@ -126,7 +126,7 @@ class ImageParser:
     def add_disk(
         self,
         path: str | os.PathLike[str],
-        force_disk_indexes: bool = True,  # noqa: FBT001, FBT002
+        force_disk_indexes: bool = True,
         **args: Any,
     ) -> Disk:
         """Add the image at this path, and return its disk.
@@ -150,8 +150,8 @@ class ImageParser:
 
     def init(
         self,
-        single: bool | None = None,  # noqa: FBT001
-        swallow_exceptions: bool = True,  # noqa: FBT001, FBT002
+        single: bool | None = None,
+        swallow_exceptions: bool = True,
         *,
         only_mount: Iterable[str] | None = None,
         skip_mount: Iterable[str] | None = None,
@@ -188,9 +188,9 @@ class ImageParser:
 
     def init_volumes(
         self,
-        single: bool | None = None,  # noqa: FBT001
+        single: bool | None = None,
         only_mount: Iterable[str] | None = None,
-        swallow_exceptions: bool = True,  # noqa: FBT001, FBT002
+        swallow_exceptions: bool = True,
         *,
         skip_mount: Iterable[str] | None = None,
     ) -> "Iterator[Volume]":
@@ -210,8 +210,8 @@ class ImageParser:
 
     def clean(
         self,
-        remove_rw: bool = False,  # noqa: FBT001, FBT002
-        allow_lazy: bool = False,  # noqa: FBT001, FBT002
+        remove_rw: bool = False,
+        allow_lazy: bool = False,
     ) -> None:
         """Unmount all volumes and all disks.
 
@@ -242,8 +242,8 @@ class ImageParser:
 
     def force_clean(
         self,
-        remove_rw: bool = False,  # noqa: FBT001, FBT002
-        allow_lazy: bool = False,  # noqa: FBT001, FBT002
+        remove_rw: bool = False,
+        allow_lazy: bool = False,
         retries: int = 5,
         sleep_interval: float = 0.5,
     ) -> None:

@@ -190,7 +190,9 @@ def shown_as(scan: Scan, files: Mapping[str, str]) -> Scan:
 
     To be mounted with the disk mounter ``dummy``. The images keep their names, by which they are unmounted.
     """
-    disks = tuple(_shown(disk, files[disk.paths[0]]) if disk.paths[0] in files else disk for disk in scan.disks)
+    disks = tuple(
+        _shown(disk, files[disk.paths[0]]) if disk.paths[0] in files else disk for disk in scan.disks
+    )
     return scan.replaced(disks=disks)
 
 

@@ -21,6 +21,7 @@ from pyimount.exceptions import (
     UnsupportedFilesystemError,
 )
 from pyimount.execution import tools
+from pyimount.execution.errors import NoSession
 from pyimount.imagemounter import acting, views
 from pyimount.imagemounter.views import View
 from pyimount.imagemounter.volume_system import VolumeSystem
@@ -64,7 +65,7 @@ class Volume:
     lies in; without one, the disk. ``index``: in its disk; those of what lies within it follow after a period.
     ``size``, ``offset``: bytes, from the start of the disk (of what is decrypted or assembled, for what lies in
     that); ``size`` 0: to the end. ``flag``: ``alloc``, ``unalloc`` or ``meta``. ``slot``: its number in
-    the table. ``fstype``: what to take it for, ``?TYPE`` where nothing is recognised; else what the parser
+    the table, from 1; 0: it has none. ``fstype``: what to take it for, ``?TYPE`` where nothing is recognised; else what the parser
     has for its index. ``key``: as in ImageParser's ``keys``. ``vstype``, ``volume_detector``: of the volumes in it.
 
     Attributes besides: ``block_size``, bytes in a sector; ``info``, a dict, with what is known of: ``fsdescription``,
@@ -117,6 +118,8 @@ class Volume:
         self._session: str | None = None
         self._raw: tuple[str, str] | None = None
         self._determined: str | None = None
+        self._fallback = ""
+        self._guessed: str | None = None
 
     def _told(self, values: "dict[str, Any]") -> Any:
         return values.get(self.index) or values.get("*") or values.get("?")
@@ -229,13 +232,17 @@ class Volume:
         """
         if self.fstype in VOLUME_SYSTEM_TYPES:
             self.volumes.vstype, self.fstype = self.fstype, "volumesystem"
-        if self._is_word(self.fstype):
+        if self._is_named():
             return self.fstype
         _, layer = self.scan_and_layer()
-        fallback = self.fstype.removeprefix("?") if self.fstype.startswith("?") else ""
-        self._determined = fstype_of(layer)
-        self.fstype = self._determined or fallback or "unknown"
+        if self.fstype.startswith("?"):
+            self._fallback = self.fstype.removeprefix("?")
+        self.fstype = self._determined = fstype_of(layer) or self._fallback or "unknown"
         return self.fstype
+
+    def _is_named(self) -> bool:
+        """Whether the caller said what it holds."""
+        return self.fstype != self._determined and self._is_word(self.fstype)
 
     @staticmethod
     def _is_word(fstype: str) -> bool:
@@ -250,8 +257,8 @@ class Volume:
 
     def get_description(
         self,
-        with_size: bool = True,  # noqa: FBT001, FBT002
-        with_index: bool = True,  # noqa: FBT001, FBT002
+        with_size: bool = True,
+        with_index: bool = True,
     ) -> str:
         """Size, index, file system, label and version in a line."""
         kind = self.info.get("statfstype") or self.info.get("fsdescription") or "-"
@@ -269,13 +276,13 @@ class Volume:
         if label == "/":
             return "root"
         safe = re.sub(r"[^\w.+@=~-]+", "_", label).removeprefix("_").lstrip(".-")
-        return safe[:-1] if len(safe) > 2 and safe.endswith("_") else safe  # noqa: PLR2004
+        return safe[:-1] if len(safe) > 2 and safe.endswith("_") else safe
 
     def get_formatted_size(self) -> str:
         """The size for people, two digits after the point: ``512 B``, ``1.5 GiB``."""
         size: float = self.size or 0
         unit = 0
-        while size >= 1024 and unit < len(_UNITS) - 1:  # noqa: PLR2004
+        while size >= 1024 and unit < len(_UNITS) - 1:
             size /= 1024
             unit += 1
         return f"{int(size) if unit == 0 else round(size, 2)} {_UNITS[unit]}"
@@ -292,7 +299,7 @@ class Volume:
 
     # Its bytes.
 
-    def get_raw_path(self, include_self: bool = False) -> str | None:  # noqa: FBT001, FBT002
+    def get_raw_path(self, include_self: bool = False) -> str | None:
         """The path of what this volume lies in at its ``offset``; None where nothing shows that.
 
         That is the disk's (``Disk.get_fs_path``), or what a lock, an array or a volume group gave. A logical
@@ -329,7 +336,7 @@ class Volume:
     def init(
         self,
         only_mount: Sequence[str] | None = None,
-        swallow_exceptions: bool = True,  # noqa: FBT001, FBT002
+        swallow_exceptions: bool = True,
         *,
         skip_mount: Sequence[str] | None = None,
     ) -> "Iterator[Volume]":
@@ -358,8 +365,10 @@ class Volume:
 
     def _holds_files(self) -> bool:
         """Whether it was to be mounted itself, whatever else is in it."""
-        return self.mountpoint is not None or (self.exception is not None) or all(
-            volume.is_vss for volume in self.volumes
+        return (
+            self.mountpoint is not None
+            or (self.exception is not None)
+            or all(volume.is_vss for volume in self.volumes)
         )
 
     def _is_wanted(self, only: list[str] | None, skip: list[str]) -> bool:
@@ -408,8 +417,9 @@ class Volume:
             return True
         above = self.disk if self.local is not None and self.is_vss else self.parent
         if not above.is_mounted:
-            raise NotMountedError(f"volume {self.index} cannot be mounted before {above!r}")
-        named = fstype or (self.fstype if self._is_word(self.fstype) else "")
+            why = f": {above.exception}" if above.exception is not None else ""
+            raise NotMountedError(f"volume {self.index} cannot be mounted before {above!r}{why}")
+        named = fstype or (self.fstype if self._is_named() else "")
         if named in VOLUME_SYSTEM_TYPES:
             self.volumes.vstype, named = named, "volumesystem"
         scan, layer = self.scan_and_layer()
@@ -419,9 +429,10 @@ class Volume:
         if told in CONTAINERS or (_is_container(scan, layer) and told == is_):
             self._open(scan, layer, told)
         else:
-            self._mount(scan, layer, self._type_to_name(told, is_))
+            self._mount(scan, layer, named if named == "unknown" else self._type_to_name(told, is_))
         self.was_mounted = self.is_mounted = True
-        self.fstype = told
+        if named:
+            self.fstype = told
         return True
 
     def _type_to_name(self, told: str, is_: str | None) -> str | None:
@@ -528,8 +539,14 @@ class Volume:
         _, layer = self.scan_and_layer()
         found = mountpoint_of(layer, self.mountpoint)
         if found is not None:
-            self.info["lastmountpoint"] = found
+            self.info["lastmountpoint"] = self._guessed = found
         return found
+
+    @property
+    def told_mountpoint(self) -> str | None:
+        """Where it was mounted last, as it says or the caller does; None where that is only a guess."""
+        known: str | None = self.info.get("lastmountpoint")
+        return None if known == self._guessed else known
 
     def bindmount(self, mountpoint: str | os.PathLike[str]) -> bool:
         """Show what it is mounted as at another folder, too, until it is unmounted. Returns True.
@@ -537,20 +554,29 @@ class Volume:
         A folder in what one of the parser's volumes shows is looked up there, and no link or ``..`` leads out.
         Raises NotMountedError when it is not mounted, SubsystemError when that folder cannot be had.
         """
-        if self.mountpoint is None or self._session is None:
-            raise NotMountedError(f"volume {self.index} is not mounted")
         target = os.path.join(os.getcwd(), os.fspath(mountpoint))
         root, within = os.path.split(os.path.realpath(target))
         for volume in self.disk.parser.get_volumes():
             if volume.mountpoint is not None and target.startswith(f"{volume.mountpoint}/"):
                 root, within = volume.mountpoint, target.removeprefix(f"{volume.mountpoint}/")
+        return self.bind_within(root, within)
+
+    def bind_within(self, root: str, target: str) -> bool:
+        """``bindmount`` at ``target`` in ``root``, from where no link and no ``..`` leads out."""
+        if self.mountpoint is None or self._session is None:
+            raise NotMountedError(f"volume {self.index} is not mounted")
         try:
-            self.bindmounts.append(acting.bind(self._session, self.mountpoint, root, within))
-        except acting.NoSession as error:
+            self.bindmounts.append(acting.bind(self._session, self.mountpoint, root, target))
+        except NoSession as error:
             raise NotMountedError(f"volume {self.index} was unmounted by another") from error
         return True
 
-    def carve(self, freespace: bool = True) -> str:  # noqa: FBT001, FBT002
+    @property
+    def session(self) -> str | None:
+        """The session of its mount in the ledger; None while it is not mounted."""
+        return self._session
+
+    def carve(self, freespace: bool = True) -> str:
         """Recover deleted files with photorec; returns the folder with them, which stays.
 
         ``freespace``: look only in what is free, else in the whole volume. Raises CommandNotFoundError,
@@ -587,7 +613,7 @@ class Volume:
 
     # The end.
 
-    def unmount(self, allow_lazy: bool = False) -> None:  # noqa: FBT001, FBT002
+    def unmount(self, allow_lazy: bool = False) -> None:
         """Unmount it, all that is in it, and all that it is a part of: an array, a volume group.
 
         What the ledger has of it is taken down, whichever process mounted it. Raises SubsystemError when

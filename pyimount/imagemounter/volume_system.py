@@ -29,7 +29,8 @@ class VolumeSystem:
 
     def __init__(self, parent: "Disk | Volume", vstype: str = "", volume_detector: str = "") -> None:
         self.parent = parent
-        self.disk: Disk = getattr(parent, "disk", parent)
+        disk: Any = getattr(parent, "disk", parent)
+        self.disk: Disk = disk
         told = self.disk.parser.vstypes
         self.vstype = vstype or told.get(str(parent.index)) or told.get("*") or "detect"
         self.volume_detector = volume_detector or "auto"
@@ -56,7 +57,7 @@ class VolumeSystem:
         self,
         vstype: str | None = None,
         method: str | None = None,
-        force: bool = False,  # noqa: FBT001, FBT002
+        force: bool = False,
     ) -> "Iterator[Volume]":
         """Find the volumes, and yield them; needs no root and no mount.
 
@@ -88,7 +89,7 @@ class VolumeSystem:
                 ask(self)
         self.has_detected = True
 
-    def detect_all(self, single: bool | None) -> "Iterator[Volume]":  # noqa: FBT001
+    def detect_all(self, single: bool | None) -> "Iterator[Volume]":
         """Find the volumes of a disk, as ``Disk.detect_volumes`` says."""
         if single:
             yield from self.detect_volumes(method="single")
@@ -158,7 +159,9 @@ class VolumeSystem:
         """A Volume for each layer; those that were there stay, if they are found again or built by hand."""
         scan = self.disk.scan() if self.parent is self.disk else self._volume().scan_and_layer()[0]
         kept = [self._found(scan, layer) for layer in layers]
-        gone = [each for each in self.volumes if each not in kept and each.local is not None and not each.is_vss]
+        gone = [
+            each for each in self.volumes if each not in kept and each.local is not None and not each.is_vss
+        ]
         self.volumes[:] = [each for each in self.volumes if each not in gone]
         if kept:
             self.volume_source = source
@@ -183,7 +186,7 @@ class VolumeSystem:
             size=place[1],
             offset=place[0],
             flag=layer.flag,
-            slot=layer.slot or 0,
+            slot=0 if layer.slot is None else layer.slot + 1,
             volume_detector=self.detection,
         )
         made.settle(view, scan, layer)

@@ -314,6 +314,11 @@ def _unplaced(volume: VolumeLayer, reason: str) -> Unplaced:
     return Unplaced(layer=volume.id, index=volume.index, reason=reason)
 
 
+def mountpoint_by_directories(volume: VolumeLayer, said: Facts) -> str | None:
+    """Where a volume most likely was mounted, by what is at its top; None where that tells nothing."""
+    return "/" if _looks_like_root(said) else _by_directories(volume, said)
+
+
 def _by_directories(volume: VolumeLayer, said: Facts) -> str | None:
     """Where a volume with these directories at its top most likely belongs."""
     names = set(said.names)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 _ALL_SUPERBLOCK_VALUES = 0x07FF  # every BLKID_SUBLKS_* flag up to BADCSUM; labels, UUIDs, types, versions
 _PARTITION_DETAILS = 1 << 2
+_AMBIVALENT = -2
 
 
 class Libblkid:
@@ -79,6 +80,20 @@ class Libblkid:
             lib.blkid_do_safeprobe(probe)
             found = {name: self._value(probe, name.encode()) for name in names}
             return {name: value for name, value in found.items() if value is not None}
+        finally:
+            lib.blkid_free_probe(probe)
+            os.close(fd)
+
+    def is_ambivalent(self, image: Path) -> bool:
+        """Whether libblkid finds several things that exclude each other, and so names none."""
+        lib = self._lib
+        fd = os.open(image, os.O_RDONLY)
+        probe = lib.blkid_new_probe()
+        try:
+            lib.blkid_probe_enable_superblocks(probe, 1)
+            lib.blkid_probe_set_superblocks_flags(probe, _ALL_SUPERBLOCK_VALUES)
+            lib.blkid_probe_set_device(probe, fd, 0, 0)
+            return bool(lib.blkid_do_safeprobe(probe) == _AMBIVALENT)
         finally:
             lib.blkid_free_probe(probe)
             os.close(fd)

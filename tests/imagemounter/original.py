@@ -13,8 +13,9 @@ VERSION = "3.1.0"
 
 PROGRAM = """
 import importlib, json, sys
-package, path, *rest = sys.argv[1:]
-parser = importlib.import_module(package).ImageParser([path], disk_mounter="dummy", **json.loads("".join(rest) or "{}"))
+package, path, arguments = sys.argv[1:]
+made = importlib.import_module(package)
+parser = made.ImageParser([path], disk_mounter="dummy", **json.loads(arguments))
 (disk,) = parser.disks
 disk.mount()
 told = []
@@ -33,7 +34,15 @@ def install(folder: Path) -> Path:
     try:
         for command in (
             (sys.executable, "-m", "venv", str(folder)),
-            (str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check", f"imagemounter=={VERSION}"),
+            (
+                str(python),
+                "-m",
+                "pip",
+                "install",
+                "-q",
+                "--disable-pip-version-check",
+                f"imagemounter=={VERSION}",
+            ),
         ):
             subprocess.run(command, check=True, capture_output=True, text=True, timeout=300)
     except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:

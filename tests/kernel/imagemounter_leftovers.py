@@ -81,7 +81,9 @@ def mounted_by(python: str, package: str, then: str) -> list[list[Any]]:
 
 
 def left_in_temporary() -> list[str]:
-    return sorted(path.name for path in Path("/tmp").iterdir() if path.name.startswith(("im_", "image_mounter_")))  # noqa: S108
+    return sorted(
+        path.name for path in Path("/tmp").iterdir() if path.name.startswith(("im_", "image_mounter_"))
+    )  # noqa: S108
 
 
 def taken_away(python: str) -> None:
