@@ -1,4 +1,4 @@
-"""Render the reference manual, which is the docstrings, and the pages beside this file, as HTML: ``docs/make.py FOLDER``."""
+"""Render the reference manual, which is the docstrings, and the pages beside this file: make.py FOLDER."""
 
 import html
 import sys

@@ -23,7 +23,8 @@ NAMES = (
 
 OVERWRITTEN = {
     ("ext4", "zfs"), ("xfs", "zfs"), ("ntfs", "zfs"), ("ufs2-le", "zfs"), ("xfs", "ufs2-le"),
-    ("ntfs", "ufs2-le"), ("squashfs", "xfs"), ("cramfs", "xfs"), ("romfs", "xfs"), ("hfsplus", "xfs"), ("nilfs2", "xfs"),
+    ("ntfs", "ufs2-le"), ("squashfs", "xfs"), ("cramfs", "xfs"), ("romfs", "xfs"), ("hfsplus", "xfs"),
+    ("nilfs2", "xfs"),
 }  # fmt: skip
 """What is left of the second is a magic and no whole superblock: libblkid goes by the magic."""
 

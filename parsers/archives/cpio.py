@@ -73,6 +73,7 @@ ASCII = {b"070701": "newc", b"070702": "crc", b"070707": "odc"}
 BINARIES = {b"\xc7\x71": "little", b"\x71\xc7": "big"}
 ALIGNMENT = {"newc": 4, "crc": 4, "odc": 1, "bin": 2}
 TRAILER = "TRAILER!!!"
+_DIGITS = b"0123456789abcdefABCDEF"
 MAX_NAME = 4096
 TYPES = {
     S_IFREG: "file",
@@ -154,7 +155,7 @@ def _member(view: View, variant: str, order: str | None) -> _Member:
 
 
 def _number(field: bytes, base: int) -> int:
-    if not field.isalnum():
+    if field.strip(_DIGITS):
         raise NotThisFormat(f"{field!r} is no number")
     try:
         return int(field, base)

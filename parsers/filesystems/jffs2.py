@@ -7,12 +7,13 @@ http://www.linux-mtd.infradead.org/doc/jffs2.html
 It has no superblock: from the first erase block on, node stands after node.
 """
 
+import sys
 import zlib
 from typing import Any
 
 from construct import Bytes, Int8ul, Int16ub, Int16ul, Int32ub, Int32ul, Struct
 
-from pyimount.formats import Format, Identity, Json, NotThisFormat, Signature, Usage
+from pyimount.formats import Format, Identity, Json, KernelMount, NotThisFormat, Signature, Usage
 from pyimount.layouts import layout, parse_struct
 from pyimount.notation import unix_time
 from pyimount.problems import Code, Problem
@@ -189,5 +190,10 @@ FORMAT = Format(
         for order in ("little", "big")
         for kind in NODE_TYPES
     ),
-    unmountable="Linux mounts it from a flash device only, not from a disk",
+    # The driver of one byte order is what a kernel has: that of its own processor.
+    mounts=(
+        KernelMount(
+            "jffs2", maintained=False, reads=(("byte_order", sys.byteorder),), flash="erase_block_size"
+        ),
+    ),
 )

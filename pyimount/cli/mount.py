@@ -57,7 +57,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     where.add_argument("--mountdir", metavar="FOLDER", help="make the mount points in this folder")
     where.add_argument("--pretty", action="store_true", help="call them after labels and last mount points")
     where.add_argument(
-        "--casename", metavar="NAME", help="with --pretty: the folder that they have in common"
+        "--casename", metavar="NAME", help="a folder that they have in common"
     )
     how = parser.add_argument_group("how")
     how.add_argument(

@@ -1,5 +1,6 @@
 """Running a plan: each step written down, done, and written down again; one that fails stops only its own."""
 
+import contextlib
 import os
 from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
@@ -83,7 +84,7 @@ class Executor:
 
         ``scan``: the report that it was made from, as JSON values; ``keys``: by the ids of the steps
         that they are for; ``opened``: descriptors of the images by their paths, where the caller opened them.
-        A plan for a session that stands is added to it.
+        A plan for a session that stands is added to it; one of which nothing stands is no session.
 
         What cannot be done is in the outcome. Raises LedgerError when it cannot be written down: what stands
         then is in the ledger.
@@ -98,6 +99,7 @@ class Executor:
             for step in plan.steps:
                 its = keys.get(step.id, ())
                 run.one(step, Given(scan=scan, keys=its, opened=opened, hold=(ledger.fileno(),)))
+            run.end()
         return Outcome(
             session=plan.session, plan=plan, places=run.names.places, failures=tuple(run.failures.values())
         )
@@ -158,6 +160,7 @@ class _Run:
             if entry.failed is not None
         }
         self._unshown: dict[Result, str] = {}
+        self._standing = {entry.step.id for entry in story.standing()}
         self._guard = udev.Guard(ledger.session)
         for entry in story.standing():
             if entry.made is not None:
@@ -169,6 +172,14 @@ class _Run:
         failure = self._lacking(step) or self._tried(step, given)
         if failure is not None:
             self.failures[step.id] = failure
+
+    def end(self) -> None:
+        """End the session if nothing of it stands."""
+        if self._standing:
+            return
+        with contextlib.suppress(StepFailed):
+            udev.release(self._ledger.session)
+        self._ledger.remove()
 
     def _lacking(self, step: Step) -> Failure | None:
         if step.id in self._ids:
@@ -195,6 +206,7 @@ class _Run:
         except StepFailed as error:
             return Failure(step=step, reason=str(error), remedy=error.remedy)
         self._ledger.intended(step, before)
+        self._standing.add(step.id)
         try:
             self._observe("intended", step)
             made = performing.perform(step, self.names, given)
@@ -221,6 +233,7 @@ class _Run:
         except Held:
             return  # It stands in the ledger, and is tried again with the rest.
         self._ledger.undone(entry.step)
+        self._standing.discard(entry.step.id)
 
 
 def _for_udev(step: Step, names: Names) -> tuple[list[str], list[str]]:

@@ -30,24 +30,32 @@ _ENDS_WITHIN = 10.0
 _CARVES_WITHIN = 24 * 60 * 60.0
 
 
-def _mount(argv: tuple[str, ...], at: str) -> Made:
-    """Run a program that mounts at a folder of ours and stays in the background."""
+def start(argv: tuple[str, ...], at: str, *, data: bytes = b"", pass_fds: tuple[int, ...] = ()) -> Made:
+    """Run a program that mounts at a folder of ours and stays in the background.
+
+    ``data``: for its standard input; ``pass_fds``: descriptors that it gets. Raises StepFailed.
+    """
     os.close(mounts.open_mountpoint(at))
     if mounts.mounted_at(at):
         raise Refused(f"{at}: something is mounted there")
-    tools.run(argv, daemon=True, timeout=_APPEARS_WITHIN)
+    tools.run(argv, data=data, pass_fds=pass_fds, daemon=True, timeout=_APPEARS_WITHIN)
     if not soon(lambda: mounts.mounted_at(at), _APPEARS_WITHIN):
         raise StepFailed(f"{argv[0]} mounted nothing")
     made = mounted(at)
     return Made(at, {**made.identity, "pids": tools.marked(argv[0], at)})
 
 
-def _unmount(tool: str, at: str, *, lazy: bool) -> None:
+def end(tool: str, at: str, *, lazy: bool) -> None:
     """Unmount what a program shows at a folder of ours; it then ends by itself."""
-    for mount in reversed(mounts.mounted_at(at)):
-        if mount.type.startswith("fuse"):
-            mounts.unmount(mount, lazy=lazy)
-    if not soon(lambda: not tools.marked(tool, at), _ENDS_WITHIN):
+
+    def gone() -> bool:
+        # Again and again: one that was just starting when we were killed may mount yet.
+        for mount in reversed(mounts.mounted_at(at)):
+            if mount.type.startswith("fuse"):
+                mounts.unmount(mount, lazy=lazy)
+        return not tools.marked(tool, at)
+
+    if not soon(gone, _ENDS_WITHIN):
         if lazy:
             raise Held(f"files of {at} are in use; {tool} ends when they are closed")
         for pid in tools.marked(tool, at):
@@ -63,20 +71,20 @@ class _RunImageMounter(Act[RunImageMounter]):
         for image in map(names, step.images):
             if not image.startswith("/"):
                 raise Refused(f"{tools.printable(image)} is no path")
-        return _mount(step.argv(names), names(step.at))
+        return start(step.argv(names), names(step.at))
 
     def undo(self, entry: Entry, step: RunImageMounter, names: Names, *, lazy: bool) -> None:  # noqa: ARG002
-        _unmount(step.tool, names(step.at), lazy=lazy)
+        end(step.tool, names(step.at), lazy=lazy)
 
 
 class _ExposeShadows(Act[ExposeShadows]):
     """Shadow copies as files, by vshadowmount."""
 
     def perform(self, step: ExposeShadows, names: Names, given: Given) -> Made:  # noqa: ARG002
-        return _mount(step.argv(names), names(step.at))
+        return start(step.argv(names), names(step.at))
 
     def undo(self, entry: Entry, step: ExposeShadows, names: Names, *, lazy: bool) -> None:  # noqa: ARG002
-        _unmount("vshadowmount", names(step.at), lazy=lazy)
+        end("vshadowmount", names(step.at), lazy=lazy)
 
 
 class _MountWithTool(Act[MountWithTool]):
@@ -85,10 +93,10 @@ class _MountWithTool(Act[MountWithTool]):
     def perform(self, step: MountWithTool, names: Names, given: Given) -> Made:  # noqa: ARG002
         if not isinstance(step.source, Result):
             raise Refused(f"{step.source} was not made in this session")
-        return _mount(step.argv(names), names(step.at))
+        return start(step.argv(names), names(step.at))
 
     def undo(self, entry: Entry, step: MountWithTool, names: Names, *, lazy: bool) -> None:  # noqa: ARG002
-        _unmount(step.tool, names(step.at), lazy=lazy)
+        end(step.tool, names(step.at), lazy=lazy)
 
 
 class _Carve(Act[Carve]):

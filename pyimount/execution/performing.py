@@ -11,7 +11,18 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from pyimount.execution import folders, foreign, loops, mapped, mounts, servers, syscalls
+from pyimount.execution import (
+    flash,
+    folders,
+    foreign,
+    groups,
+    loops,
+    mapped,
+    mounts,
+    servers,
+    syscalls,
+    unlocked,
+)
 from pyimount.execution.acts import Act, Given, mounted, soon, unmount_ours
 from pyimount.execution.errors import Held, Refused, StepFailed
 from pyimount.execution.ledger import Entry, Made
@@ -215,6 +226,9 @@ def _bind_ends(step: BindMount, names: Names) -> tuple[int, int]:
 _ACTS: Mapping[type[Step], Act[Any]] = {
     **foreign.ACTS,
     **mapped.ACTS,
+    **groups.ACTS,
+    **flash.ACTS,
+    **unlocked.ACTS,
     MakeDirectory: _MakeDirectory(),
     ExposeRaw: _ExposeRaw(),
     AttachLoop: _AttachLoop(),

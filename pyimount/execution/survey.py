@@ -5,6 +5,7 @@ import re
 
 from pyimount.execution.tools import TOOLS, find
 from pyimount.planning.machine import Machine
+from pyimount.planning.steps import FLASH_MODULE
 
 MODULES = "/lib/modules"
 
@@ -32,6 +33,7 @@ def survey() -> Machine:
         md="md" in drivers or "md_mod" in modules,
         fuse="fuse" in present or "fuse" in modules,
         nbd="nbd" in drivers or "nbd" in modules,
+        flash=FLASH_MODULE in modules,
         tools={name: path for name in TOOLS if (path := find(name)) is not None},
         kernel=_version(os.uname().release),
     )

@@ -48,6 +48,7 @@ TOOLS: Mapping[str, Tool] = {
         Tool(name="dmsetup", package="dmsetup", gives="logical volumes by the kernel"),
         Tool(name="lvm", package="lvm2", gives="volume groups by LVM itself"),
         Tool(name="mdadm", package="mdadm", gives="Linux software RAID by the kernel"),
+        Tool(name="modprobe", package="kmod", gives="flash devices in memory, for JFFS2"),
         Tool(name="udevadm", package="udev", gives="keeping udev from evidence, where it runs"),
         Tool(name="qemu-nbd", package="qemu-utils", gives="virtual disks as network block devices"),
         Tool(name="ewfmount", package="ewf-tools", gives="E01 images, as asked for"),
@@ -166,13 +167,15 @@ def arguments(pid: int) -> list[str]:
 
 
 def marked(name: str, argument: str) -> list[int]:
-    """The processes of root that run this program of TOOLS with this argument."""
+    """The processes of root that run this program of TOOLS, or are about to, with this argument."""
     found = []
     for entry in os.listdir("/proc"):
         if not entry.isdigit():
             continue
         line = arguments(int(entry))
-        if line and os.path.basename(line[0]) == name and argument in line[1:]:
+        ours = line[: 1 + line.index("--")] if line[:1] == [find("setpriv")] and "--" in line else []
+        command = line[len(ours) :]
+        if command and os.path.basename(command[0]) == name and argument in command[1:]:
             with contextlib.suppress(OSError):
                 if os.stat(f"/proc/{entry}").st_uid == os.geteuid():
                     found.append(int(entry))

@@ -34,8 +34,8 @@ class ImageParser:
     parser unpickled in another process, or ``pyimount unmount`` takes them down. A pickle has no keys.
 
     ``paths``: images, a single one too; a folder stands for the images in it. ``force_disk_indexes``: give
-    a disk its index even when it is the only one. ``casename``: a folder for the mountpoints of this case, with
-    ``pretty``. ``read_write``: what is written goes into a cache, never into an image. ``disk_mounter``: what
+    a disk its index even when it is the only one. ``casename``: a folder for the mountpoints of this case.
+    ``read_write``: what is written goes into a cache, never into an image. ``disk_mounter``: what
     shows a container's bytes, of DISK_MOUNTERS. ``volume_detector``: ``native`` (as ``auto``), or ``dissect``
     for a second opinion on partition tables. ``vstypes``, ``fstypes``, ``keys``: for each volume, by its index,
     as a string or number: the type of its partition table, its file system, its key (``p:passphrase``,

@@ -44,28 +44,36 @@ def ask(system: "VolumeSystem") -> None:
     theirs = _theirs(disk)
     if theirs is None:
         return
-    ours = {(volume.offset, volume.size): volume for volume in system}
-    used = {place for place, volume in ours.items() if volume.flag == "alloc" and volume.slot}
+    # dissect counts the last sector of a GPT's partitions out, so a sector makes no difference.
+    ours = {volume.offset: volume for volume in system}
+    agreed = {
+        offset
+        for offset, size in theirs.items()
+        if offset in ours and abs(ours[offset].size - size) <= disk.block_size
+    }
     missing = [
-        f"dissect sees a partition of {size} bytes at {offset}" for offset, size in sorted(theirs - set(ours))
+        f"dissect sees a partition of {size} bytes at {offset}"
+        for offset, size in sorted(theirs.items())
+        if offset not in agreed
     ]
     more = [
-        f"dissect does not see volume {ours[place].index}, {place[1]} bytes at {place[0]}"
-        for place in sorted(used - theirs)
+        f"dissect does not see volume {volume.index}, {volume.size} bytes at {offset}"
+        for offset, volume in sorted(ours.items())
+        if offset not in agreed and volume.flag == "alloc" and volume.slot
     ]
     disk.second_opinion = missing + more
     for difference in disk.second_opinion:
         logger.warning("%s: %s", disk, difference)
 
 
-def _theirs(disk: "Disk") -> "set[tuple[int, int]] | None":
-    """The places of dissect's partitions; None where it could not be asked."""
+def _theirs(disk: "Disk") -> "dict[int, int] | None":
+    """The sizes of dissect's partitions by their offsets; None where it could not be asked."""
     try:
         found = _as_root(disk) if os.geteuid() == 0 else _here(disk)
     except (StepFailed, OSError, EOFError, ValueError, ArithmeticError, LookupError, struct.error) as error:
         logger.warning("dissect.volume could not read %s: %s", disk, error)
         return None
-    return None if found is None else {(disk.offset + offset, size) for offset, size in found}
+    return None if found is None else {disk.offset + offset: size for offset, size in found}
 
 
 def _as_root(disk: "Disk") -> "Iterable[tuple[int, int]] | None":

@@ -81,12 +81,16 @@ class Unmounter:
         # The kernel tells paths without links in them.
         temporary = os.path.realpath(tempfile.gettempdir())
         folder = temporary if mountdir is None else os.path.realpath(os.fspath(mountdir))
+        case = ""
+        if casename:
+            # imagemounter takes a case's name as it is, pyimount what is safe of it.
+            names = "|".join(map(re.escape, dict.fromkeys((casename, safe_name(casename)))))
+            case = f"(?:{names})/"
+        self.re_pattern = rf"{re.escape(folder)}/{case}{_PRETTY if pretty else _PLAIN}\Z"
+        if mountdir is None:
+            self.re_pattern += rf"|{re.escape(base)}/[0-9a-f]{{8}}/mnt/{case or '(?:[^/]+/)?'}[^/]+\Z"
         if casename:
             folder = os.path.join(folder, casename)
-        self.re_pattern = rf"{re.escape(folder)}/{_PRETTY if pretty else _PLAIN}\Z"
-        if mountdir is None:
-            case = f"{re.escape(safe_name(casename))}/" if casename else "(?:[^/]+/)?"
-            self.re_pattern += rf"|{re.escape(base)}/[0-9a-f]{{8}}/mnt/{case}[^/]+\Z"
         self.glob_pattern = f"{glob.escape(folder)}/{'*' if pretty else 'im_*'}"
         suffix = f"_{casename}" if casename else ""
         self.orig_re_pattern = rf"{re.escape(temporary)}/image_mounter_[^/]*{re.escape(suffix)}(?:/|\Z)"
@@ -209,11 +213,25 @@ class Unmounter:
         """Whether all that a session mounted is looked for; of one without a mount, one of its folders."""
         if self.be_greedy:
             return True
-        standing = [each.path for each in session.mounts if each.stands]
+        binds = {entry.step.id for entry in session.entries if isinstance(entry.step, BindMount)}
+        standing = [each.path for each in session.mounts if each.stands and each.step not in binds]
         if standing:
             return all(map(self._here, standing))
+        users = self._users(session)
+        if users:
+            return all(map(self._session_matches, users))
         made = [entry.made.place for entry in session.entries if entry.made and not entry.undone]
-        return any(place is not None and self._here(place) for place in made)
+        # Without a mount, by a folder that was made for one; else by where its mounts would be.
+        places = [place for place in made if place is not None]
+        return any(map(self._here, places)) or self._here(f"{self._base}/{session.id}/mnt/0")
+
+    def _users(self, session: Session) -> list[Session]:
+        """The sessions that use what a session shows."""
+        folder = f"{self._base}/{session.id}/"
+        return [
+            each for each in self._sessions
+            if each.id != session.id and any(image.startswith(folder) for image in each.images)
+        ]  # fmt: skip
 
     def _volumes(self) -> list[MountPoint]:
         """The mounts that match and are no bind mounts, the latest first."""
@@ -330,12 +348,13 @@ class Unmounter:
         """
         self._check()
         commands: list[tuple[str, ...]] = []
+        bound = self._bound([each for each in self._mounts if self._matches(each)])
+        commands += [("umount", each.path) for each in bound]
         for session, only in self._ending():
             commands += [argv for _, argv in would_undo(session.id, base=self._base, only=only)]
-        bound = self._bound([each for each in self._mounts if self._matches(each)])
         volumes = [each for each in self._volumes() if not self._is_held(each)]
         bases = [each for each in self._bases() if not self._is_held(each)]
-        commands += [("umount", each.path) for each in (*bound, *volumes) if not self._is_held(each)]
+        commands += [("umount", each.path) for each in volumes]
         groups = list(self.find_volume_groups())
         for group in dict.fromkeys(name for name, _ in groups):
             devices = [device for name, device in groups if name == group]
@@ -363,11 +382,12 @@ class Unmounter:
         reasons = [f"session {each.id}: {each.damaged}" for each in self._sessions if each.damaged]
         if not self.be_greedy:
             reasons = []
+        # What one session bound into what another mounted may be older or younger than that.
+        reasons += self._bindmounts_away(unheld_only=False)
         for session, only in self._ending():
             reasons += self._undo(session.id, only)
         self._index()
-        for act in (self._bindmounts_away, self._mounts_away, self._groups_away, self._loops_away,
-                    self._bases_away):  # fmt: skip
+        for act in (self._mounts_away, self._groups_away, self._loops_away, self._bases_away):
             reasons += act(unheld_only=True)
         self._index()
         self.clean_dirs()
@@ -426,7 +446,8 @@ class Unmounter:
     def _ending(self) -> list[tuple[Session, set[int] | None]]:
         """The sessions that are to end, and of those that go only in part, the steps."""
         found: list[tuple[Session, set[int] | None]] = []
-        for session in self._sessions:
+        # The latest first: an earlier one may be what it stands on.
+        for session in reversed(self._sessions):
             if session.damaged is not None:
                 continue
             if self._session_matches(session):
@@ -476,6 +497,10 @@ class Unmounter:
         return self._unmount_all(self._volumes(), unheld_only=unheld_only)
 
     def _bases_away(self, *, unheld_only: bool) -> list[str]:
+        if not unheld_only:
+            shown = [self._held[each.path][0] for each in self._bases() if self._is_held(each)]
+            for user in reversed([each for session in shown for each in self._users(session)]):
+                self._undo(user.id, None)
         return self._unmount_all(self._bases(), unheld_only=unheld_only)
 
     def _groups_away(self, *, unheld_only: bool) -> list[str]:  # noqa: ARG002

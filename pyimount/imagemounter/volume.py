@@ -176,7 +176,7 @@ class Volume:
         """This is where it stands."""
         self.view = view
         self.local = views.local_index(scan, layer)
-        self.info.update(info_of(scan, layer))
+        self.info.update(info_of(layer))
 
     def scan_and_layer(self) -> tuple[Scan, VolumeLayer]:
         """The scan, and this volume in it. Raises SubsystemError, MountError when it is not there."""
@@ -253,7 +253,7 @@ class Volume:
     def load_fsstat_data(self, timeout: float = 3) -> None:  # noqa: ARG002
         """Fill ``info``; nothing has to be started for that, and ``timeout`` is not needed."""
         scan, layer = self.scan_and_layer()
-        self.info.update(info_of(scan, layer))
+        self.info.update(info_of(layer))
 
     def get_description(
         self,
@@ -275,7 +275,7 @@ class Volume:
         label = self.info.get("label") or ""
         if label == "/":
             return "root"
-        safe = re.sub(r"[^\w.+@=~-]+", "_", label).removeprefix("_").lstrip(".-")
+        safe = re.sub(r"[^\w.+@=~-]+", "_", label).lstrip("._-")
         return safe[:-1] if len(safe) > 2 and safe.endswith("_") else safe
 
     def get_formatted_size(self) -> str:
@@ -423,7 +423,7 @@ class Volume:
         if named in VOLUME_SYSTEM_TYPES:
             self.volumes.vstype, named = named, "volumesystem"
         scan, layer = self.scan_and_layer()
-        self.info.update(info_of(scan, layer))
+        self.info.update(info_of(layer))
         is_ = fstype_of(layer)
         told = named or self.determine_fs_type()
         if told in CONTAINERS or (_is_container(scan, layer) and told == is_):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from pyimount.exceptions import ArgumentError
 from pyimount.imagemounter import views
 from pyimount.imagemounter.views import View, local_index
-from pyimount.imagemounter.words import VOLUME_DETECTORS, vstype_hint
+from pyimount.imagemounter.words import VOLUME_DETECTORS, slot_of, vstype_hint
 from pyimount.layers import Scan, VolumeLayer
 
 if TYPE_CHECKING:
@@ -108,7 +108,10 @@ class VolumeSystem:
         if self.parent is not self.disk:
             return
         disk = self.disk
-        disk.view = disk.view_with("none")
+        disk.view = disk.view_with(self.vstype)
+        if disk.layer.pttype is not None:
+            # Tables are looked for in volumes, too, and so not at all only where this disk has one.
+            disk.view = disk.view_with("none")
         yield from self._take([layer for layer in self._on_disk() if layer.flag == "alloc"], "single")
 
     def _detect(self, vstype: str) -> "Iterator[Volume]":

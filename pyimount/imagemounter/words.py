@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from pyimount.layers import DiskLayer, Scan, VolumeLayer
+from pyimount.layers import DiskLayer, VolumeLayer
 from pyimount.planning.recipes import format_of
 
 BLOCK_SIZE = 512
@@ -89,12 +89,17 @@ def stat_type_of(volume: VolumeLayer) -> str | None:
     return _STAT_TYPES.get(volume.type, volume.type)
 
 
-def info_of(scan: Scan, volume: VolumeLayer) -> dict[str, Any]:
+def slot_of(volume: VolumeLayer) -> int:
+    """A partition's number in its table; 0 for what has none there."""
+    return 0 if volume.slot is None else int(volume.index.rpartition(".")[2])
+
+
+def info_of(volume: VolumeLayer) -> dict[str, Any]:
     """What ``Volume.info`` holds: only what is known."""
     found: dict[str, Any] = {
         "fsdescription": description_of(volume),
         "statfstype": stat_type_of(volume),
-        "label": volume.label or volume.name or volume.part_name,
+        "label": volume.label or volume.name or (volume.part_name if volume.flag == "alloc" else None),
         "version": volume.version,
         "lastmountpoint": (volume.last_mountpoint or "").replace("//", "/"),
         "guid": (volume.part_type or "").upper() if "-" in (volume.part_type or "") else None,

@@ -6,14 +6,16 @@ from pyimount.records import Record
 
 
 class Mounter(Record, kw_only=True):
-    """One such program.
+    """One such program; ``tool``: its own name, where it is called otherwise.
 
     ``types``: the containers that it reads, each with the program's own word. ``arguments``: as
     RunImageMounter has them, ``{type}`` for that word. ``file``: where the disk appears, ``{name}`` for the
-    image's name and ``{stem}`` for that without its suffix. ``all_files``: it wants every segment.
+    image's name, ``{stem}`` for that without its suffix, ``{path}`` for its whole path and ``{member}`` for the
+    name of what an archive holds. ``all_files``: it wants every segment.
     """
 
     types: Mapping[str, str]
+    tool: str | None = None
     arguments: tuple[str, ...]
     file: str
     all_files: bool = False
@@ -28,9 +30,35 @@ MOUNTERS: Mapping[str, Mounter] = {
         all_files=True,
     ),
     "affuse": Mounter(types={"aff": "aff", "raw": "raw"}, arguments=("{image}", "{at}"), file="{name}.raw"),
+    # It shows this machine's whole tree, and packed files in it unpacked.
+    "avfs": Mounter(
+        tool="avfsd",
+        types={"gzip": "", "bzip2": "", "xz": "", "zip": "{member}"},
+        arguments=("{at}",),
+        file="{path}#{type}",
+    ),
     "vmware-mount": Mounter(types={"vmdk": "vmdk"}, arguments=("-r", "-f", "{image}", "{at}"), file="flat"),
 }
 """The programs by name."""
+
+
+class Unlocker(Record, kw_only=True):
+    """A program that shows what a BitLocker volume holds as a file.
+
+    ``tool``: its name; ``kinds``: the keys that it takes other than as an argument, which everybody could read;
+    ``file``: where the volume appears.
+    """
+
+    tool: str
+    kinds: frozenset[str]
+    file: str
+
+
+UNLOCKERS: Mapping[str, Unlocker] = {
+    "bdemount": Unlocker(tool="bdemount", kinds=frozenset("s"), file="bde1"),
+    "dislocker": Unlocker(tool="dislocker-fuse", kinds=frozenset("ps"), file="dislocker-file"),
+}
+"""The programs by the words that a user has for them."""
 
 NBD_FORMATS: Mapping[str, str] = {
     "raw": "raw",

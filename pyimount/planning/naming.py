@@ -16,9 +16,9 @@ _PLAIN = frozenset("+-.=@_~")
 class Naming(Record, kw_only=True):
     """How mountpoints are to be called.
 
-    Without ``pretty``: the volume's index and its label. With it, as imagemounter did: the case, the index,
-    and the label, or else the place where the volume was mounted last, or its type; ``casename`` is a folder
-    of its own then, and without one the image's name stands in each.
+    Without ``pretty``: the volume's index and its label. With it, as imagemounter did: the index, and the
+    label, or else the place where the volume was mounted last, or its type; before them the image's name,
+    unless there is a ``casename``. That is a folder of its own, with ``pretty`` and without.
     """
 
     pretty: bool = False
@@ -26,7 +26,7 @@ class Naming(Record, kw_only=True):
 
     def folder(self) -> str | None:
         """The name of the folder that all mountpoints of the case have in common, if any."""
-        return safe_name(self.casename) or None if self.pretty and self.casename else None
+        return safe_name(self.casename) or None if self.casename else None
 
     def of(self, scan: Scan, volume: VolumeLayer) -> str:
         """The name for the mountpoint of a volume; another volume may have the same."""

@@ -6,6 +6,7 @@ lies in, so a chain of partitions is one loop device.
 """
 
 import os
+import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
@@ -13,15 +14,18 @@ from pyimount.formats import Json
 from pyimount.layers import DiskLayer, Layer, Scan, VolumeLayer
 from pyimount.mapping.kinds import ASSEMBLED, OPENED
 from pyimount.planning.machine import Machine
-from pyimount.planning.mounters import MOUNTERS, NBD_FORMATS
+from pyimount.planning.mounters import MOUNTERS, NBD_FORMATS, UNLOCKERS, Mounter
 from pyimount.planning.naming import raw_name
 from pyimount.planning.policy import Policy
 from pyimount.planning.refusing import Refused
 from pyimount.planning.steps import (
+    ActivateVolumeGroup,
     AssembleArray,
     AttachLoop,
     ConnectNbd,
     ExposeRaw,
+    ExposeShadows,
+    ExposeUnlocked,
     MakeDirectory,
     MapVolume,
     OpenEncrypted,
@@ -95,6 +99,7 @@ class Mark(Record):
     loops: int
     files: int
     mapped: int
+    shadows: int
 
 
 class Places:
@@ -126,6 +131,7 @@ class Places:
         self._runs: dict[int, Run] = {}
         self._loops: dict[int, Result] = {}
         self._mapped: dict[tuple[TableLine, ...], Result] = {}
+        self._shadows: dict[int, Result] = {}
         self._sound: set[int] = set()
         self._files: dict[int, str] = {}
         self._server: Result | None = None
@@ -136,8 +142,9 @@ class Places:
     def mark(self) -> Mark:
         """How far the plan has come."""
         return Mark(
-            len(self._steps.made), len(self._runs), len(self._loops), len(self._files), len(self._mapped)
-        )
+            len(self._steps.made), len(self._runs), len(self._loops), len(self._files), len(self._mapped),
+            len(self._shadows),
+        )  # fmt: skip
 
     def back_to(self, mark: Mark) -> None:
         """Forget all that came after ``mark``."""
@@ -147,6 +154,7 @@ class Places:
             (self._loops, mark.loops),
             (self._files, mark.files),
             (self._mapped, mark.mapped),
+            (self._shadows, mark.shadows),
         ):
             while len(known) > count:
                 known.popitem()
@@ -238,20 +246,19 @@ class Places:
             raise Refused("unsupported", f"there is no disk mounter {name}", "--disk-mounter auto")
         if kind not in mounter.types:
             raise Refused("unsupported", f"{name} reads no {kind}", "--disk-mounter auto")
-        self._need(name)
+        tool = mounter.tool or name
+        self._need(tool)
         images = tuple(os.path.join(self._cwd, each) for each in disk.paths) if mounter.all_files else (path,)
         arguments = tuple(argument.replace("{type}", mounter.types[kind]) for argument in mounter.arguments)
         shown = self._steps.add(
             RunImageMounter,
             layer=disk.id,
-            tool=name,
+            tool=tool,
             images=images,
             at=self._folders.of_mounter(disk),
             arguments=arguments,
         )
-        stem = os.path.basename(path)
-        file = mounter.file.replace("{name}", stem).replace("{stem}", stem.rpartition(".")[0] or stem)
-        return Run(backing=Result(shown.step, file), size=disk.size or 0)
+        return Run(backing=Result(shown.step, _shown_by(mounter, disk, path, kind)), size=disk.size or 0)
 
     def _need(self, tool: str) -> None:
         if tool not in self._machine.tools:
@@ -268,7 +275,12 @@ class Places:
         if kind in LOCKS and not self._has_key(volume):
             locked = self._locked(volume)
             raise Refused("locked", f"volume {locked.index} needs its key again", _give_key(locked))
+        other = self._by_another(volume)
+        if other is not None:
+            return other
         why = self._why_not_kernel(volume)
+        if why is not None and self._takes_lvm(volume):
+            return Run(backing=self._activated(volume), size=volume.size, device=True, kernel=True)
         if why is None:
             return Run(backing=self._by_kernel(volume), size=volume.size, device=True, kernel=True)
         if self._policy.backend == "kernel":
@@ -319,6 +331,108 @@ class Places:
             return self._scan.by_id(number)
         except KeyError:
             raise Refused("damaged", f"the report has no layer {number}") from None
+
+    # Other programs, where they are asked for.
+
+    def _by_another(self, volume: VolumeLayer) -> Run | None:
+        """The bytes of a volume by the program that the policy names for its kind; None: it names none."""
+        kind, policy = volume.recipe.kind, self._policy
+        if kind == "vss" and policy.vshadow_mounter != "native":
+            return self._shadow(volume)
+        if kind == "bitlocker" and policy.bitlocker in UNLOCKERS:
+            return self._unlocked(volume)
+        if kind == "bitlocker" and policy.bitlocker == "cryptsetup":
+            why = self._why_not_kernel(volume)
+            if why is not None:
+                raise Refused("unsupported", f"not by cryptsetup: {why}", "--bitlocker auto")
+        if kind == "lvm2" and policy.lvm == "lvm":
+            device = self._activated(volume)
+            return Run(backing=device, size=volume.size or 0, device=True, kernel=True)
+        return None
+
+    def _no_cache(self, tool: str, remedy: str) -> None:
+        if self._policy.read_write:
+            raise Refused("unsupported", f"{tool} has no cache of ours", remedy)
+
+    def _shadow(self, volume: VolumeLayer) -> Run:
+        remedy = "--vshadow-mounter native"
+        self._no_cache("vshadowmount", remedy)
+        if self._policy.vshadow_mounter != "vshadowmount":
+            raise Refused("unsupported", f"nothing called {self._policy.vshadow_mounter} shows them", remedy)
+        if re.fullmatch(r"vss[0-9]{1,4}", volume.name or "") is None:
+            raise Refused("damaged", "the report does not say which shadow copy it is")
+        self._need("vshadowmount")
+        within = self._layer(volume.parents[0])
+        if within.id not in self._shadows:
+            device = self.device(within)
+            self._shadows[within.id] = self._steps.add(
+                ExposeShadows, layer=within.id, device=device, at=self._folders.of_shadows(within)
+            )
+        return Run(backing=Result(self._shadows[within.id].step, volume.name), size=volume.size or 0)
+
+    def _unlocked(self, volume: VolumeLayer) -> Run:
+        unlocker, locked = UNLOCKERS[self._policy.bitlocker], self._locked(volume)
+        self._no_cache(unlocker.tool, "--bitlocker auto")
+        self._need(unlocker.tool)
+        known = self._keys is None or _needs_no_key(locked)
+        if not known and not unlocker.kinds.intersection(self._key_kinds(volume)):
+            raise Refused(
+                "locked",
+                f"{self._policy.bitlocker} gets keys of the kinds {', '.join(sorted(unlocker.kinds))} here: others "
+                "would be in its arguments, for everybody to read",
+                "--bitlocker auto",
+            )
+        shown = self._steps.add(
+            ExposeUnlocked,
+            layer=volume.id,
+            tool=unlocker.tool,
+            device=self.device(locked),
+            at=self._folders.of_unlocked(volume),
+            key=locked.index,
+            uuid=locked.uuid,
+        )
+        return Run(backing=Result(shown.step, unlocker.file), size=volume.size or 0)
+
+    def _takes_lvm(self, volume: VolumeLayer) -> bool:
+        """Whether LVM is to make what our own tables do not cover."""
+        policy = self._policy
+        return (
+            volume.recipe.kind == "lvm2"
+            and (policy.lvm, policy.backend) == ("auto", "kernel")
+            and not policy.read_write
+            and self._machine.device_mapper
+            and "lvm" in self._machine.tools
+        )
+
+    def _activated(self, volume: VolumeLayer) -> Result:
+        """A logical volume that LVM makes, of all the group's members that there are."""
+        self._no_cache("LVM", "--lvm native")
+        self._need("lvm")
+        if not self._machine.device_mapper:
+            raise Refused("unsupported", "this kernel has no device-mapper", "--lvm native --backend user")
+        group = next(
+            (each.group for each in self._scan.parents(volume) if isinstance(each, VolumeLayer)), None
+        )
+        uuid = volume.mapping.get("uuid")
+        if group is None or not _is_lvm_uuid(group.uuid) or not _is_lvm_uuid(uuid):
+            raise Refused("unsupported", "LVM makes no volume of its own of this", "--lvm native")
+        devices: dict[str | None, Result] = {}
+        for other in self._scan.volumes:
+            its = other.group
+            # Of a member that is there twice the first counts: LVM takes neither.
+            if (
+                its is not None
+                and (its.type, its.uuid) == (group.type, group.uuid)
+                and its.role not in devices
+            ):
+                devices[its.role] = self.device(other)
+        return self._steps.add(
+            ActivateVolumeGroup,
+            layer=volume.id,
+            devices=tuple(devices.values()),
+            group=group.uuid,
+            volume=uuid,
+        )
 
     # Keys.
 
@@ -485,6 +599,14 @@ class Folders:
         """Where another program shows this disk."""
         return self._folder(f"image{disk.id}", self.session())
 
+    def of_shadows(self, within: Layer) -> Result:
+        """Where another program shows the shadow copies of a volume."""
+        return self._folder(f"shadows{within.id}", self.session())
+
+    def of_unlocked(self, volume: VolumeLayer) -> Result:
+        """Where another program shows what a locked volume holds."""
+        return self._folder(f"unlocked{volume.id}", self.session())
+
     def of_mountpoints(self, named: str | None, case: str | None) -> Result:
         """Where mountpoints are made: the folder that the caller named, else the session's."""
         made = self._folder("mnt", self.session()) if named is None else self._folder(named, None)
@@ -560,6 +682,36 @@ class _Table:
             elif not isinstance(area.get("volume"), str):
                 return "an area of nothing"
         return None
+
+
+_LVM_UUID = re.compile(r"[A-Za-z0-9]{6}(?:-[A-Za-z0-9]{4}){5}-[A-Za-z0-9]{6}")
+
+
+def _is_lvm_uuid(value: Json) -> bool:
+    return isinstance(value, str) and _LVM_UUID.fullmatch(value) is not None
+
+
+def _shown_by(mounter: Mounter, disk: DiskLayer, path: str, kind: str) -> str:
+    """The file by which another program shows a disk, within its folder. Raises Refused."""
+    name = os.path.basename(path)
+    values = {"{name}": name, "{stem}": name.rpartition(".")[0] or name, "{path}": path[1:], "{member}": ""}
+    if "{member}" in mounter.types[kind]:
+        member = disk.container.get("name")
+        # What an archive says is a path into it, and into nothing else.
+        if not isinstance(member, str) or not _leads_down(member):
+            raise Refused("unsupported", "the archive does not say what its file is called")
+        values["{member}"] = f"/{member}"
+    if "{path}" in mounter.file and not _leads_down(path[1:]):
+        raise Refused("unsupported", f"the image's path has what means something else to {mounter.tool}")
+    words = re.split(r"(\{[a-z]+\})", mounter.file.replace("{type}", mounter.types[kind]))
+    return "".join(values.get(word, word) for word in words)
+
+
+def _leads_down(path: str) -> bool:
+    """Whether a path leads down from where it begins, and nowhere else, also where ``#`` opens an archive."""
+    return (
+        bool(path) and path.isprintable() and "#" not in path and not {"", ".", ".."} & set(path.split("/"))
+    )
 
 
 def _areas(target: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

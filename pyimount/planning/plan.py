@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 from pyimount.formats import Format, KernelMount, ToolMount, Usage
 from pyimount.layers import Layer, Scan, VolumeLayer
 from pyimount.planning.machine import Machine
-from pyimount.planning.naming import USUAL, Naming, Unique
+from pyimount.planning.naming import USUAL, Naming, Unique, safe_name
 from pyimount.planning.places import LOCKS, Folders, Places, Steps
 from pyimount.planning.policy import Policy
 from pyimount.planning.recipes import (
     UNKNOWN,
+    erase_size,
     format_called,
     format_of,
     is_written,
@@ -19,7 +20,16 @@ from pyimount.planning.recipes import (
     way_to_mount,
 )
 from pyimount.planning.refusing import Refused
-from pyimount.planning.steps import MakeDirectory, Mount, MountPlan, MountWithTool, Refusal, Result
+from pyimount.planning.steps import (
+    AttachFlash,
+    Carve,
+    MakeDirectory,
+    Mount,
+    MountPlan,
+    MountWithTool,
+    Refusal,
+    Result,
+)
 from pyimount.records import EMPTY, Record
 
 if TYPE_CHECKING:
@@ -70,6 +80,7 @@ def plan(
     folder: str | None = None,
     naming: Naming = USUAL,
     cache: str | None = None,
+    carve: str | None = None,
     cwd: str = "/",
     first: int = 0,
 ) -> MountPlan:
@@ -82,7 +93,9 @@ def plan(
     (``key_kinds``); None: for all that the scan opened. ``shadows``: mount shadow copies too.
     ``base``: where the session has its folder. ``folder``: where mountpoints are made, else in the session's
     own; ``naming``: how they are called. ``cache``: the folder for what is written where the policy has
-    ``read_write``. ``cwd``: what relative paths of the scan are meant from. ``first``: the first step's id.
+    ``read_write``. ``carve``: a folder for files that are carved: from the free space of what is mounted, as
+    far as photorec knows what is free there, and from all of what is not mounted, not recognised or not
+    allocated. ``cwd``: what relative paths of the scan are meant from. ``first``: the first step's id.
 
     The same arguments give the same plan. Raises ValueError for a session that is none, for ``read_write``
     without a cache.
@@ -113,18 +126,52 @@ def plan(
                     planner.mount(volume, found, folder, naming.folder(), called)
             except Refused as why_not:
                 places.back_to(mark)
-                refused.append(
-                    Refusal(
-                        layer=volume.id,
-                        index=volume.index,
-                        code=why_not.code,
-                        reason=why_not.reason,
-                        remedy=why_not.remedy,
-                    )
-                )
+                refused.append(_refusal(volume, why_not))
+    uncarved: list[Refusal] = []
+    if carve is not None:
+        # Last: it takes long.
+        mounted = {step.layer for step in steps.made if isinstance(step, Mount | MountWithTool)}
+        for volume in scan.volumes:
+            if choice.has(volume, gaps=True) and _is_carved(scan, volume):
+                mark = places.mark()
+                free = volume.id in mounted and volume.type in FREE_KNOWN
+                try:
+                    planner.carve(volume, f"{carve}/{carved_name(volume)}", free_only=free)
+                except Refused as why_not:
+                    places.back_to(mark)
+                    uncarved.append(_refusal(volume, why_not))
     places.finish()
     images = tuple(os.path.join(cwd, path) for disk in scan.disks for path in disk.paths)
-    return MountPlan(session=session, images=images, steps=tuple(steps.made), refused=tuple(refused))
+    return MountPlan(
+        session=session,
+        images=images,
+        steps=tuple(steps.made),
+        refused=tuple(refused),
+        uncarved=tuple(uncarved),
+    )
+
+
+FREE_KNOWN = frozenset(("ext2", "ext3", "ext4", "vfat", "exfat", "ntfs"))
+"""The file systems of which photorec knows what is free."""
+
+
+def carved_name(volume: VolumeLayer) -> str:
+    """The name of the folder for what is carved from a volume: of each in a scan another."""
+    name = safe_name(volume.index)
+    # An index has digits and dots, unless somebody else wrote the report.
+    return name if name == volume.index else f"layer{volume.id}"
+
+
+def _is_carved(scan: Scan, volume: VolumeLayer) -> bool:
+    """Whether a volume may have files of its own, whatever tells of them."""
+    if not volume.size or volume.recipe.kind == "none":
+        return False
+    unknown = volume.type is None and volume.pttype is None and not scan.children(volume)
+    return unknown or volume.usage == Usage.FILESYSTEM
+
+
+def _refusal(volume: VolumeLayer, why: Refused) -> Refusal:
+    return Refusal(layer=volume.id, index=volume.index, code=why.code, reason=why.reason, remedy=why.remedy)
 
 
 class _Choice:
@@ -136,15 +183,15 @@ class _Choice:
         self._skip = {layer.id for name in skip for layer in named(scan, name)}
         self._shadows = shadows
 
-    def has(self, volume: VolumeLayer) -> bool:
-        """Whether this volume is to be mounted, if it can be."""
+    def has(self, volume: VolumeLayer, *, gaps: bool = False) -> bool:
+        """Whether this volume is to be mounted, if it can be; ``gaps``: what is not allocated counts too."""
         above = list(self._above(volume))
         numbers = {layer.id for layer in above}
         if numbers & self._skip or (self._only is not None and not numbers & self._only):
             return False
         if self._only is not None and volume.id in self._only:
             return True
-        if volume.hidden or volume.flag != "alloc":
+        if volume.hidden or (volume.flag != "alloc" and not (gaps and volume.flag == "unalloc")):
             return False
         return self._shadows or not any(layer.recipe.kind == "vss" for layer in above)
 
@@ -195,6 +242,7 @@ class _Planner:
         self._places = places
         self._folders = folders
         self._joined: set[tuple[str, str]] = set()
+        self._has_flash = False
 
     def what(self, volume: VolumeLayer, told: str | None) -> _What | None:
         """What to mount a volume as; None for what holds no file system. Raises Refused."""
@@ -285,6 +333,9 @@ class _Planner:
         way = way_to_mount(volume, found.declared, self._policy, self._machine)
         if isinstance(way, ToolMount):
             source = self._places.file(volume)
+            if isinstance(source, str):
+                # The image itself: nobody gets that who could write to it.
+                source = self._places.device(volume)
             at = self._mountpoint(volume, folder, case, called)
             self._steps.add(
                 MountWithTool, layer=volume.id, tool=way.tool, source=source, at=at, arguments=way.arguments
@@ -292,6 +343,18 @@ class _Planner:
             return
         options = options_of(way, volume, self._policy)
         device = self._places.device(volume)
+        if way.flash is not None:
+            if self._has_flash:
+                why = "the kernel makes one flash device of memory at a time, and another volume has it"
+                raise Refused("unsupported", why, f"--only-mount {volume.index}")
+            device = self._steps.add(
+                AttachFlash,
+                layer=volume.id,
+                device=device,
+                size=volume.size,
+                erase_size=erase_size(way, volume),
+            )
+            self._has_flash = True
         members = self._members(volume) if way.every_member else ()
         at = self._mountpoint(volume, folder, case, called)
         self._steps.add(
@@ -304,6 +367,13 @@ class _Planner:
             members=members,
             read_only=not (self._policy.read_write and is_written(way)),
         )
+
+    def carve(self, volume: VolumeLayer, at: str, *, free_only: bool) -> None:
+        """Add the steps that carve a volume; raises Refused."""
+        if "photorec" not in self._machine.tools:
+            raise Refused("needs-tool", "photorec is not installed", "install photorec: see `pyimount check`")
+        device = self._places.device(volume)
+        self._steps.add(Carve, layer=volume.id, source=device, at=at, free_only=free_only)
 
     def _mountpoint(self, volume: VolumeLayer, folder: str | None, case: str | None, called: str) -> Result:
         inside = self._folders.of_mountpoints(folder, case)

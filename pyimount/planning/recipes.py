@@ -9,6 +9,7 @@ from pyimount.layers import VolumeLayer
 from pyimount.planning.machine import Machine
 from pyimount.planning.policy import Policy
 from pyimount.planning.refusing import Refused
+from pyimount.planning.steps import FLASH_MODULE
 from pyimount.registry import volume_formats
 
 UNKNOWN = "unknown"
@@ -16,6 +17,11 @@ UNKNOWN = "unknown"
 
 _VALUE = re.compile(r"[a-z0-9_.-]{1,32}")
 """What an option's value may be that a volume's details have."""
+
+FLASH_CAP = 1 << 30
+"""Bytes of a volume that is copied into memory to be mounted."""
+USUALLY_ERASED = 256 << 10
+LARGEST_ERASED = 4 << 20
 
 _WRITE = "--read-write: the driver then writes into a cache over the image, never into the image"
 
@@ -81,6 +87,8 @@ def _why_not(
             return Refused("unsupported", f"this kernel has no driver {name}")
         if (0, 0) < machine.kernel < way.since:
             return Refused("unsupported", f"{name} of this kernel is too old to be kept from replaying")
+        if why := _why_not_here(way, volume, machine):
+            return Refused("unsupported", why)
     elif name not in machine.tools:
         return Refused("needs-tool", f"{name} is not installed", f"install {name}: see `pyimount check`")
     words = {name, declared.name, volume.type or "", volume.fstype or ""}
@@ -101,6 +109,35 @@ def _why_not(
     except Refused as why:
         return why
     return None
+
+
+def _why_not_here(way: KernelMount, volume: VolumeLayer, machine: Machine) -> str | None:
+    """Why this kernel's driver does not read such a volume; None where it does."""
+    for key, value in way.reads:
+        if volume.details.get(key) != value:
+            said = str(volume.details.get(key))
+            shown = said if _VALUE.fullmatch(said) else "another"
+            return f"{way.driver} here reads {key.replace('_', ' ')} {value}, and the volume has {shown}"
+    if way.flash is None:
+        return None
+    if not machine.flash:
+        return (
+            f"{way.driver} mounts flash devices, and this kernel has no {FLASH_MODULE} to make one of memory"
+        )
+    if not 0 < (volume.size or 0) <= FLASH_CAP:
+        return f"the flash device for it would be in memory, where it gets no more than {FLASH_CAP >> 20} MiB"
+    return None
+
+
+def erase_size(way: KernelMount, volume: VolumeLayer) -> int:
+    """Bytes that are erased at once on the flash device for a volume.
+
+    Where it does not tell, a size that no usual chip goes beyond: a node may end before a block does, never
+    cross its end.
+    """
+    said = volume.details.get(way.flash or "")
+    is_one = isinstance(said, int) and 4096 <= said <= LARGEST_ERASED and said & (said - 1) == 0
+    return said if isinstance(said, int) and is_one else USUALLY_ERASED
 
 
 def is_written(way: Mounting) -> bool:

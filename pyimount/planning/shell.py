@@ -7,16 +7,22 @@ from collections.abc import Iterator, Mapping
 from pyimount.layers import Layer, Scan, VolumeLayer
 from pyimount.planning.steps import (
     DEVICE,
+    ActivateVolumeGroup,
     AssembleArray,
+    AttachFlash,
     AttachLoop,
+    Carve,
     ConnectNbd,
     ExposeRaw,
+    ExposeShadows,
+    ExposeUnlocked,
     MakeDirectory,
     MapVolume,
     MountPlan,
     Names,
     OpenEncrypted,
     Refusal,
+    RunImageMounter,
     Step,
 )
 
@@ -30,6 +36,9 @@ _VARIABLES: Mapping[str, str] = {
     "AssembleArray": "ARRAY",
     "MapVolume": "MAPPED",
     "ExposeShadows": "SHADOWS",
+    "ExposeUnlocked": "UNLOCKED",
+    "ActivateVolumeGroup": "LOGICAL",
+    "AttachFlash": "FLASH",
 }
 _VARIABLE = re.compile("\0([A-Z]+[0-9]+)\0")
 _PLAIN_AT: Mapping[type[Step], str] = {
@@ -64,6 +73,11 @@ def script(plan: MountPlan, scan: Scan | None = None) -> Iterator[str]:
         yield ""
         yield "# Not mounted:"
     for refusal in plan.refused:
+        yield f"# {_refusal(refusal)}"
+    if plan.uncarved:
+        yield ""
+        yield "# Not carved:"
+    for refusal in plan.uncarved:
         yield f"# {_refusal(refusal)}"
 
 
@@ -121,6 +135,22 @@ def _lines(step: Step, names: Names) -> Iterator[str]:
         yield "# Our own server, without root; it gets the report, and the keys, from pyimount."
         yield command
         yield f"{variable}={quoted(names(step.at))}"
+    elif isinstance(step, AttachFlash):
+        yield command
+        yield f"cat {quoted(names(step.device))} > /dev/mtd0"
+        yield f"{variable}=mtd0"
+    elif isinstance(step, Carve):
+        yield f"mkdir --parents {quoted(step.at)}"
+        yield f"# As nobody, who is handed the device and the folder.\n{command}"
+    elif isinstance(step, RunImageMounter | ExposeShadows | ExposeUnlocked):
+        if isinstance(step, ExposeUnlocked):
+            yield "# The key comes from standard input, or from a file in memory."
+        yield command
+        yield f"{variable}={quoted(names(step.at))}"
+    elif isinstance(step, ActivateVolumeGroup):
+        yield command
+        uuid = f"LVM-{step.group}{step.volume}".replace("-", "").replace("LVM", "LVM-", 1)
+        yield f"{variable}=/dev/mapper/$(dmsetup info --columns --noheadings -o name -S uuid={quoted(uuid)})"
     else:
         if isinstance(step, OpenEncrypted):
             yield "# The key comes from standard input."

@@ -283,6 +283,103 @@ class MapVolume(Step, kw_only=True):
         return "".join(f"{line.text(names)}\n" for line in self.table)
 
 
+LVM_CONFIG = (
+    'devices{use_devicesfile=0 filter=["a|.*|"] global_filter=["a|.*|"] hints="none"} '
+    "backup{backup=0 archive=0} activation{monitoring=0 auto_activation_volume_list=[]} "
+    'global{event_activation=0 use_lvmpolld=0 use_lvmlockd=0 system_id_source="none"}'
+)
+"""What LVM goes by instead of this machine's own configuration: it writes nothing, and starts nobody."""
+
+
+class ActivateVolumeGroup(Step, kw_only=True):
+    """Have LVM itself make a logical volume of a group; it looks at these devices and at no others.
+
+    ``group``, ``volume``: their UUIDs, since another group may have the name, which is the image's.
+    """
+
+    verb = "activate"
+    yields = "device"
+    devices: tuple[Place, ...]
+    group: str
+    volume: str
+
+    def argv(self, names: Names) -> tuple[str, ...]:
+        """``lvm lvchange``."""
+        return self._change("y", ("--devices", ",".join(map(names, self.devices))))
+
+    def undo_argv(self, made: str) -> tuple[str, ...]:  # noqa: ARG002
+        """The same; the step itself lets it look at its own devices alone."""
+        return self._change("n", ())
+
+    def deactivation(self, names: Names) -> tuple[str, ...]:
+        """The command that takes the volume away."""
+        return self._change("n", ("--devices", ",".join(map(names, self.devices))))
+
+    def _change(self, to: str, devices: tuple[str, ...]) -> tuple[str, ...]:
+        which = f"vg_uuid={self.group} && lv_uuid={self.volume}"
+        return (
+            "lvm", "lvchange", *devices, "--config", LVM_CONFIG,
+            "--activate", to, "--ignoreactivationskip", "--yes", "--select", which,
+        )  # fmt: skip
+
+
+class AttachFlash(Step, kw_only=True):
+    """Make a flash device, in memory, that holds what a volume has: there are drivers that mount no other.
+
+    ``size``: bytes of the volume; ``erase_size``: bytes that are erased at once.
+    """
+
+    verb = "attach"
+    yields = "device"
+    device: Place
+    size: int
+    erase_size: int
+
+    @property
+    def total(self) -> int:
+        """Bytes of the device: whole blocks, and five at least, as JFFS2 wants them."""
+        return max(5, -(-self.size // self.erase_size)) * self.erase_size
+
+    def argv(self, names: Names) -> tuple[str, ...]:  # noqa: ARG002
+        """``modprobe``; the bytes are then written into the device."""
+        sizes = (f"total_size={self.total >> 10}", f"erase_size={self.erase_size >> 10}")
+        return ("modprobe", FLASH_MODULE, *sizes)
+
+    def undo_argv(self, made: str) -> tuple[str, ...]:  # noqa: ARG002
+        """``modprobe --remove``."""
+        return ("modprobe", "--remove", FLASH_MODULE)
+
+
+FLASH_MODULE = "mtdram"
+"""The kernel's flash device in memory, of which there is one at a time."""
+
+
+class ExposeUnlocked(Step, kw_only=True):
+    """Show what a BitLocker volume holds as a file, with bdemount or dislocker, as asked for.
+
+    ``key``, ``uuid``: as OpenEncrypted has them. The key comes through standard input or a descriptor.
+    """
+
+    verb = "open"
+    undo = ("umount",)
+    yields = "path"
+    tool: str
+    device: Place
+    at: Place
+    key: str
+    uuid: str | None = None
+
+    def argv(self, names: Names) -> tuple[str, ...]:
+        """The program's, without what tells it where the key comes from."""
+        return self.argv_with(names, ())
+
+    def argv_with(self, names: Names, key: tuple[str, ...]) -> tuple[str, ...]:
+        """The program's, with ``key`` among its arguments: those that tell where the key is, not the key."""
+        if self.tool == "bdemount":
+            return (self.tool, *key, names(self.device), names(self.at))
+        return (self.tool, "-V", names(self.device), "-r", *key, "--", "-o", "ro", names(self.at))
+
+
 class ExposeShadows(Step, kw_only=True):
     """Show the shadow copies of an NTFS volume as files with vshadowmount."""
 
@@ -377,7 +474,8 @@ class Carve(Step, kw_only=True):
         what = "freespace" if self.free_only else "wholespace"
         return (
             "photorec", "/d", f"{self.at}/recup_dir", "/cmd", names(self.source),
-            f"options,paranoid,{what},search",
+            # Else it takes what looks like a first partition, and no more.
+            f"partition_none,options,paranoid,{what},search",
         )  # fmt: skip
 
 
@@ -385,7 +483,8 @@ STEPS: Mapping[str, type[Step]] = {
     kind.__name__: kind
     for kind in (
         MakeDirectory, ExposeRaw, AttachLoop, ConnectNbd, RunImageMounter, OpenEncrypted, AssembleArray,
-        MapVolume, ExposeShadows, Mount, MountWithTool, BindMount, Carve,
+        MapVolume, ActivateVolumeGroup, AttachFlash, ExposeUnlocked, ExposeShadows, Mount, MountWithTool,
+        BindMount, Carve,
     )
 }  # fmt: skip
 """Every kind of step by its name."""
@@ -430,18 +529,23 @@ class Refusal(Record, kw_only=True):
     reason: str
     remedy: str | None = None
 
+    def to_dict(self) -> dict[str, Any]:
+        """It as JSON values."""
+        return {name: getattr(self, name) for name in self.fields}
+
 
 class MountPlan(Record, kw_only=True):
     """What mounting a scan does: its steps in their order, and what it leaves out.
 
     ``session``: eight hexadecimal digits, in the name of everything that the steps make. ``images``:
-    the paths of the scan's images, absolute.
+    the paths of the scan's images, absolute. ``uncarved``: volumes that were to be carved, and are not.
     """
 
     session: str
     images: tuple[str, ...]
     steps: tuple[Step, ...]
     refused: tuple[Refusal, ...] = ()
+    uncarved: tuple[Refusal, ...] = ()
 
     def mounts(self) -> Iterator[Mount | MountWithTool]:
         """The steps that mount file systems."""
@@ -455,5 +559,6 @@ class MountPlan(Record, kw_only=True):
             "session": self.session,
             "images": list(self.images),
             "steps": [step.to_dict() for step in self.steps],
-            "refused": [{name: getattr(each, name) for name in each.fields} for each in self.refused],
+            "refused": [each.to_dict() for each in self.refused],
+            "uncarved": [each.to_dict() for each in self.uncarved],
         }

@@ -33,7 +33,7 @@ DIFFERENT: Mapping[tuple[str, int], tuple[str, Any, Any]] = {
     ("mbr", 13631488): (BY_TYPE + "; " + NUMBER, [9, 2097152, "lvm"], [6, 2097152, "unknown"]),
     ("mbr", 16777216): (BY_TYPE + "; " + NUMBER, [13, 2097152, "fat"], [7, 2097152, "unknown"]),
     ("mbr", 26214400): (BY_TYPE, [4, 2097152, "swap"], [4, 2097152, "unknown"]),
-    ("filled-mbr", 12582912): (NUMBER, [9, 8388608, "lvm"], [6, 8388608, "lvm"]),
+    ("filled-mbr", 13631488): (NUMBER, [9, 8388608, "lvm"], [6, 8388608, "lvm"]),
     ("filled-mbr", 25165824): (NUMBER, [13, 4194304, "swap"], [7, 4194304, "swap"]),
     ("demo", 51380224): (
         "blkid says 'swap', which imagemounter does not take for a word of its own",
@@ -43,18 +43,18 @@ DIFFERENT: Mapping[tuple[str, int], tuple[str, Any, Any]] = {
     ("bsd-slice", 0): (UNUSED, [4, 24675840, "unknown"], None),
     ("bsd-slice", 4194304): (UNUSED, [3, 16777216, "unknown"], None),
     ("bsd-slice", 524288): (
-        "this is a slice without its disk, and its label counts from the start of that; pyimount sees where it began",
+        "a slice without its disk: its label counts from the start of that, as pyimount sees",
         None,
         [1, 4194304, "unknown"],
     ),
     ("bsd-slice", 4718592): (
-        "as before, so this is the first of one and the second of the other; and imagemounter goes by the type",
+        "as before: the first of one and the second of the other, by its type",
         [1, 4194304, "ufs"],
         [2, 4194304, "unknown"],
     ),
     ("bsd-slice", 8912896): ("as before", [2, 4194304, "swap"], None),
     ("sun", 0): (
-        "the partition begins where the disk does, and imagemounter takes the disk's own table for its content",
+        "it begins where the disk does: imagemounter takes the disk's table for its content",
         [1, 8225280, "volumesystem"],
         [1, 8225280, "unknown"],
     ),
@@ -180,7 +180,7 @@ def test_on_an_mbr_with_file_systems(original: Path, tmp_path: Path) -> None:
     table = (
         "label: dos\nstart=1MiB,size=8MiB,type=83,bootable\nstart=10MiB,size=24MiB,type=f\n"
         "start=36MiB,size=8MiB,type=7\nstart=46MiB,size=4MiB,type=c\n"
-        "start=11MiB,size=512KiB,type=83\nstart=12MiB,size=8MiB,type=8e\nstart=24MiB,size=4MiB,type=82\n"
+        "start=11MiB,size=512KiB,type=83\nstart=13MiB,size=8MiB,type=8e\nstart=24MiB,size=4MiB,type=82\n"
     )
     subprocess.run(["sfdisk", "-q", str(image)], input=table, text=True, check=True, capture_output=True)
     _put(
@@ -189,7 +189,7 @@ def test_on_an_mbr_with_file_systems(original: Path, tmp_path: Path) -> None:
             1 * MIB: parts["ext4"],
             36 * MIB: parts["ntfs"],
             46 * MIB: parts["vfat"],
-            12 * MIB: parts["lvm"],
+            13 * MIB: parts["lvm"],
             24 * MIB: parts["swap"],
         },
     )

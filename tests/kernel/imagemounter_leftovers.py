@@ -1,4 +1,4 @@
-"""In the guest: imagemounter 3.1.0 mounts what needs device-mapper and md, and is killed; then pyimount's turn.
+"""In the guest: imagemounter 3.1.0 mounts what needs device-mapper and md, and leaves it to pyimount.
 
 Here all that stands is the test's own, so an Unmounter may be as greedy as it likes.
 """
@@ -6,6 +6,8 @@ Here all that stands is the test's own, so an Unmounter may be as greedy as it l
 import json
 import os
 import subprocess
+import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +71,7 @@ os._exit(0)
 
 
 def mounted_by(python: str, package: str, then: str) -> list[list[Any]]:
-    """What the program tells of what it mounted; ``then``: ``clean``, or whatever else to leave it standing."""
+    """What the program tells of what it mounted; ``then``: ``clean``, or ``leave`` to let it stand."""
     done = subprocess.run(
         [python, "-c", PROGRAM, package, then, *IMAGES], capture_output=True, text=True, timeout=240,
         check=False, env={**os.environ, "LC_ALL": "C.UTF-8"},
@@ -81,9 +83,8 @@ def mounted_by(python: str, package: str, then: str) -> list[list[Any]]:
 
 
 def left_in_temporary() -> list[str]:
-    return sorted(
-        path.name for path in Path("/tmp").iterdir() if path.name.startswith(("im_", "image_mounter_"))
-    )  # noqa: S108
+    names = (path.name for path in Path(tempfile.gettempdir()).iterdir())
+    return sorted(name for name in names if name.startswith(("im_", "image_mounter_")))
 
 
 def taken_away(python: str) -> None:
@@ -115,8 +116,6 @@ def taken_away(python: str) -> None:
 
 def side_by_side(python: str) -> None:
     """What both mounted, as JSON: the original's, and pyimount's."""
-    import sys
-
     from pyimount import Unmounter
 
     theirs = mounted_by(python, "imagemounter", "leave")

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from fixtures.workshop import find_tool
 from pyimount.execution import ledger, loops, mounts
+from pyimount.execution.acts import soon
 from pyimount.execution.executor import Executor, Outcome
 from pyimount.execution.undoing import Undone, undo_session
 from pyimount.planning.steps import PREFIX, AttachLoop, MakeDirectory, Mount, MountPlan, Result, Step
@@ -154,8 +155,16 @@ def same_content(mounted: Path) -> None:
         assert (mounted / path).read_bytes() == data
 
 
-def in_a_child(act: Callable[[], object], *, kill_after: float | None = None) -> int:
-    """Run this in a child process; how it ended: negative for a signal, and 99 for an exception."""
+def in_a_child(
+    act: Callable[[], object],
+    *,
+    kill_after: float | None = None,
+    kill_when: Callable[[], object] | None = None,
+) -> int:
+    """Run this in a child process; how it ended: negative for a signal, and 99 for an exception.
+
+    It is killed after so many seconds, or as soon as something holds.
+    """
     child = os.fork()
     if child == 0:
         try:
@@ -165,6 +174,9 @@ def in_a_child(act: Callable[[], object], *, kill_after: float | None = None) ->
         os._exit(0)
     if kill_after is not None:
         time.sleep(kill_after)
+        os.kill(child, signal.SIGKILL)
+    if kill_when is not None:
+        soon(kill_when, 30.0)
         os.kill(child, signal.SIGKILL)
     _, status = os.waitpid(child, 0)
     return os.waitstatus_to_exitcode(status)

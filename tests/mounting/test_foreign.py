@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from pyimount.execution import tools
+from pyimount.execution.acts import soon
 from pyimount.execution.errors import ToolFailed, ToolMissing
 from pyimount.execution.executor import Executor
 from pyimount.planning.steps import (
@@ -21,7 +22,7 @@ from pyimount.planning.steps import (
     Result,
     RunImageMounter,
 )
-from tests.mounting.ground import EXT4, MIB, Ground, anew, in_a_child, killer, moments, same_content
+from tests.mounting.ground import EXT4, MIB, Ground, anew, in_a_child, killer, moments, read, same_content
 from tests.needing import needs
 
 
@@ -178,8 +179,13 @@ def test_a_program_ends_with_who_started_it(tmp_path: Path, monkeypatch: pytest.
     needs("setpriv")
     (tmp_path / "mount").symlink_to("/bin/sleep")
     monkeypatch.setattr(tools, "SEARCH_PATH", (str(tmp_path), "/usr/bin", "/bin"))
-    assert in_a_child(lambda: tools.run(("mount", "61.5")), kill_after=0.3) == -signal.SIGKILL
-    assert tools.marked("mount", "61.5") == []
+    command = f"{tmp_path}/mount\0".encode() + b"61.5\0"
+
+    def runs() -> bool:
+        return any(read(path) == command for path in Path("/proc").glob("[0-9]*/cmdline"))
+
+    assert in_a_child(lambda: tools.run(("mount", "61.5")), kill_when=runs) == -signal.SIGKILL
+    assert soon(lambda: not tools.marked("mount", "61.5"), 5.0)
 
 
 def test_carving_runs_as_nobody_and_hands_over_what_it_found(ground: Ground) -> None:

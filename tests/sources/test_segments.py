@@ -229,6 +229,35 @@ def test_any_names_give_each_file_once(tmp_path_factory: pytest.TempPathFactory,
     assert sorted(found) == sorted(paths)
 
 
+def test_a_compressed_image_in_a_folder_is_one_by_the_name_inside(tmp_path: Path) -> None:
+    put(tmp_path, "disk.img.gz", "disk.QCOW2.xz", "notes.txt.gz", "log.gz", "backup.zip", "vm.vma.zst")
+    assert [names(each) for each in gather([tmp_path])] == [
+        ["disk.QCOW2.xz"],
+        ["disk.img.gz"],
+        ["vm.vma.zst"],
+    ]
+
+
+def test_a_compressed_file_is_looked_at_alone(tmp_path: Path) -> None:
+    paths = put(tmp_path, "disk.gz", "disk.xz", "disk.img")
+    assert [each.paths for each in gather(paths)] == [(path,) for path in paths]
+
+
+@pytest.mark.parametrize(
+    ("there", "opener"),
+    [
+        (["Info.plist", "Info.bckup", "token"], "Info.plist"),
+        (["DiskDescriptor.xml", "disk.hdd.0.hds"], "DiskDescriptor.xml"),
+        (["file_000.aff", "file_001.aff"], "file_000.aff"),
+    ],
+)
+def test_a_folder_that_is_an_image_is_opened_by_a_file_in_it(
+    tmp_path: Path, there: list[str], opener: str
+) -> None:
+    put(tmp_path, *there)
+    assert [names(each) for each in gather([tmp_path])] == [[opener]]
+
+
 def split_up(content: bytes, folder: Path, size: int, name: str = "disk") -> list[Path]:
     paths = []
     for number, at in enumerate(range(0, len(content), size), 1):

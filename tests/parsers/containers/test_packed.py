@@ -235,6 +235,17 @@ class TestBudget:
         assert source.read_at(100 * MIB, 10) == pattern(100 * MIB, 10)
         assert clock.now < 7.5
 
+    def test_what_stands_before_a_far_place_is_kept(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        clock = Clock(monkeypatch)
+        meter = Meter(Budget(seconds=float("inf"), bytes_read=1 << 62))
+        monkeypatch.setattr(SlowStream, "fork", lambda _: None)  # as with xz, which has no places on the way
+        source = PackedSource(lambda _: SlowStream(clock), meter, size=1 << 30)
+        source.read_at((1 << 30) - 512, 512)
+        before = clock.now
+        for back in (1 << 16, 1 << 20, 30 << 16):
+            assert source.read_at((1 << 30) - back, 8) == pattern((1 << 30) - back, 8)
+        assert clock.now == before
+
     def test_without_a_limit_every_read_is_served(self, monkeypatch: pytest.MonkeyPatch) -> None:
         clock = Clock(monkeypatch)
         meter = Meter(Budget(seconds=float("inf"), bytes_read=1 << 62))

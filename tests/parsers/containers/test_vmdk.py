@@ -175,6 +175,13 @@ class TestDescriptor:
         image = descriptor(tmp_path, 'RW 8 SPARSE "disk.vmdk"')
         assert codes(open_path(image)) == ["damaged"]
 
+    def test_an_extent_on_vmfs_needs_no_offset(self, tmp_path: Path) -> None:
+        (tmp_path / "disk-flat.vmdk").write_bytes(b"x" * 4096)
+        image = descriptor(tmp_path, 'RW 8 VMFS "disk-flat.vmdk"', createType="vmfs")
+        opened = open_path(image)
+        assert (opened.container.details["variant"], codes(opened)) == ("vmfs", [])
+        assert inside(image).read_at(0, 4096) == b"x" * 4096
+
     def test_a_raw_device_is_named_and_not_read(self, tmp_path: Path) -> None:
         image = descriptor(tmp_path, 'RW 8 VMFSRDM "disk-rdm.vmdk"')
         assert codes(open_path(image)) == ["unsupported"]

@@ -1,0 +1,41 @@
+"""Arrays, volume groups and locks whose content is given, written without a kernel."""
+
+from pathlib import Path
+
+from tests.mapping.luks_volumes import DATA_AT, VOLUME_KEY, luks1, xts
+from tests.mapping.lvm2_groups import EXTENT, group_text, linear, lv_text, pv_image, pv_text
+from tests.mapping.md_members import members
+from tests.mounting.images import MIB
+
+
+def luks(folder: Path, inner: bytes, name: str = "luks.img") -> Path:
+    """A LUKS1 volume, opened by ``open sesame``, with this in it."""
+    image = folder / name
+    image.write_bytes(bytes(luks1())[:DATA_AT] + xts(VOLUME_KEY, inner))
+    return image
+
+
+def mirror(folder: Path, inner: bytes) -> list[Path]:
+    """The two members of a RAID 1 with this in it."""
+    paths = [folder / "first.md", folder / "second.md"]
+    for path, data in zip(paths, members([inner, inner], "1.2", level=1, layout=0, chunk=0), strict=True):
+        path.write_bytes(data)
+    return paths
+
+
+def volume_group(folder: Path, inner: bytes) -> list[Path]:
+    """Two physical volumes; a logical volume ``data``, on both, begins with this."""
+    count = -(-len(inner) // EXTENT)
+    half = count // 2
+    text = group_text(
+        [lv_text("data", [linear(half, "pv0", 0), linear(count - half, "pv1", 0, half)])],
+        [pv_text(0), pv_text(1)],
+    )
+    parts = [inner[: half * EXTENT], inner[half * EXTENT :]]
+    paths = []
+    for number, part in enumerate(parts):
+        image = pv_image(number, text)
+        image[2 * MIB : 2 * MIB + len(part)] = part
+        paths.append(folder / f"pv{number}.img")
+        paths[-1].write_bytes(image)
+    return paths

@@ -1,0 +1,248 @@
+"""In the guest: what ``pyimount mount`` does with the kernel's own device-mapper, dm-crypt and md.
+
+The images are in the working directory, as ``test_mount_command`` made them; every ext4 in them has
+a journal to be replayed, and asks for a panic on errors.
+"""
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from tests.kernel.commands import TEMPORARY, Check, Mounted, attached, begun, command, listed, mounted, same, state, tool
+
+KERNEL = ("--backend", "kernel")
+KEY = ("--key", "p:secret")
+
+
+class Layers(NamedTuple):
+    """What is mounted, the indexes of its file systems, and what the kernel then has.
+
+    ``targets``: of device-mapper; ``level``: of an array.
+    """
+
+    words: tuple[str, ...]
+    indexes: tuple[str, ...]
+    targets: tuple[str, ...] = ()
+    level: str | None = None
+
+
+LAYERS = {
+    "raw": Layers(("disk.img",), ("1", "2")),
+    "e01": Layers(("disk.E01",), ("1", "2")),
+    "qcow2": Layers(("disk.qcow2",), ("1", "2")),
+    "luks2": Layers((*KEY, "luks.img"), ("0.0",), ("crypt",)),
+    "luks2_in_qcow2": Layers((*KEY, "luks.qcow2"), ("0.0",), ("crypt",)),
+    "linear_and_striped": Layers(("p1.img", "p2.img"), ("1.0.0", "1.0.1"), ("linear", "striped")),
+    "raid1": Layers(("r1.img", "r2.img"), ("1.0.0",), level="raid1"),
+    "raid5": Layers(("r3.img", "r4.img", "r5.img"), ("1.0.0",), level="raid5"),
+}
+
+
+def _layers(layers: Layers) -> None:
+    with mounted(*KERNEL, *layers.words) as made:
+        for index in layers.indexes:
+            same(made.at(index))
+            assert not os.access(made.at(index), os.W_OK)
+        ours = [line for line in tool("dmsetup", "table").splitlines() if made.session in line]
+        assert sorted({line.split()[3] for line in ours}) == sorted(layers.targets), ours
+        if layers.level is not None:
+            assert f"(read-only) {layers.level} " in Path("/proc/mdstat").read_text()
+        loops = tool("losetup", "--noheadings", "--raw", "-O", "RO,BACK-FILE").splitlines()
+        assert loops
+        assert {line.split()[0] for line in loops} == {"1"}
+        assert made.said["exit_status"] == 0
+
+
+def _layer_checks() -> Iterator[Check]:
+    for name, layers in LAYERS.items():
+
+        def check(layers: Layers = layers) -> None:
+            _layers(layers)
+
+        check.__name__ = name
+        yield check
+
+
+def one_name_thrice() -> None:
+    """Two images with a volume group of one name at once, beside the host's own of that name, in use."""
+    shutil.copy("host.img", TEMPORARY)
+    device = attached(TEMPORARY / "host.img")
+    tool("vgchange", "--devices", device, "-ay", "--noudevsync", "case")
+    at = TEMPORARY / "host"
+    at.mkdir()
+    tool("mount", "-t", "ext4", "/dev/mapper/case-whole", at)
+    (at / "host's").write_text("before")
+    hosts = tool("dmsetup", "table", "case-whole"), tool("dmsetup", "info", "-c", "case-whole")
+    try:
+        with mounted(*KERNEL, "p1.img", "p2.img", "twin.img") as both:
+            same(both.at("1.0.0"))
+            same(both.at("1.0.1"))
+            same(both.at("3.0.0"))
+            assert (both.at("3.0.0") / "who").read_text() == "twin\n"
+            assert not (both.at("1.0.0") / "who").exists()
+        with mounted(*KERNEL, "twin.img") as twin:
+            other = Mounted(*KERNEL, "p1.img", "p2.img")
+            assert (twin.at("0.0").joinpath("who")).read_text() == "twin\n"
+            same(other.at("1.0.0"))
+            (at / "host's").write_text("meanwhile")
+            command("unmount", other.session)
+            same(twin.at("0.0"))
+        assert hosts == (tool("dmsetup", "table", "case-whole"), tool("dmsetup", "info", "-c", "case-whole"))
+        assert (at / "host's").read_text() == "meanwhile"
+        assert (at / "who").read_text() == "host\n"
+    finally:
+        tool("umount", at)
+        tool("dmsetup", "remove", "case-whole")
+        tool("losetup", "-d", device)
+        at.rmdir()
+        (TEMPORARY / "host.img").unlink()
+
+
+def _twice(first: Layers, *more: str) -> None:
+    one = Mounted(*KERNEL, *first.words)
+    with mounted(*(more or KERNEL), *first.words) as two:
+        for index in first.indexes:
+            same(one.at(index))
+            same(two.at(index))
+            assert one.at(index) != two.at(index)
+        assert {each["session"] for each in listed()} == {one.session, two.session}
+        command("unmount", one.session)
+        for index in first.indexes:
+            assert not os.path.ismount(one.at(index))
+            same(two.at(index))
+
+
+def twice_at_once() -> None:
+    """One image mounted twice, each undone alone."""
+    for name in ("qcow2", "luks2", "linear_and_striped"):
+        _twice(LAYERS[name])
+
+
+def an_array_twice() -> None:
+    """The kernel has one array of a UUID at a time, and our own server any number."""
+    raid = LAYERS["raid5"]
+    with mounted(*KERNEL, *raid.words) as one:
+        with mounted(*KERNEL, *raid.words, status=4) as two:
+            assert "already active" in two.reason("1.0.0")
+            assert two.volumes["1.0.0"]["remedy"] == "--backend user"
+        same(one.at("1.0.0"))
+    _twice(raid, "--backend", "user")
+
+
+def in_use() -> None:
+    """What is in use stays, and who uses it is said; lazily it goes once nobody does."""
+    one = Mounted(*KERNEL, *LAYERS["luks2"].words)
+    held = one.at("0.0") / "readme.txt"
+    with held.open("rb") as file:
+        said = command("unmount", one.session, status=5)
+        assert f"is in use by {Path('/proc/self/comm').read_text().strip()} ({os.getpid()})" in said.err, said
+        assert "--lazy" in said.err
+        same(one.at("0.0"))
+        said = command("unmount", "--lazy", one.session, status=5)
+        assert not held.exists()
+        assert file.read() == b"what went in\n"
+        (left,) = listed()
+        assert left["mounts"] == []
+    assert command("unmount", "--all").err == ""
+    assert listed() == []
+
+
+def a_server_that_dies() -> None:
+    """Its files fail to be read; all else goes on, and is taken down."""
+    for words in (("disk.E01",), (*KERNEL, *LAYERS["luks2_in_qcow2"].words)):
+        with mounted(*words) as made:
+            (line,) = state()["processes"].splitlines()
+            assert made.session in line
+            (number,) = (
+                int(process.name)
+                for process in Path("/proc").glob("[0-9]*")
+                if f"--mark=pyimount-{made.session}".encode() in _read(process / "cmdline")
+            )
+            os.kill(number, signal.SIGKILL)
+            time.sleep(0.1)
+            tool("sh", "-c", "echo 3 > /proc/sys/vm/drop_caches")
+            (session,) = listed()
+            assert all(each["stands"] for each in session["mounts"])
+            for each in session["mounts"]:
+                assert subprocess.run(["cat", f"{each['mountpoint']}/deep/er/data.bin"], capture_output=True, timeout=30).returncode
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
+
+
+def no_room_for_the_ledger() -> None:
+    """A ledger that cannot be written: that is said, and nothing stands afterwards."""
+    base = Path("/run/pyimount")
+    base.mkdir(mode=0o700)
+    tool("mount", "-t", "tmpfs", "-o", "size=4k,mode=700", "tmpfs", base)
+    try:
+        shutil.copy("disk.img", TEMPORARY / ("long" * 50))
+        said = command("mount", "--keep", TEMPORARY / ("long" * 50), status=1)
+        assert "cannot be written: No space left on device" in said.err
+        assert list(base.iterdir()) == []
+        # Full while something stands.
+        with mounted("clean.img") as made:
+            (base / "filler").write_bytes(bytes(4096 - sum(p.stat().st_size for p in base.glob("*.jsonl")) % 4096 - 5))
+            same(made.at("0"))
+        (base / "filler").unlink(missing_ok=True)
+        assert list(base.iterdir()) == []
+    finally:
+        (TEMPORARY / ("long" * 50)).unlink()
+        tool("umount", base)
+        base.rmdir()
+
+
+RUNS = 10
+
+
+def _at_random(seed: int, act: Callable[[int], None]) -> Iterator[int]:
+    """Start a mount again and again, and ``act`` on it after a random time; how it ended."""
+    chosen = random.Random(seed)  # noqa: S311
+    for _ in range(RUNS):
+        words = chosen.choice([(*KERNEL, *LAYERS[name].words) for name in ("luks2", "linear_and_striped", "raid1", "qcow2")])
+        number, ended = begun("mount", "--keep", *words)
+        time.sleep(chosen.random() * 1.5)
+        act(number)
+        said = ended()
+        assert "Traceback" not in said.err, said.err
+        yield said.status
+
+
+def killed() -> None:
+    """Killed at any moment: what remains is nothing after ``unmount``."""
+    before = state()
+    ends = set()
+    for status in _at_random(4, lambda number: os.kill(number, signal.SIGKILL)):
+        ends.add(status)
+        assert command("unmount", "--all").err == ""
+        assert state() == before
+    assert -signal.SIGKILL in ends, ends
+
+
+def interrupted() -> None:
+    """Stopped by ^C at any moment: it takes down what it did, and says no more than that it stopped."""
+    before = state()
+    ends = set()
+    for status in _at_random(5, lambda number: os.killpg(number, signal.SIGINT)):
+        ends.add(status)
+        if status == 0:
+            command("unmount", "--all")
+        assert state() == before
+    assert 130 in ends, ends
+    assert ends <= {0, 130}
+
+
+CHECKS: tuple[Check, ...] = (
+    *_layer_checks(), one_name_thrice, twice_at_once, an_array_twice, in_use, a_server_that_dies,
+    no_room_for_the_ledger, killed, interrupted,
+)  # fmt: skip
