@@ -2,6 +2,7 @@
 
 import html
 import sys
+import warnings
 from importlib import import_module
 from pathlib import Path
 
@@ -51,6 +52,8 @@ def main(folder: Path) -> None:
     """Write everything into a folder."""
     for module in MODULES:
         load(module)
+    # A type that contains itself is written out as it stands.
+    warnings.filterwarnings("ignore", message=r"(?s).*Import of Json failed")
     render.configure(docformat="restructuredtext", show_source=False)
     pdoc.pdoc(*MODULES, output_directory=folder)
     for page in PAGES:

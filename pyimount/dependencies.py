@@ -1,6 +1,7 @@
 """What pyimount can make use of on this machine: what ``pyimount check`` lists.
 
-``ALL`` has every dependency: ``name``, ``package``, ``why`` and ``is_available``, which is looked up each time::
+``ALL`` has every dependency: ``name``, ``package``, ``why`` and ``is_available``, which is looked up each
+time::
 
     missing = [each.name for each in pyimount.dependencies.ALL if not each.is_available]
 """
@@ -8,12 +9,15 @@
 import importlib.util
 
 from pyimount.execution import tools
-from pyimount.execution.survey import survey
+from pyimount.execution.survey import fuse_library, survey
 from pyimount.records import Record
 
 
 class Dependency(Record, kw_only=True):
-    """Something that may be there or not. ``package``: what brings it, if any does; ``why``: what it is for."""
+    """Something that may be there or not.
+
+    ``package``: what brings it, if any does; ``why``: what it is for.
+    """
 
     name: str
     package: str | None
@@ -68,6 +72,15 @@ class KernelDependency(Dependency, kw_only=True):
         return bool(getattr(survey(), self.part))
 
 
+class LibraryDependency(Dependency, kw_only=True):
+    """A shared library: libfuse3."""
+
+    @property
+    def is_available(self) -> bool:
+        """Whether it is installed."""
+        return bool(fuse_library())
+
+
 class FileSystemDependency(Dependency, kw_only=True):
     """A file system's driver in the kernel."""
 
@@ -89,6 +102,7 @@ KERNEL: tuple[KernelDependency, ...] = tuple(
         ("device-mapper", "device_mapper", "volume groups and encryption by the kernel"),
         ("md", "md", "software RAID by the kernel"),
         ("nbd", "nbd", "qemu-nbd"),
+        ("mtdram", "flash", "flash devices in memory, for JFFS2"),
     )
 )
 """The parts of the kernel."""
@@ -102,6 +116,11 @@ FILE_SYSTEMS: tuple[FileSystemDependency, ...] = tuple(
 )  # fmt: skip
 """The drivers of the file systems that evidence most often has."""
 
+LIBRARIES: tuple[LibraryDependency, ...] = (
+    LibraryDependency(name="libfuse3", package="libfuse3-3", why="our own server, for layers as files"),
+)
+"""The shared libraries."""
+
 MODULES: tuple[PythonModuleDependency, ...] = tuple(
     PythonModuleDependency(name=name, package=package, why=why)
     for name, package, why in (
@@ -112,7 +131,7 @@ MODULES: tuple[PythonModuleDependency, ...] = tuple(
 )
 """The Python packages."""
 
-ALL: tuple[Dependency, ...] = (*KERNEL, *FILE_SYSTEMS, *COMMANDS, *MODULES)
+ALL: tuple[Dependency, ...] = (*KERNEL, *FILE_SYSTEMS, *LIBRARIES, *COMMANDS, *MODULES)
 """Every one of them."""
 
 

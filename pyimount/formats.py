@@ -160,9 +160,9 @@ class KernelMount(Record):
     ``incomplete``: what it wants besides, where some are missing. ``maintained``: False for drivers that few
     look after; they are used only when named. ``refuses``: states of the volume in which this driver does
     not mount read-only. ``versions``: the volume's versions that it reads, up to the first dot; none: all.
-    ``since``: the first kernel that has these options. ``reads``: what the volume's ``details`` have to say for
-    it, ``(key, value)``. ``flash``: it mounts flash devices alone: where the details have the size of a block
-    that is erased at once.
+    ``since``: the first kernel that has these options. ``reads``: what the volume's ``details`` have to say
+    for it, ``(key, value)``. ``flash``: it mounts flash devices alone: where the details have the size of a
+    block that is erased at once.
     """
 
     driver: str

@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pyimount.execution.asking import AskingExecutor
-from pyimount.execution.errors import StepFailed
+from pyimount.execution.errors import LedgerError, StepFailed
 from pyimount.execution.executor import Executor, Outcome
 from pyimount.execution.ledger import BASE
 from pyimount.execution.scanning import scan_confined
@@ -20,7 +20,16 @@ from pyimount.planning.plan import key_kinds, plan
 from pyimount.planning.policy import FORENSIC, Policy
 from pyimount.planning.reconstruct import Placed, Unplaced
 from pyimount.planning.reconstruct import reconstruct as planned_tree
-from pyimount.planning.steps import ExposeRaw, MountPlan, OpenEncrypted, Refusal, Result
+from pyimount.planning.refusing import Refused
+from pyimount.planning.steps import (
+    Carve,
+    ExposeRaw,
+    ExposeUnlocked,
+    MountPlan,
+    OpenEncrypted,
+    Refusal,
+    Result,
+)
 from pyimount.records import EMPTY, Record
 from pyimount.scanning import PathLike, detect, hints_of
 from pyimount.sources.budget import Budget
@@ -63,6 +72,34 @@ class MountedVolume(Record, kw_only=True):
         }
 
 
+class Carved(Record, kw_only=True):
+    """What became of the carving of one volume, or of a gap.
+
+    ``folder``: where what was found is, and stays. ``free_only``: only what its file system has free was
+    looked at. ``files``: how many were found. ``refusal``: why it was not carved, or not to the end.
+    """
+
+    volume: VolumeLayer | None
+    index: str
+    folder: str | None = None
+    free_only: bool = False
+    files: int = 0
+    refusal: Refusal | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """It as JSON values."""
+        refusal = self.refusal
+        return {
+            "index": self.index,
+            "folder": self.folder,
+            "free_only": self.free_only,
+            "files": self.files,
+            "code": None if refusal is None else refusal.code,
+            "reason": None if refusal is None else refusal.reason,
+            "remedy": None if refusal is None else refusal.remedy,
+        }
+
+
 class Mounted(Record, kw_only=True):
     """What became of a mount: its session, what was found, what was planned, and each volume."""
 
@@ -72,6 +109,7 @@ class Mounted(Record, kw_only=True):
     volumes: tuple[MountedVolume, ...]
     places: Mapping[int, str]
     """What each step of the plan made, by its id."""
+    carved: tuple[Carved, ...] = ()
     tree: "Tree | None" = None
 
     @property
@@ -90,6 +128,7 @@ class Mounted(Record, kw_only=True):
             "session": self.session,
             "images": list(self.plan.images),
             "volumes": [each.to_dict() for each in self.volumes],
+            "carved": [each.to_dict() for each in self.carved],
             "tree": None if self.tree is None else self.tree.to_dict(),
         }
 
@@ -226,6 +265,7 @@ def mount(
     folder: str | None = None,
     naming: Naming = USUAL,
     cache: str | None = None,
+    carve: str | None = None,
     base: str | None = None,
 ) -> Mounted:
     """Mount the file systems of a scan; the further arguments are those of ``plan``.
@@ -250,6 +290,7 @@ def mount(
         folder=folder,
         naming=naming,
         cache=cache,
+        carve=carve,
         base=base or executor.base,
     )
     outcome = executor.run(made, scan.to_dict(), keys_of(made, keys))
@@ -259,7 +300,57 @@ def mount(
         plan=made,
         volumes=what_became(scan, made, outcome),
         places=outcome.places,
+        carved=what_was_carved(scan, made, outcome),
     )
+
+
+def carve(
+    scan: Scan,
+    volume: VolumeLayer,
+    folder: str,
+    executor: Executor | None = None,
+    *,
+    policy: Policy = FORENSIC,
+    keys: "Keyring | None" = None,
+    free_only: bool = False,
+    base: str | None = None,
+) -> Carved:
+    """Carve one volume, or one gap, into an empty folder, which stays; nothing else does. Needs root.
+
+    ``free_only``: only what its file system has free, as far as photorec knows; the further arguments are
+    those of ``mount``. Raises LedgerError where what it takes cannot be written down, or taken back.
+    """
+    from pyimount.execution.survey import survey
+    from pyimount.execution.undoing import undo_session
+    from pyimount.planning import parts
+
+    if executor is None:
+        executor = Executor(base=base or BASE)
+    session = new_session()
+    try:
+        made = parts.carve(
+            scan,
+            volume,
+            policy,
+            survey(),
+            session=session,
+            at=os.path.realpath(folder),
+            free_only=free_only,
+            keys_for=key_kinds(scan, keys),
+            base=base or executor.base,
+            cwd=os.getcwd(),
+        )
+    except Refused as why:
+        refusal = Refusal(
+            layer=volume.id, index=volume.index, code=why.code, reason=why.reason, remedy=why.remedy
+        )
+        return Carved(volume=volume, index=volume.index, refusal=refusal)
+    outcome = executor.run(made, scan.to_dict(), keys_of(made, keys))
+    (found,) = what_was_carved(scan, made, outcome)
+    undone = undo_session(session, base=base or executor.base)
+    if not undone.ended:
+        raise LedgerError(f"session {session} still stands: {undone.left[0].reason}")
+    return found
 
 
 def reconstruct(mounted: Mounted, executor: Executor | AskingExecutor | None = None) -> Mounted:
@@ -305,11 +396,51 @@ def keys_of(made: MountPlan, keys: "Keyring | None") -> dict[int, Any]:
     """The keys that the steps of a plan take, by their ids."""
     found: dict[int, Any] = {}
     for step in made.steps:
-        if keys is not None and isinstance(step, OpenEncrypted):
+        if keys is not None and isinstance(step, OpenEncrypted | ExposeUnlocked):
             found[step.id] = [(key.kind, key.secret) for key in keys.for_volume(step.key, step.uuid)]
         elif keys is not None and isinstance(step, ExposeRaw):
             found[step.id] = keys.reveal()
     return found
+
+
+def what_was_carved(scan: Scan, made: MountPlan, outcome: Outcome) -> tuple[Carved, ...]:
+    """What came of each volume and gap that was to be carved, in the order of the scan."""
+    failures = {failure.step.id: failure for failure in outcome.failures}
+    volumes = {volume.id: volume for volume in scan.volumes}
+    found: list[Carved] = []
+    for step in made.steps:
+        if not isinstance(step, Carve) or step.layer is None:
+            continue
+        volume, failure = volumes.get(step.layer), failures.get(step.id)
+        index = "" if volume is None else volume.index
+        refusal = None
+        if failure is not None:
+            refusal = Refusal(
+                layer=step.layer, index=index, code="failed", reason=failure.reason, remedy=failure.remedy
+            )
+        files = _recovered(step.at)
+        there = failure is None or files > 0
+        found.append(
+            Carved(
+                volume=volume,
+                index=index,
+                folder=step.at if there else None,
+                free_only=step.free_only,
+                files=files,
+                refusal=refusal,
+            )
+        )
+    found += [
+        Carved(volume=volumes.get(refusal.layer), index=refusal.index, refusal=refusal)
+        for refusal in made.uncarved
+    ]
+    order = {volume.id: number for number, volume in enumerate(scan.volumes)}
+    return tuple(sorted(found, key=lambda each: -1 if each.volume is None else order[each.volume.id]))
+
+
+def _recovered(folder: str) -> int:
+    """How many files photorec has put into a folder; its report is none."""
+    return sum(name != "report.xml" for _, _, names in os.walk(folder) for name in names)
 
 
 def what_became(scan: Scan, made: MountPlan, outcome: Outcome) -> tuple[MountedVolume, ...]:

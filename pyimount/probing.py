@@ -90,6 +90,18 @@ def probe(
     return chosen.replaced(problems=(*unread, *chosen.problems))
 
 
+def probe_as(view: View, declared: Iterable[Format | TableFormat]) -> Probe:
+    """The same by these formats alone. Raises BudgetError."""
+    readings: list[Reading] = []
+    tables: list[TableReading] = []
+    for entry in declared:
+        if isinstance(entry, Format):
+            readings.extend(_readings((entry,), view, None))
+        elif (table := _ask(entry.parse, view)) is not None:
+            tables.append(TableReading(entry, table))
+    return choose(readings, tables)
+
+
 def _tables(view: View, vstype: str | None, known: frozenset[str]) -> Iterable[TableReading]:
     for declared in table_signatures().hits(view):
         if (

@@ -197,6 +197,18 @@ def container_signatures() -> SignatureTable[ContainerFormat]:
 
 
 @cache
+def plain_signatures() -> tuple[tuple[bytes, int, Entry], ...]:
+    """Every signature of volumes and tables but those of copies: its magic, its offset, and whose it is."""
+    return tuple(
+        (magic, offset, entry)
+        for rooms in (VOLUME_ROOMS, TABLE_ROOMS)
+        for entry in _entries(rooms)
+        for magic, offset, _, copy in entry.signatures
+        if not copy
+    )
+
+
+@cache
 def head_runs() -> tuple[tuple[int, int], ...]:
     """The runs, ``(offset, length)`` in bytes, that take in every signature's place from a layer's start.
 

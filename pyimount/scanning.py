@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from pyimount.formats import Json, Membership, Opened
+from pyimount.formats import Details, Json, Membership, Opened
 from pyimount.groups import Groups, Key
 from pyimount.layers import DiskLayer, Recipe, Scan, VolumeLayer
 from pyimount.mapping.assembly import Mapped, Member, Unlocked, by_members
@@ -26,6 +26,7 @@ from pyimount.unlocking import Unlocking
 
 if TYPE_CHECKING:
     from pyimount.keys import Keyring
+    from pyimount.searching import Progress
 
 PathLike: TypeAlias = str | os.PathLike[str]
 
@@ -49,6 +50,13 @@ class Hints(Record, kw_only=True):
         return self.fstypes.get(index, self.fstypes.get("*"))
 
 
+class Searching(Record, kw_only=True):
+    """That a search is wanted; ``bounded``: the budget holds for it as well."""
+
+    bounded: bool
+    progress: "Progress | None" = None
+
+
 def detect(
     paths: PathLike | Sequence[PathLike],
     *,
@@ -62,6 +70,8 @@ def detect(
     try_veracrypt: bool = False,
     allow: Sequence[PathLike] = (),
     budget: Budget | None = None,
+    search: bool = False,
+    progress: "Progress | None" = None,
 ) -> Scan:
     """Tell what is in these images, layer by layer. Needs no root and starts no other program.
 
@@ -72,7 +82,9 @@ def detect(
     nothing else. ``keys``: for encrypted volumes, a Keyring or ``{index or UUID: "p:…"}``, with
     ``*`` for every volume; ``header``: a file with the header of a LUKS volume that has none of its own.
     ``try_veracrypt``: try the keys on what is not recognised, too. ``allow``: folders from which files that
-    an image names may be opened, besides its own. ``budget``: what one image may cost.
+    an image names may be opened, besides its own. ``budget``: what one image may cost. ``search``: look, at
+    every sector of each image, for what nothing points to as well; without a budget, that may cost as much as
+    reading the image does. ``progress``: told how far the search is, ``(bytes, of bytes)``.
 
     Never raises for what the images hold, and not for a path that cannot be opened: its disk has
     size None and a problem. Raises ValueError for arguments that contradict themselves, for a key that is not
@@ -81,7 +93,8 @@ def detect(
     named = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
     hints = hints_of(offset=offset, size=size, sector_size=sector_size, vstype=vstype, fstypes=fstypes)
     unlocking = Unlocking(keys, header, try_veracrypt=try_veracrypt)
-    return scan(gather(named), Broker(allow), unlocking, hints, budget or Budget())
+    searching = Searching(bounded=budget is not None, progress=progress) if search else None
+    return scan(gather(named), Broker(allow), unlocking, hints, budget or Budget(), searching)
 
 
 def hints_of(
@@ -106,11 +119,16 @@ def hints_of(
     )
 
 
-def scan(
-    images: Sequence[Segments], broker: Broker, unlocking: Unlocking, hints: Hints, budget: Budget
+def scan(  # noqa: PLR0917  (what detect has made of its arguments)
+    images: Sequence[Segments],
+    broker: Broker,
+    unlocking: Unlocking,
+    hints: Hints,
+    budget: Budget,
+    searching: Searching | None = None,
 ) -> Scan:
     """Scan images whose files are known already; opens them through ``broker``, closes ``unlocking``."""
-    scanner = _Scanner(hints, unlocking, broker, budget, several=len(images) > 1)
+    scanner = _Scanner(hints, unlocking, broker, budget, searching, several=len(images) > 1)
     try:
         for image in images:
             scanner.add(image)
@@ -124,12 +142,20 @@ class _Scanner:
     """The state of one call of ``detect``: the layers found so far, and the images, open until its end."""
 
     def __init__(
-        self, hints: Hints, unlocking: Unlocking, broker: Broker, budget: Budget, *, several: bool
+        self,
+        hints: Hints,
+        unlocking: Unlocking,
+        broker: Broker,
+        budget: Budget,
+        searching: Searching | None,
+        *,
+        several: bool,
     ) -> None:
         self._hints = hints
         self._unlocking = unlocking
         self._broker = broker
         self._budget = budget
+        self._searching = searching
         self._several = several
         self._disks: list[DiskLayer] = []
         self._volumes: list[VolumeLayer] = []
@@ -204,6 +230,8 @@ class _Scanner:
         over = self._work(pending, sector_size, meter) or over
         if over is not None:
             problems = (*problems, Problem(Code.BUDGET, f"the scan of this image stopped: {over}"))
+        elif self._searching is not None:
+            problems = (*problems, *self._search(place, source, sector_size, meter))
         if table is not None:
             problems = (*problems, *table.problems, *found.problems)
         return DiskLayer(
@@ -240,6 +268,45 @@ class _Scanner:
                 alone = Probe(identity=found.identity, usage=found.usage)
                 yield Task(place=whole, source=source, found=alone)
             yield from in_table(found, source, {"id": disk["id"], "prefix": prefix, "base": 0})
+
+    def _search(
+        self, disk: Mapping[str, Any], source: Source, sector_size: int, meter: Meter
+    ) -> Iterator[Problem]:
+        """Look for what nothing points to, and into what is found; gives what is wrong with the search."""
+        from pyimount.searching import Extents, Search
+
+        if self._searching is None:
+            return
+        if not self._searching.bounded:
+            meter.extend(*_cost_of_search(source.size))
+        base = self._hints.offset or 0
+        size = source.size - base if self._hints.size is None else self._hints.size
+        within = SliceSource(source, min(base, source.size), max(0, size))
+        known, running = Extents(), None
+        own = [volume for volume in self._volumes if volume.parents == (disk["id"],)]
+        for volume in own:
+            if volume.offset is not None and (taken := _taken(volume)):
+                known.add(volume.offset - base, taken)
+                running = volume.type if taken == SECTOR_SIZE else running
+        search = Search(within, known, running, self._searching.progress)
+        try:
+            if not search.run(self._budget.layers):
+                yield Problem(Code.BUDGET, f"the search ended with {self._budget.layers} volumes found")
+        except BudgetError as error:
+            yield Problem(Code.BUDGET, f"the search stopped: {error}")
+        if search.unreadable:
+            yield Problem(Code.READ_ERROR, f"{search.unreadable} bytes could not be read in the search")
+        prefix = "" if disk["index"] is None else f"{disk['index']}."
+        number = max((int(volume.index.removeprefix(prefix)) for volume in own), default=0)
+        pending: deque[Task] = deque()
+        for found in search.found():
+            number += 1
+            place = run_of(disk["id"], f"{prefix}{number}", base + found.offset, found.size, base=0)
+            inner = SliceSource(within, found.offset, found.size)
+            pending.append(Task(place=place, source=inner, found=_noted(found.probe)))
+        over = self._work(pending, sector_size, meter)
+        if over is not None:
+            yield Problem(Code.BUDGET, f"the scan of what the search found stopped: {over}")
 
     def _work(self, pending: deque[Task], sector_size: int | None, meter: Meter) -> BudgetError | None:
         """Look into every pending layer, and into those found in them; returns why it stopped early, if so.
@@ -379,6 +446,33 @@ class _Scanner:
     def _stopped(self, error: BudgetError | ReadError) -> None:
         code = Code.BUDGET if isinstance(error, BudgetError) else Code.READ_ERROR
         self._problems.append(Problem(code, f"the scan of assembled volumes stopped: {error}"))
+
+
+def _taken(volume: VolumeLayer) -> int:
+    """How many bytes from its start a volume takes for certain, so that nothing else is looked for there."""
+    if volume.flag == "meta":
+        # An extended partition holds others, with gaps between them.
+        return 0 if volume.slot is not None else volume.size or 0
+    if volume.type is None and volume.pttype is None:
+        return 0
+    if volume.fs_size is not None:
+        return volume.fs_size
+    return SECTOR_SIZE if volume.slot is None else volume.size or 0
+
+
+def _noted(found: Probe) -> Probe:
+    """The same, with a note in the details that it was found by a search."""
+    note: Details = {"found_by": "search"}
+    identity, table = found.identity, found.table
+    return found.replaced(
+        identity=identity.replaced(details={**identity.details, **note}) if identity else None,
+        table=table.replaced(details={**table.details, **note}) if table else None,
+    )
+
+
+def _cost_of_search(size: int) -> tuple[int, float]:
+    """The bytes and seconds that a search through so many bytes may take: each is read, and some twice."""
+    return 2 * size + (64 << 20), 60 + size / (4 << 20)
 
 
 _SHADOWED = "ntfs"

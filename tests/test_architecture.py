@@ -22,7 +22,7 @@ STAGES = (
     ("layers",),
     ("extents",),
     ("mapping",),
-    ("groups", "unlocking", "tasks"),
+    ("groups", "searching", "unlocking", "tasks"),
     ("scanning",),
     ("confined",),
     ("planning", "fuse"),

@@ -15,7 +15,10 @@ USR = Path("/usr")
 HOW_MANY = 1000
 LARGEST = 4 << 20
 
-REASONS: dict[str, str] = {}
+REASONS: dict[str, str] = {
+    "cpio": "it is one; libblkid knows no archives",
+    "tar": "it is one; libblkid knows no archives",
+}
 """Types that are named where blkid names none, and why."""
 
 

@@ -34,10 +34,13 @@ COPY = "only a copy is left, and libblkid reads none"
 
 NOT_FOUND = {
     "amiga": NEVER,
+    "android_boot": NEVER,
     "android_super": NEVER,
+    "android_vendor_boot": NEVER,
     "bcachefs": NEWER,
     "bsd": "libblkid looks for it only inside a DOS partition that it has seen itself",
     "bsd64": NEVER,
+    "cpio": NEVER,
     "cs_fvault2": NEWER,
     "dasd": NEWER,
     "jffs2": NEVER,
@@ -49,8 +52,12 @@ NOT_FOUND = {
     "qnx6": NEVER,
     "scoutfs_data": NEWER,
     "scoutfs_meta": NEWER,
+    "tar": NEVER,
+    "u-boot": NEVER,
+    "u-boot-fit": NEVER,
     "unixware": "libblkid adds two offsets wrongly, and so never finds it",
     "vinum_member": NEVER,
+    "wim": NEVER,
     "xenix": "libblkid looks for the magic 8 bytes behind where the kernel has it",
     "yaffs2": NEVER,
 }

@@ -429,6 +429,8 @@ FORMAT = Format(
     parse=parse,
     signatures=(
         Signature(MAGIC, PRIMARY + _MAGIC_AT),
+        # For a search, which does not trust two bytes: with the state that follows.
+        *(Signature(MAGIC + bytes((state, 0)), PRIMARY + _MAGIC_AT) for state in range(8)),
         *(Signature(MAGIC, copy + _MAGIC_AT, copy=True) for copy in COPIES),
     ),
     mounts=(

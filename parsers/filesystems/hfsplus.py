@@ -273,6 +273,8 @@ FORMAT = Format(
     parse=parse,
     signatures=(
         *(Signature(magic, PLACE) for magic in (HFS, PLUS, EXTENDED)),
+        # For a search, which does not trust two bytes: with the version that follows.
+        *(Signature(magic + version.to_bytes(2, "big"), PLACE) for magic, version in VERSIONS.items()),
         *(Signature(magic, -PLACE, align=SECTOR, copy=True) for magic in (HFS, PLUS, EXTENDED)),
     ),
     tolerates=frozenset({"iso9660", "udf"}),

@@ -167,6 +167,8 @@ FORMAT = Format(
     parse=parse,
     signatures=(
         Signature(MAGIC, OFFSET + _MAGIC_AT),
+        # For a search, which does not trust two bytes: with the revision before them.
+        Signature(b"\2\0\0\0\0\0" + MAGIC, OFFSET),
         Signature(MAGIC, _MAGIC_AT - PAGE, align=PAGE, copy=True),
     ),
     mounts=(KernelMount("nilfs2", ("norecovery",), written=()),),

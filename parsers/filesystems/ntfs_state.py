@@ -11,7 +11,7 @@ from construct import Bytes, Int16ul, Int32ul, Int64ul, Struct
 
 from pyimount.formats import Details, Json, NotThisFormat
 from pyimount.layouts import layout, parse_struct
-from pyimount.parsers.filesystems.ntfs_records import attributes, data_size, fixed_up, place
+from pyimount.parsers.filesystems.ntfs_records import STRIDE, attributes, data_size, fixed_up, place
 from pyimount.records import Record
 from pyimount.sources.view import View
 
@@ -19,10 +19,9 @@ RESTART_PAGE = layout(
     lambda: Struct(
         "magic" / Bytes(4),
         "usa_ofs" / Int16ul,
-        "usa_count" / Int16ul,
-        "chkdsk_lsn" / Int64ul,
+        "usa_count_and_chkdsk_lsn" / Bytes(10),
         "system_page_size" / Int32ul,
-        "log_page_size" / Int32ul,
+        "log_page_size" / Bytes(4),
         "restart_area_offset" / Int16ul,
         "minor_ver" / Int16ul,
         "major_ver" / Int16ul,
@@ -31,15 +30,14 @@ RESTART_PAGE = layout(
 RESTART_AREA = layout(
     lambda: Struct(
         "current_lsn" / Int64ul,
-        "log_clients" / Int16ul,
-        "client_free_list" / Int16ul,
+        "log_clients_and_client_free_list" / Bytes(4),
         "client_in_use_list" / Int16ul,
         "flags" / Int16ul,
     )
 )
 RESTART_MAGICS = (b"RSTR", b"CHKD")
 PAGE = 4096
-"""Bytes in a page of the log, as all of today's are; the restart area stands in the first two."""
+"""Bytes in a page of the log, as all of today's are; a restart area begins each of the first two."""
 NO_CLIENT = 0xFFFF
 VOLUME_IS_CLEAN = 0x2
 ERASED = 0xFF
@@ -48,8 +46,7 @@ ROOT = 5
 AT_DATA, AT_INDEX_ROOT, AT_INDEX_ALLOCATION = 0x80, 0x90, 0xA0
 INDEX_ROOT = layout(
     lambda: Struct(
-        "type" / Int32ul,
-        "collation_rule" / Int32ul,
+        "type_and_collation_rule" / Bytes(8),
         "index_block_size" / Int32ul,
         "clusters_per_index_block" / Bytes(4),
         "entries_offset" / Int32ul,
@@ -61,7 +58,7 @@ INDEX_BLOCK = layout(
         "magic" / Bytes(4),
         "usa_ofs" / Int16ul,
         "usa_count" / Int16ul,
-        "lsn" / Int64ul,
+        "lsn" / Bytes(8),
         "index_block_vcn" / Int64ul,
         "entries_offset" / Int32ul,
         "index_length" / Int32ul,
@@ -96,25 +93,26 @@ def log_state(volume: Volume, attribute: bytes) -> Details | None:
     None where it cannot be read.
     """
     try:
-        raw = volume.view.glance(place(attribute, 0, volume.cluster), 2 * PAGE)
+        start = place(attribute, 0, volume.cluster)
     except NotThisFormat:
         return None
-    if len(raw) == 2 * PAGE == raw.count(ERASED):
+    pages = [volume.view.glance(start + at, STRIDE) for at in (0, PAGE)]
+    if all(len(raw) == STRIDE == raw.count(ERASED) for raw in pages):
         return {"version": None, "clean": True, "current_lsn": None}
-    areas = [area for at in (0, PAGE) if (area := _restart_area(raw[at : at + PAGE])) is not None]
+    areas = [area for raw in pages if (area := _restart_area(raw)) is not None]
     return max(areas, key=lambda area: area["current_lsn"], default=None)
 
 
 def _restart_area(raw: bytes) -> dict[str, Any] | None:
+    """The restart area in a page's first stride; None where it is not there, or a write to it was torn."""
     if raw[:4] not in RESTART_MAGICS:
         return None
     try:
         page = parse_struct(raw, RESTART_PAGE)
-        if page.system_page_size != PAGE:
+        whole = raw[-2:] == raw[page.usa_ofs : page.usa_ofs + 2]
+        if page.system_page_size != PAGE or not whole:
             return None
-        area = parse_struct(
-            fixed_up(raw, page.usa_ofs, page.usa_count), RESTART_AREA, page.restart_area_offset
-        )
+        area = parse_struct(raw[:-2], RESTART_AREA, page.restart_area_offset)
     except NotThisFormat:
         return None
     return {

@@ -80,9 +80,9 @@ def _run(arguments: Sequence[str]) -> int:
             stream.reconfigure(errors="backslashreplace")
     # A command that is there to be quick loads no other.
     only = arguments[0] if arguments and arguments[0] in _COMMANDS else None
-    parsed = parser(only).parse_args(arguments)
-    run: Callable[[argparse.Namespace], int] = parsed.run
     try:
+        parsed = parser(only).parse_args(arguments)
+        run: Callable[[argparse.Namespace], int] = parsed.run
         status = run(parsed)
         sys.stdout.flush()
     except BrokenPipeError:

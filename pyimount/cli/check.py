@@ -7,8 +7,11 @@ import argparse
 import json
 import sys
 
-from pyimount.execution.survey import survey
+from pyimount.execution.survey import fuse_library, survey
 from pyimount.execution.tools import TOOLS
+from pyimount.formats import KernelMount, ToolMount
+from pyimount.planning.machine import Machine
+from pyimount.registry import volume_formats
 
 EXAMPLES = """examples:
   pyimount check                     what is here, and what could be installed
@@ -21,20 +24,37 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON document")
 
 
+def missing_drivers(machine: Machine) -> dict[str, list[str]]:
+    """The drivers of file systems that this kernel lacks, each with the programs that stand in for it."""
+    found: dict[str, list[str]] = {}
+    for declared in volume_formats():
+        tools = [way.tool for way in declared.mounts if isinstance(way, ToolMount)]
+        for way in declared.mounts:
+            if isinstance(way, KernelMount) and way.driver not in machine.filesystems:
+                found.setdefault(way.driver, []).extend(tool for tool in tools if tool in TOOLS)
+    return {driver: list(dict.fromkeys(found[driver])) for driver in sorted(found)}
+
+
 def run(options: argparse.Namespace) -> int:
     """Print what there is; returns the exit status."""
     machine = survey()
+    library, missing = fuse_library(), missing_drivers(machine)
     parts = {
         "fuse": (machine.fuse, "layers and containers as files"),
         "device-mapper": (machine.device_mapper, "volume groups and encryption by the kernel"),
         "md": (machine.md, "software RAID by the kernel"),
         "nbd": (machine.nbd, "qemu-nbd"),
+        "mtdram": (machine.flash, "flash devices in memory, for JFFS2"),
     }
     if options.json:
         said = {
             "schema": "pyimount-check/1",
             "kernel": {name: there for name, (there, _) in parts.items()},
             "filesystems": sorted(machine.filesystems),
+            "missing_filesystems": [
+                {"driver": driver, "instead": instead} for driver, instead in missing.items()
+            ],
+            "libfuse3": library,
             "tools": [
                 {
                     "name": tool.name,
@@ -51,9 +71,19 @@ def run(options: argparse.Namespace) -> int:
     for name, (there, gives) in parts.items():
         print(f"  {'yes' if there else 'no ':3}  {name:15} {gives}")
     print(f"  file systems: {', '.join(sorted(machine.filesystems))}")
+    if missing:
+        print("  not in this kernel, nor among its modules (a distribution's usual kernel has most of them;")
+        print("  those for clouds, containers and small machines are built without):")
+    for driver, stand_ins in missing.items():
+        other = ", ".join(f"{name} ({TOOLS[name].package})" for name in stand_ins)
+        print(f"       {driver:15} {f'instead: {other}' if other else ''}".rstrip())
+    print("libraries")
+    absent = "" if library else "  (apt install libfuse3-3)"
+    print(f"  {'yes' if library else 'no ':3}  {'libfuse3':15} our own server, for layers as files{absent}")
     print("tools")
     for tool in TOOLS.values():
         there = tool.name in machine.tools
-        missing = "" if there else f"  (apt install {tool.package})"
-        print(f"  {'yes' if there else 'no ':3}  {tool.name:15} {tool.gives}{missing}")
+        where = f"apt install {tool.package}" if tool.package else "not one of Debian's packages"
+        absent = "" if there else f"  ({where})"
+        print(f"  {'yes' if there else 'no ':3}  {tool.name:15} {tool.gives}{absent}")
     return 0

@@ -12,12 +12,18 @@ Exit status: 0 every image was read; 1 one could not be read; 2 the arguments ar
 
 import argparse
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import pyimount
 from pyimount import cli
 from pyimount.cli import options as shared
 from pyimount.layers import Scan
 from pyimount.sources.errors import OpenError
+
+if TYPE_CHECKING:
+    from pyimount.searching import Progress
 
 EXAMPLES = """examples:
   pyimount detect disk.E01                     a tree of everything in the image
@@ -27,6 +33,7 @@ EXAMPLES = """examples:
   pyimount detect --offset 1M part.img         look at one volume inside
   pyimount detect --ask disk.img               ask for a passphrase, look behind the lock
   pyimount detect --allow base/ child.qcow2    its backing file may be opened there
+  pyimount detect --search firmware.bin        file systems that stand anywhere in it
 """
 
 
@@ -42,6 +49,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-v", "--details", action="store_true", help="show every fact of each layer")
     parser.add_argument("-b", "--bytes", action="store_true", help="show exact sizes, in bytes")
     parser.add_argument(
+        "--search",
+        action="store_true",
+        help="look at every sector, for what nothing points to: this reads the whole image "
+        "(not found so: what has a signature of two bytes or none)",
+    )
+    parser.add_argument(
         "--strict", action="store_true", help="exit with 3 when anything is not plain and whole"
     )
     parser.add_argument(
@@ -53,8 +66,18 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Scan the images and print the report; returns the exit status."""
+    told = shared.told(options)
+    if options.search and options.max_seconds is None and options.max_read is None:
+        del told["budget"]  # the image's size decides
     try:
-        scan = pyimount.detect(options.images, keys=shared.keyring(options), **shared.told(options))
+        with _progress(wanted=options.search) as progress:
+            scan = pyimount.detect(
+                options.images,
+                keys=shared.keyring(options),
+                search=options.search,
+                progress=progress,
+                **told,
+            )
     except (ValueError, OpenError) as error:
         cli.complain(str(error))
         return cli.EXIT_USAGE
@@ -66,6 +89,20 @@ def run(options: argparse.Namespace) -> int:
                 cli.complain(printable(problem.message))
     _print(scan, options)
     return scan.exit_status(strict=options.strict)
+
+
+@contextmanager
+def _progress(*, wanted: bool) -> "Iterator[Progress | None]":
+    """What shows on a terminal how far a search is; None where there is none to show it on."""
+    if not (wanted and sys.stderr.isatty()):
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import Progress as Bar
+
+    with Bar(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("searching", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def _print(scan: Scan, options: argparse.Namespace) -> None:

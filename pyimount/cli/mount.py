@@ -5,7 +5,7 @@ Everything that runs as root can be read beforehand: --dry-run prints it. What i
 for Enter and takes it down itself.
 
 Exit status: 0 everything that should be mounted is; 1 an image could not be read; 2 the arguments are wrong;
-4 a volume that should be mounted is not, and the message says why and what to do.
+4 a volume that should be mounted (or carved) is not, and the message says why and what to do.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from pyimount import cli
 from pyimount.cli import options as shared
 from pyimount.cli import privilege
 from pyimount.execution.errors import LedgerError, StepFailed
-from pyimount.planning.mounters import MOUNTERS
+from pyimount.planning.mounters import MOUNTERS, UNLOCKERS
 from pyimount.planning.naming import Naming
 from pyimount.planning.policy import POLICIES, Policy
 from pyimount.reports.wording import printable
@@ -27,7 +27,7 @@ from pyimount.sources.errors import OpenError
 
 if TYPE_CHECKING:
     from pyimount.keys import Keyring
-    from pyimount.mounting import Mounted, MountedVolume, Tree
+    from pyimount.mounting import Carved, Mounted, MountedVolume, Tree
 
 EXAMPLES = """examples:
   sudo pyimount mount disk.E01               all file systems; Enter takes them down again
@@ -50,15 +50,20 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--skip", action="append", default=[], metavar="VOLUME", help="all but this")
     what.add_argument("--vshadow", action="store_true", help="shadow copies too")
     what.add_argument("--reconstruct", action="store_true", help="put volumes into the root volume's tree")
-    what.add_argument("--carve", action="store_true", help="recover deleted files with photorec")
+    what.add_argument(
+        "--carve", action="store_true", help="recover deleted files, too, with photorec, from what is free"
+    )
+    what.add_argument(
+        "--carvedir",
+        metavar="FOLDER",
+        help="the folder for these, which stays (default: made, and told); implies --carve",
+    )
     what.add_argument("--single", action="store_true", help="the disk is one volume, without a table")
     what.add_argument("--no-single", action="store_true", help="only what a partition table has")
     where = parser.add_argument_group("where")
     where.add_argument("--mountdir", metavar="FOLDER", help="make the mount points in this folder")
     where.add_argument("--pretty", action="store_true", help="call them after labels and last mount points")
-    where.add_argument(
-        "--casename", metavar="NAME", help="a folder that they have in common"
-    )
+    where.add_argument("--casename", metavar="NAME", help="a folder that they have in common")
     how = parser.add_argument_group("how")
     how.add_argument(
         "--policy", choices=list(POLICIES), default="forensic", help="what is allowed (default: forensic)"
@@ -75,6 +80,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         choices=("auto", "user", "qemu-nbd", "dummy", *MOUNTERS),
         help="what shows the disk in a container",
     )
+    how.add_argument(
+        "--lvm", choices=("auto", "native", "lvm"), help="who maps logical volumes: pyimount, or LVM itself"
+    )
+    how.add_argument(
+        "--bitlocker", choices=("auto", "cryptsetup", *UNLOCKERS), help="what opens BitLocker volumes"
+    )
+    how.add_argument("--vshadow-mounter", choices=("native", "vshadowmount"), help="what shows shadow copies")
     how.add_argument(
         "--read-write", action="store_true", help="what is written goes to a cache, not the image"
     )
@@ -116,10 +128,9 @@ def run(options: argparse.Namespace) -> int:
 def _policy(options: argparse.Namespace) -> Policy:
     policy = POLICIES[options.policy]
     changes: dict[str, Any] = {"allow_fs": policy.allow_fs | frozenset(options.allow_fs)}
-    if options.backend:
-        changes["backend"] = options.backend
-    if options.disk_mounter:
-        changes["disk_mounter"] = options.disk_mounter
+    for name in ("backend", "disk_mounter", "lvm", "bitlocker", "vshadow_mounter"):
+        if getattr(options, name):
+            changes[name] = getattr(options, name)
     if options.read_write:
         changes["read_write"] = True
     return policy.replaced(**changes)
@@ -151,6 +162,10 @@ def _mount(options: argparse.Namespace, policy: Policy, keyring: "Keyring | None
     }
     if options.read_write:
         wanted["cache"] = os.path.realpath(options.rwpath or f"pyimount-{session}-cache")
+    if options.carve or options.carvedir:
+        # Beside the mount points, not among them: it stays.
+        carved = options.carvedir or os.path.join(options.mountdir or "", f"pyimount-{session}-carved")
+        wanted["carve"] = os.path.realpath(carved)
     if options.dry_run:
         return _dry_run(scan, policy, keyring, wanted, as_json=options.json)
     try:
@@ -163,10 +178,13 @@ def _mount(options: argparse.Namespace, policy: Policy, keyring: "Keyring | None
             _wait_and_clean(mounted, options)
         elif sys.stderr.isatty() and mounted.standing:
             cli.complain(f"'pyimount unmount {session}' takes this down")
-    except KeyboardInterrupt:
+        if mounted.plan.steps and not mounted.standing:
+            # What was made on the way serves nobody.
+            _clean(session, lazy=options.lazy_unmount)
+    except (KeyboardInterrupt, LedgerError):
         _clean(session, lazy=options.lazy_unmount)
         raise
-    return EXIT_NOT_MOUNTED if mounted.failed else status
+    return _exit_status(mounted) or status
 
 
 def _told(options: argparse.Namespace) -> dict[str, Any]:
@@ -203,7 +221,7 @@ def _dry_run(
         print(json.dumps(plan.to_dict(), indent=2 if sys.stdout.isatty() else None))
     else:
         print("\n".join(script(plan, scan)))
-    return EXIT_NOT_MOUNTED if plan.refused else 0
+    return EXIT_NOT_MOUNTED if plan.refused or plan.uncarved else 0
 
 
 def _narrate(moment: str, step: Any) -> None:
@@ -211,10 +229,14 @@ def _narrate(moment: str, step: Any) -> None:
         cli.complain(f"{step.verb} (step {step.id}: {type(step).__name__})")
 
 
+def _exit_status(mounted: "Mounted") -> int:
+    uncarved = any(each.refusal is not None for each in mounted.carved)
+    return EXIT_NOT_MOUNTED if mounted.failed or uncarved else 0
+
+
 def _report(mounted: "Mounted", options: argparse.Namespace) -> None:
     if options.json:
-        status = EXIT_NOT_MOUNTED if mounted.failed else 0
-        said = {"schema": "pyimount-mount/1", "exit_status": status, **mounted.to_dict()}
+        said = {"schema": "pyimount-mount/1", "exit_status": _exit_status(mounted), **mounted.to_dict()}
         print(json.dumps(said, indent=2 if sys.stdout.isatty() else None))
         return
     width = max((len(each.index) for each in mounted.volumes), default=0)
@@ -226,8 +248,20 @@ def _report(mounted: "Mounted", options: argparse.Namespace) -> None:
             cli.complain(f"{each.index:{width}}  {_kind(each)} is not mounted: {printable(refusal.reason)}")
             if refusal.remedy:
                 cli.complain(f"{'':{width}}  {printable(refusal.remedy)}")
+    for carved in mounted.carved:
+        _report_carved(carved)
     if mounted.tree is not None:
         _report_tree(mounted.tree)
+
+
+def _report_carved(carved: "Carved") -> None:
+    what = "of what is free" if carved.free_only else "of all of it"
+    if carved.folder is not None:
+        print(f"{carved.index}: {carved.files} files, carved {what}, in {printable(carved.folder)}")
+    if carved.refusal is not None:
+        cli.complain(f"{carved.index} is not carved: {printable(carved.refusal.reason)}")
+        if carved.refusal.remedy:
+            cli.complain(f"  {printable(carved.refusal.remedy)}")
 
 
 def _report_tree(tree: "Tree") -> None:

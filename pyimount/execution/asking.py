@@ -19,7 +19,7 @@ from pyimount.execution.ledger import USERS_BASE
 from pyimount.execution.ourselves import command
 from pyimount.execution.tools import SEARCH_PATH
 from pyimount.messages import FILES_CAP, MessageError, receive, send
-from pyimount.planning.steps import AttachLoop, ExposeRaw, MountPlan, OpenEncrypted, Step
+from pyimount.planning.steps import AttachLoop, ExposeRaw, ExposeUnlocked, MountPlan, OpenEncrypted, Step
 from pyimount.records import EMPTY
 
 _WAYS = (("sudo", "--"), ("pkexec",))
@@ -120,6 +120,8 @@ class AskingExecutor:
         self, plan: MountPlan, scan: Mapping[str, Any] = EMPTY, keys: Mapping[int, Any] = _NO_KEYS
     ) -> Outcome:
         """Carry out a plan; raises StepFailed when there is no way to root."""
+        if not plan.steps:
+            return Outcome(session=plan.session, plan=plan, places=dict(self._places))
         if self._helper is None:
             self._helper = self._stack.enter_context(Helper(self._way))
         if self._begun is None:
@@ -161,7 +163,7 @@ def _lacking(step: Step, failures: Mapping[int, Failure]) -> Failure | None:
 
 
 def _told(step: Step, keys: Any) -> Any:
-    if isinstance(step, OpenEncrypted):
+    if isinstance(step, OpenEncrypted | ExposeUnlocked):
         return [(kind, secret.hex()) for kind, secret in keys]
     return keys
 

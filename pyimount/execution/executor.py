@@ -89,6 +89,8 @@ class Executor:
         What cannot be done is in the outcome. Raises LedgerError when it cannot be written down: what stands
         then is in the ledger.
         """
+        if not plan.steps:
+            return Outcome(session=plan.session, plan=plan, places={})
         if plan.session in ledgers.all_sessions(self.base):
             ledger, story = Ledger.open(self.base, plan.session)
         else:

@@ -35,7 +35,9 @@ class _ActivateVolumeGroup(Act[ActivateVolumeGroup]):
         try:
             tools.run(step.argv(names), pass_fds=given.hold)
         except ToolFailed as error:
-            raise StepFailed(str(error), "--lvm native") from error
+            # Names are device-mapper's, of the whole machine, and LVM has none but the group's own.
+            taken = "a volume group of this name is active here: " if "resource busy" in str(error) else ""
+            raise StepFailed(f"{taken}{error}", "--lvm native") from error
         soon(lambda: _block(step), _APPEARS_WITHIN)
         block = _block(step)
         if block is None:

@@ -6,6 +6,7 @@ own ledgers, which only root writes, of sessions of the same user. It loads noth
 """
 
 import os
+import signal
 import socket
 import struct
 import sys
@@ -38,6 +39,8 @@ def main(arguments: list[str] | None = None) -> int:
     if len(said) != 1 or os.geteuid() != 0:
         print("pyimount: the helper is started by pyimount itself, through sudo or pkexec", file=sys.stderr)
         return 2
+    # ^C is for the user's side: it ends, and with it this, when the step at hand is done.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     user = _asking_user(os.environ)
     if user is None:
         print("pyimount: neither sudo nor pkexec says for whom the helper is to work", file=sys.stderr)

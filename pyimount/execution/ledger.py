@@ -5,6 +5,7 @@ Each line is on the disk before what follows it is done, so that after a crash i
 Keys are never in it.
 """
 
+import contextlib
 import errno
 import fcntl
 import json
@@ -212,10 +213,15 @@ class Ledger:
             if not _still(path, descriptor):
                 ledger.close()
                 continue  # Taken for what a crash left behind, and removed.
-            ledger._write(
-                line="session", version=VERSION, session=session, images=list(images), pid=os.getpid(),
-                boot=boot_id(), time=time.time(), owner=owner,
-            )  # fmt: skip
+            try:
+                ledger._write(
+                    line="session", version=VERSION, session=session, images=list(images), pid=os.getpid(),
+                    boot=boot_id(), time=time.time(), owner=owner,
+                )  # fmt: skip
+            except LedgerError:
+                with ledger:
+                    ledger.remove()
+                raise
             return ledger
         raise LedgerError(f"{base} goes as soon as it is made")
 
@@ -245,12 +251,16 @@ class Ledger:
 
     def _write(self, **said: Any) -> None:
         data = json.dumps(said, ensure_ascii=True).encode("ascii") + b"\n"
+        size = os.fstat(self._descriptor).st_size
         try:
             written = os.write(self._descriptor, data)
             if written != len(data):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             os.fsync(self._descriptor)
         except OSError as error:
+            # Part of a line would spoil the next.
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._descriptor, size)
             raise LedgerError(f"{self._path} cannot be written: {error.strerror}") from error
 
     def intended(self, step: Step, before: Mapping[str, Any]) -> None:

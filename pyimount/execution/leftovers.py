@@ -78,7 +78,7 @@ def beneath(source: str) -> set[str]:
     if not stat.S_ISBLK(is_.st_mode):
         return set()
     found: set[str] = set()
-    pending = [_block_name(is_.st_rdev)]
+    pending = [mounts.block_name(is_.st_rdev)]
     while pending:
         name = pending.pop()
         if name not in found:
@@ -87,13 +87,8 @@ def beneath(source: str) -> set[str]:
             with contextlib.suppress(OSError):
                 is_ = os.stat(_backing_file(name))
                 if stat.S_ISBLK(is_.st_mode):
-                    pending.append(_block_name(is_.st_rdev))
+                    pending.append(mounts.block_name(is_.st_rdev))
     return {f"/dev/{name}" for name in found}
-
-
-def _block_name(number: int) -> str:
-    """What the kernel calls the block device of this number."""
-    return os.path.basename(os.path.realpath(f"/sys/dev/block/{os.major(number)}:{os.minor(number)}"))
 
 
 def _backing_file(name: str) -> str:

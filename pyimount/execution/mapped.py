@@ -183,6 +183,11 @@ class _AssembleArray(Act[AssembleArray]):
                 raise Held(f"/dev/{name} is in use by {who}")
         if not soon(lambda: not _arrays(step.devices, names), _GONE_WITHIN):
             raise Held(f"{', '.join(_arrays(step.devices, names))} does not go")
+        # Where no udev runs, mdadm makes its link itself, and leaves it behind.
+        link = f"/dev/md/{names.mark(step.id)}"
+        if os.path.islink(link):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(link)
 
 
 def _arrays(devices: Sequence[Place], names: Names) -> list[str]:

@@ -141,9 +141,10 @@ class _Kernel:
 
     def about(self, device: str) -> list[str]:
         """Its messages that name a device, the last few."""
-        name = os.path.basename(device)
-        found = []
+        found: list[str] = []
         try:
+            # In /dev it may have another name.
+            name = block_name(os.stat(device).st_rdev)
             log = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError:
             return []
@@ -160,6 +161,11 @@ class _Kernel:
         finally:
             os.close(log)
         return found[-3:]
+
+
+def block_name(number: int) -> str:
+    """What the kernel calls the block device of this number."""
+    return os.path.basename(os.path.realpath(f"/sys/dev/block/{os.major(number)}:{os.minor(number)}"))
 
 
 def make_private(path: str) -> int | None:

@@ -32,7 +32,10 @@ def scan_confined(
     ours.settimeout(timeout)
     with theirs:
         line = command("pyimount.confined")
-        child = subprocess.Popen(line, stdin=theirs.fileno(), env={"LC_ALL": "C.UTF-8"}, cwd="/")  # noqa: S603
+        # ^C is for us, who end it.
+        child = subprocess.Popen(  # noqa: S603
+            line, stdin=theirs.fileno(), env={"LC_ALL": "C.UTF-8"}, cwd="/", start_new_session=True
+        )
     with ours, child:
         try:
             return _serve(ours, images, Broker(allow), header, request)

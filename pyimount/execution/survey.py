@@ -9,6 +9,9 @@ from pyimount.planning.steps import FLASH_MODULE
 
 MODULES = "/lib/modules"
 
+FUSE_LIBRARIES = ("libfuse3.so.3", "libfuse3.so.4")
+"""By either name: libfuse 3.17 has a new one."""
+
 # A file system's module does not always have its name.
 _MODULE_OF = {"iso9660": "isofs", "ext2": "ext4", "ext3": "ext4", "vxfs": "freevxfs"}
 _KNOWN = (
@@ -37,6 +40,19 @@ def survey() -> Machine:
         tools={name: path for name in TOOLS if (path := find(name)) is not None},
         kernel=_version(os.uname().release),
     )
+
+
+def fuse_library() -> str | None:
+    """The name of the FUSE library that is installed; None: our own server cannot run."""
+    import ctypes
+
+    for name in FUSE_LIBRARIES:
+        try:
+            ctypes.CDLL(name)
+        except OSError:
+            continue
+        return name
+    return None
 
 
 def _version(release: str) -> tuple[int, int]:

@@ -14,6 +14,8 @@ RESOLVE_NO_MAGICLINKS = 0x02
 RESOLVE_NO_SYMLINKS = 0x04
 RESOLVE_IN_ROOT = 0x10
 
+_PR_SET_PDEATHSIG = 1
+
 _OPENAT2 = 437
 """The same number on every architecture."""
 
@@ -32,9 +34,14 @@ def _checked(result: int, path: str) -> int:
 
 
 def mount(source: str, target: str, flags: int, kind: str | None = None, data: str | None = None) -> None:
-    """``mount(2)``; ``kind`` and ``data``: type and options, where a file system is mounted. Raises OSError."""
+    """``mount(2)``; ``kind``, ``data``: type and options, where a file system is mounted. Raises OSError."""
     said = [None if each is None else os.fsencode(each) for each in (source, target, kind, data)]
     _checked(_libc.mount(*said[:3], ctypes.c_ulong(flags), said[3]), target)
+
+
+def end_with_parent(number: int) -> None:
+    """``prctl(PR_SET_PDEATHSIG)``: be sent this signal when the parent ends. Raises OSError."""
+    _checked(_libc.prctl(_PR_SET_PDEATHSIG, ctypes.c_ulong(number)), "")
 
 
 def umount(target: str, flags: int) -> None:

@@ -6,8 +6,10 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import IO
 
+from pyimount.execution import syscalls
 from pyimount.execution.errors import ToolFailed, ToolMissing
 from pyimount.records import Record
 
@@ -20,9 +22,7 @@ OUTPUT_CAP = 1 << 20
 _LINES_SHOWN = 6
 _DIES_WITHIN = 5.0
 
-_ENDS_WITH_US = ("--pdeathsig=KILL",)
-"""What is in the background by then has forked, and stays."""
-
+# Those that mount through FUSE mount by themselves, as root.
 _CONFINED = (
     "--no-new-privs", "--clear-groups",
     "--bounding-set=-all,+sys_admin,+dac_read_search,+dac_override,+setuid,+setgid",
@@ -50,6 +50,7 @@ TOOLS: Mapping[str, Tool] = {
         Tool(name="mdadm", package="mdadm", gives="Linux software RAID by the kernel"),
         Tool(name="modprobe", package="kmod", gives="flash devices in memory, for JFFS2"),
         Tool(name="udevadm", package="udev", gives="keeping udev from evidence, where it runs"),
+        Tool(name="fusermount3", package="fuse3", gives="layers as files without root"),
         Tool(name="qemu-nbd", package="qemu-utils", gives="virtual disks as network block devices"),
         Tool(name="ewfmount", package="ewf-tools", gives="E01 images, as asked for"),
         Tool(name="xmount", package="xmount", gives="E01, AFF and raw images, as asked for"),
@@ -98,6 +99,8 @@ def require(name: str) -> str:
 def environment() -> dict[str, str]:
     """The whole environment of every program that a step starts."""
     made = {"LC_ALL": "C", "TZ": "UTC", "PATH": ":".join(SEARCH_PATH), "HOME": "/"}
+    # Else LVM complains of the ledger, whose lock it is to hold.
+    made["LVM_SUPPRESS_FD_WARNINGS"] = "1"
     if not os.path.exists("/run/udev/control"):
         # Without udev nobody answers device-mapper's and mdadm's waiting for it.
         made |= {"DM_DISABLE_UDEV": "1", "MDADM_NO_UDEV": "1"}
@@ -121,8 +124,9 @@ def run(
     Raises ToolMissing, and ToolFailed with what it said when it ends with an error, or not within ``timeout``
     seconds.
     """
-    confined = _CONFINED if daemon else ()
-    command = [require("setpriv"), *_ENDS_WITH_US, *confined, "--", require(argv[0]), *argv[1:]]
+    command = [require(argv[0]), *argv[1:]]
+    if daemon:
+        command = [require("setpriv"), *_CONFINED, "--", *command]
     # Files, not pipes: what a program leaves running in the background would keep a pipe open.
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
         identity = {} if user is None else {"user": user, "group": user, "extra_groups": ()}
@@ -130,7 +134,7 @@ def run(
             process = subprocess.Popen(  # noqa: S603
                 command, stdin=subprocess.PIPE if data else subprocess.DEVNULL, stdout=output, stderr=errors,
                 env=environment(), cwd=cwd, pass_fds=tuple(pass_fds), start_new_session=True,
-                umask=0o077, **identity,
+                umask=0o077, preexec_fn=partial(_end_with, os.getpid()), **identity,  # noqa: PLW1509
             )  # type: ignore[call-overload]  # fmt: skip
         except OSError as error:
             raise ToolFailed(f"{argv[0]} cannot be started: {error.strerror}") from error
@@ -147,6 +151,17 @@ def run(
             raise ToolFailed(reason, process.returncode)
         output.seek(0)
         return output.read(OUTPUT_CAP)
+
+
+def _end_with(parent: int) -> None:
+    """In the new process: end when ``parent`` is killed, and now, if it has been already.
+
+    Else it would act when somebody has seen already that it did not. What goes into the background is another
+    process, and stays.
+    """
+    syscalls.end_with_parent(signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
 
 
 def _kill(process: "subprocess.Popen[bytes]") -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from pyimount.execution import foreign
 from pyimount.execution.acts import Act, Given
-from pyimount.execution.errors import Refused, StepFailed, ToolFailed, WrongKey
+from pyimount.execution.errors import Refused, ToolFailed, WrongKey
 from pyimount.execution.ledger import Entry, Made
 from pyimount.planning.steps import ExposeUnlocked, Names, Result, Step
 

@@ -1,6 +1,7 @@
 """What the facade does on the machine, and what it raises when that fails.
 
-Each mount is a session of its own in the ledger: the objects keep its name, the ledger knows what stands of it.
+Each mount is a session of its own in the ledger: the objects keep its name, the ledger knows what stands of
+it.
 """
 
 import os
@@ -44,6 +45,7 @@ from pyimount.planning.steps import (
     MountWithTool,
     Names,
     OpenEncrypted,
+    Refusal,
     Result,
     Step,
 )
@@ -152,12 +154,7 @@ def mount(
         raise UnsupportedFilesystemError(
             f"volume {volume.index} holds nothing that is mounted: {volume.type}"
         )
-    refusal = found.refusal
-    kind = _BY_CODE.get(refusal.code, MountError)
-    failed = watch.failed()
-    if refusal.code == "failed":
-        kind = SubsystemError if failed is None else _BY_STEP.get(type(failed), SubsystemError)
-    raise raised(kind, refusal.reason, refusal.remedy)
+    raise _of_refusal(found.refusal, watch.failed())
 
 
 def show(
@@ -193,17 +190,25 @@ def show(
 def carve(
     scan: Scan, volume: VolumeLayer, *, at: str, free_only: bool, policy: Policy, keys: "Keyring | None"
 ) -> None:
-    """Carve a volume into an empty folder."""
-    session = mounting.new_session()
+    """Carve a volume into an empty folder. Raises as ``Volume.carve``."""
+    watch = _Watch()
     try:
-        plan = parts.carve(
-            scan, volume, policy, survey(), session=session, at=at, free_only=free_only,
-            keys_for=key_kinds(scan, keys), cwd=os.getcwd(),
-        )  # fmt: skip
-    except Refused as refused:
-        _refuse(refused)
-    _run(plan, scan, keys)
-    take_down(session)
+        done = mounting.carve(
+            scan, volume, at, Executor(observe=watch), policy=policy, keys=keys, free_only=free_only
+        )
+    except LedgerError as error:
+        raise SubsystemError(str(error)) from error
+    if done.refusal is not None:
+        raise _of_refusal(done.refusal, watch.failed())
+
+
+def _of_refusal(refusal: Refusal, failed: Step | None) -> ImageMounterError:
+    """What fits a refusal; ``failed``: the step that did, if any."""
+    if refusal.code != "failed":
+        kind = _BY_CODE.get(refusal.code, MountError)
+    else:
+        kind = SubsystemError if failed is None else _BY_STEP.get(type(failed), SubsystemError)
+    return raised(kind, refusal.reason, refusal.remedy)
 
 
 def _refuse(refused: Refused) -> NoReturn:

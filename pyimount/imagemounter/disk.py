@@ -46,12 +46,12 @@ class Disk:
     ``vstype``: the type of its partition table. ``disk_mounter``, ``volume_detector``: as for ImageParser.
 
     Attributes besides: ``paths``, all its files; ``volumes``, the VolumeSystem of what stands directly on it;
-    ``method``, how it was mounted, after that; ``mountpoint``, the folder with its bare bytes, ``rwpath``, that with
-    what was written, both after ``mount``; ``exception``, why it could not be mounted; ``was_mounted``,
-    ``is_mounted``.
+    ``method``, how it was mounted, after that; ``mountpoint``, the folder with its bare bytes, ``rwpath``,
+    that with what was written, both after ``mount``; ``exception``, why it could not be mounted;
+    ``was_mounted``, ``is_mounted``.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0917
         self,
         parser: "ImageParser",
         path: str | os.PathLike[str],
@@ -112,7 +112,10 @@ class Disk:
         return (self.offset, self.block_size) == (other.offset, other.block_size)
 
     def scan(self) -> Scan:
-        """The scan in which this disk is; made when there is none yet. Raises SubsystemError, ArgumentError."""
+        """The scan in which this disk is; made when there is none yet.
+
+        Raises SubsystemError, ArgumentError.
+        """
         return self.parser.views.scan(self, self.view)
 
     @property
@@ -121,7 +124,7 @@ class Disk:
         return layer_of_disk(self.scan(), self)
 
     def get_disk_type(self) -> str:
-        """What kind of image this is: ``encase``, ``vmdk``, ``qcow2``, ``compressed``, ``dd``, or another word."""
+        """What kind of image this is: encase, vmdk, qcow2, compressed, dd, or another word."""
         return disk_type(self.layer)
 
     # Its bytes.
@@ -129,8 +132,8 @@ class Disk:
     def mount(self) -> bool:
         """Make the bare bytes of the disk readable for every program: ``get_raw_path`` is their path then.
 
-        A raw image is so already. Whether it succeeded; ``exception`` says why not. Raises ArgumentError for a
-        ``disk_mounter`` that there is none of.
+        A raw image is so already. Whether it succeeded; ``exception`` says why not. Raises ArgumentError for
+        a ``disk_mounter`` that there is none of.
         """
         if self.is_mounted:
             return True
@@ -296,7 +299,7 @@ class Disk:
 
         if self.rwpath is None or not os.path.isdir(self.rwpath):
             return False
-        return any(entry.is_dir() and rw_active(entry.path) for entry in os.scandir(self.rwpath))
+        return any(rw_active(os.path.join(self.rwpath, name)) for name in os.listdir(self.rwpath))
 
     def unmount(
         self,
@@ -332,6 +335,7 @@ class Disk:
         own = layer_of_disk(scan, self).id
         for volume in self.parser.get_volumes():
             layer = volume.seen_layer()
-            if volume.disk is not self and layer is not None and volume.view == self.view:
-                if own in below(scan, layer):
-                    yield volume
+            if volume.disk is self or layer is None or volume.view != self.view:
+                continue
+            if own in below(scan, layer):
+                yield volume

@@ -20,7 +20,9 @@ logger = logging.getLogger(__name__)
 
 
 class ImageParser:
-    """Disk images that belong together, and all that is in them::
+    """Disk images that belong together, and all that is in them.
+
+    ::
 
         parser = ImageParser(["/path/to/disk.E01"])
         for volume in parser.init():
@@ -33,20 +35,20 @@ class ImageParser:
     cleaned at the end of the ``with`` block; otherwise mounts stand until ``clean`` is called, here or on the
     parser unpickled in another process, or ``pyimount unmount`` takes them down. A pickle has no keys.
 
-    ``paths``: images, a single one too; a folder stands for the images in it. ``force_disk_indexes``: give
-    a disk its index even when it is the only one. ``casename``: a folder for the mountpoints of this case.
-    ``read_write``: what is written goes into a cache, never into an image. ``disk_mounter``: what
-    shows a container's bytes, of DISK_MOUNTERS. ``volume_detector``: ``native`` (as ``auto``), or ``dissect``
-    for a second opinion on partition tables. ``vstypes``, ``fstypes``, ``keys``: for each volume, by its index,
-    as a string or number: the type of its partition table, its file system, its key (``p:passphrase``,
-    ``f:key file``, ``m:master key file``, ``r:recovery password``, ``s:startup key``, ``k:full volume key``);
-    ``*`` is for every volume, ``?`` for those for which there is nothing else. With ``fstypes``, ``none`` leaves
-    a volume alone, and ``?=unknown`` lets the kernel try what is not recognised. ``mountdir``: where
+    ``paths``: images, a single one too; a folder stands for the images in it. ``force_disk_indexes``: give a
+    disk its index even when it is the only one. ``casename``: a folder for the mountpoints of this case.
+    ``read_write``: what is written goes into a cache, never into an image. ``disk_mounter``: what shows a
+    container's bytes, of DISK_MOUNTERS. ``volume_detector``: ``native`` (as ``auto``), or ``dissect`` for a
+    second opinion on partition tables. ``vstypes``, ``fstypes``, ``keys``: for each volume, by its index, as
+    a string or number: the type of its partition table, its file system, its key (``p:passphrase``, ``f:key
+    file``, ``m:master key file``, ``r:recovery password``, ``s:startup key``, ``k:full volume key``); ``*``
+    is for every volume, ``?`` for those for which there is nothing else. With ``fstypes``, ``none`` leaves a
+    volume alone, and ``?=unknown`` lets the kernel try what is not recognised. ``mountdir``: where
     mountpoints are made. ``pretty``: call them after labels. ``policy``: what a mount is allowed, a Policy or
     its name. Other keyword arguments are ignored.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0917
         self,
         paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]] = (),
         force_disk_indexes: bool = False,
@@ -163,7 +165,8 @@ class ImageParser:
         ``swallow_exceptions``: what kept a volume from being mounted is then its ``exception``, and stops no
         other. ``only_mount``, ``skip_mount``: indexes, labels or last mount points.
 
-        An image that cannot be read raises MountError, after all others are done where exceptions are swallowed.
+        An image that cannot be read raises MountError, after all others are done where exceptions are
+        swallowed.
         """
         first: ImageMounterError | None = None
         for disk in self.disks:
@@ -180,7 +183,8 @@ class ImageParser:
 
     def mount_disks(self) -> bool:
         """Make the bytes of every disk readable; whether that succeeded for all of them."""
-        return all([disk.mount() for disk in self.disks])  # noqa: C419
+        results = [disk.mount() for disk in self.disks]
+        return all(results)
 
     def rw_active(self) -> bool:
         """Whether anything was written into the cache of any disk."""
@@ -265,8 +269,8 @@ class ImageParser:
     def reconstruct(self) -> "Volume":
         """Put the mounted volumes into the root volume's tree, where they were mounted before.
 
-        Goes by last mount points, by the root's fstab and by what is in the volumes; nothing is ever put outside
-        the root. Returns the root volume. Raises NoRootFoundError.
+        Goes by last mount points, by the root's fstab and by what is in the volumes; nothing is ever put
+        outside the root. Returns the root volume. Raises NoRootFoundError.
         """
         from pyimount.imagemounter.rebuilding import reconstruct
 

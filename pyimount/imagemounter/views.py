@@ -49,7 +49,7 @@ class Views:
         self._seen: dict[tuple[tuple[str, ...], View], _Seen] = {}
 
     def scan(self, disk: "Disk", view: View) -> Scan:
-        """What is seen of a disk. Raises SubsystemError, and ArgumentError for a view that there is none of."""
+        """What is seen of a disk; raises SubsystemError, and ArgumentError for what is no view."""
         disks = self._disks(disk, view)
         paths = tuple(each.paths[0] for each in disks)
         known = self._seen.get((paths, view))
@@ -67,14 +67,16 @@ class Views:
             raise SubsystemError(str(error)) from error
         except ValueError as error:
             raise ArgumentError(str(error)) from error
+        self._seen.pop((paths, view), None)
         self._seen[paths, view] = _Seen(scan, keys)
         return scan
 
     def seen(self, disk: "Disk", view: View) -> Scan | None:
-        """The scan, if there is one already."""
-        paths = tuple(each.paths[0] for each in self._disks(disk, view))
-        known = self._seen.get((paths, view))
-        return None if known is None else known.scan
+        """The latest scan of this view with this disk, if there is one: nothing is looked at."""
+        for (paths, known), seen in reversed(self._seen.items()):
+            if known == view and disk.paths[0] in paths:
+                return seen.scan
+        return None
 
     def keyring(self, disk: "Disk", view: View) -> Keyring | None:
         """The keys for what a view shows."""

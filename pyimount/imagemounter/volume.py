@@ -59,24 +59,28 @@ class FileSystem:
 
 
 class Volume:
-    """A volume of a disk, or of another volume. Making one looks at nothing; ``init`` finds out and mounts it.
+    """A volume of a disk, or of another volume.
+
+    Making one looks at nothing; ``init`` finds out what it is, and mounts it.
 
     All arguments but the first are to be named. ``disk``: the Disk. ``parent``: the Disk or Volume that it
-    lies in; without one, the disk. ``index``: in its disk; those of what lies within it follow after a period.
-    ``size``, ``offset``: bytes, from the start of the disk (of what is decrypted or assembled, for what lies in
-    that); ``size`` 0: to the end. ``flag``: ``alloc``, ``unalloc`` or ``meta``. ``slot``: its number in
-    the table, from 1; 0: it has none. ``fstype``: what to take it for, ``?TYPE`` where nothing is recognised; else what the parser
-    has for its index. ``key``: as in ImageParser's ``keys``. ``vstype``, ``volume_detector``: of the volumes in it.
+    lies in; without one, the disk. ``index``: in its disk; those of what lies within it follow after a
+    period. ``size``, ``offset``: bytes, from the start of the disk (of what is decrypted or assembled, for
+    what lies in that); ``size`` 0: to the end. ``flag``: ``alloc``, ``unalloc`` or ``meta``. ``slot``: its
+    number in the table, from 1; 0: it has none. ``fstype``: what to take it for, ``?TYPE`` where nothing is
+    recognised; else what the parser has for its index. ``key``: as in ImageParser's ``keys``. ``vstype``,
+    ``volume_detector``: of the volumes in it.
 
-    Attributes besides: ``block_size``, bytes in a sector; ``info``, a dict, with what is known of: ``fsdescription``,
-    ``statfstype``, ``label``, ``version``, ``lastmountpoint``, ``guid`` (of its type, in the table), ``uuid``,
-    ``part_uuid``, ``volume_group``, ``raid_status``, ``problems``; ``volumes``, the VolumeSystem of what lies in it;
-    ``mountpoint``, ``loopback``: the folder and the device while it is mounted, else None; ``was_mounted``,
-    ``is_mounted``, which are also said of what is opened, not mounted: a lock, an array, a volume group; ``exception``:
-    why it could not be mounted, where ``init`` swallowed that, else None; ``bindmounts``: where else it is shown.
+    Attributes besides: ``block_size``, bytes in a sector; ``info``, a dict, with what is known of:
+    ``fsdescription``, ``statfstype``, ``label``, ``version``, ``lastmountpoint``, ``guid`` (of its type, in
+    the table), ``uuid``, ``part_uuid``, ``volume_group``, ``raid_status``, ``problems``; ``volumes``, the
+    VolumeSystem of what lies in it; ``mountpoint``, ``loopback``: the folder and the device while it is
+    mounted, else None; ``was_mounted``, ``is_mounted``, which are also said of what is opened, not mounted: a
+    lock, an array, a volume group; ``exception``: why it could not be mounted, where ``init`` swallowed that,
+    else None; ``bindmounts``: where else it is shown.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0917
         self,
         disk: "Disk",
         parent: "Disk | Volume | None" = None,
@@ -228,7 +232,8 @@ class Volume:
     def determine_fs_type(self) -> str:
         """What it holds, in imagemounter's words: ext, ntfs, fat, lvm, luks, volumesystem …; sets ``fstype``.
 
-        A ``fstype`` that was named is kept. What nothing recognises is what the fallback says, else ``unknown``.
+        A ``fstype`` that was named is kept. What nothing recognises is what the fallback says, else
+        ``unknown``.
         """
         if self.fstype in VOLUME_SYSTEM_TYPES:
             self.volumes.vstype, self.fstype = self.fstype, "volumesystem"
@@ -252,8 +257,7 @@ class Volume:
 
     def load_fsstat_data(self, timeout: float = 3) -> None:  # noqa: ARG002
         """Fill ``info``; nothing has to be started for that, and ``timeout`` is not needed."""
-        scan, layer = self.scan_and_layer()
-        self.info.update(info_of(layer))
+        self.info.update(info_of(self.scan_and_layer()[1]))
 
     def get_description(
         self,
@@ -302,22 +306,23 @@ class Volume:
     def get_raw_path(self, include_self: bool = False) -> str | None:
         """The path of what this volume lies in at its ``offset``; None where nothing shows that.
 
-        That is the disk's (``Disk.get_fs_path``), or what a lock, an array or a volume group gave. A logical
-        volume and a shadow copy are shown themselves; so is every other volume of its own bytes with
-        ``include_self``.
+        That is the disk's (``Disk.get_fs_path``), or what a lock, an array, a volume group or a shadow copy
+        gives. ``include_self``: of a lock or an array, what it gives rather than what it lies in.
         """
-        scan, layer = self.scan_and_layer()
-        kinds = ("lvm2", "vss")
-        volume: Disk | Volume = self if include_self or layer.recipe.kind in kinds else self.parent
+        if include_self:
+            for inner in self.volumes:
+                layer = inner.seen_layer()
+                if layer is not None and layer.recipe.kind not in ("slice", "none", "lvm2", "vss"):
+                    return inner.show()
+        volume: Disk | Volume = self
         while isinstance(volume, Volume):
-            _, layer = volume.scan_and_layer()
-            if layer.recipe.kind not in ("slice", "none"):
+            if volume.scan_and_layer()[1].recipe.kind not in ("slice", "none"):
                 return volume.show()
             volume = volume.parent
         return self.disk.get_fs_path()
 
     def show(self) -> str | None:
-        """The path of a file with just its bytes, made when it is first asked for; None where that cannot be."""
+        """The path of a file with just its bytes, made when first asked for; None where it cannot be."""
         if self._raw is None and self.disk.is_mounted:
             scan, layer = self.scan_and_layer()
             session = mounting.new_session()
@@ -342,8 +347,8 @@ class Volume:
     ) -> "Iterator[Volume]":
         """Mount it, and yield it, or else the volumes in it, each as it is done.
 
-        ``only_mount``, ``skip_mount``: indexes, labels or last mount points, of volumes or of what they lie in.
-        ``swallow_exceptions``: what keeps a volume from being mounted is then its ``exception``.
+        ``only_mount``, ``skip_mount``: indexes, labels or last mount points, of volumes or of what they lie
+        in. ``swallow_exceptions``: what keeps a volume from being mounted is then its ``exception``.
         """
         only = None if only_mount is None else [str(name) for name in only_mount]
         skip = [str(name) for name in skip_mount or ()]
@@ -395,7 +400,7 @@ class Volume:
         return self.index, self.info.get("label"), self.info.get("lastmountpoint")
 
     def init_volume(self, fstype: str | None = None) -> bool:
-        """Mount it if it is to be: not unallocated space, and not what is mounted already. Whether it was tried."""
+        """Mount it, if it is neither unallocated nor mounted already; returns whether that was so."""
         if self.flag != "alloc" or self.is_mounted or (fstype or self.fstype) == "none":
             return False
         self.mount(fstype=fstype)
@@ -403,15 +408,17 @@ class Volume:
         return True
 
     def mount(self, fstype: str | None = None) -> bool:
-        """Mount it, or open what it holds: the volumes of a lock, an array, a volume group are then in ``volumes``.
+        """Mount it, or open what it holds.
+
+        The volumes of a lock, an array or a volume group are then in ``volumes``.
 
         ``fstype``: what to take it for, instead of the attribute. Returns True.
 
-        Raises NotMountedError when its parent is not mounted, KeyInvalidError when no key opens it, ArgumentError for
-        a key that is not written as one, IncorrectFilesystemError when it is not what it was said to be,
-        UnsupportedFilesystemError when nothing can mount it here, NoMountpointAvailableError,
-        NoLoopbackAvailableError, and SubsystemError when the kernel or a program failed; each with a ``remedy``
-        where one is known. Nothing of it stands then.
+        Raises NotMountedError when its parent is not mounted, KeyInvalidError when no key opens it,
+        ArgumentError for a key that is not written as one, IncorrectFilesystemError when it is not what it
+        was said to be, UnsupportedFilesystemError when nothing can mount it here, NoMountpointAvailableError,
+        NoLoopbackAvailableError, and SubsystemError when the kernel or a program failed; each with a
+        ``remedy`` where one is known. Nothing of it stands then.
         """
         if self.is_mounted:
             return True
@@ -551,8 +558,8 @@ class Volume:
     def bindmount(self, mountpoint: str | os.PathLike[str]) -> bool:
         """Show what it is mounted as at another folder, too, until it is unmounted. Returns True.
 
-        A folder in what one of the parser's volumes shows is looked up there, and no link or ``..`` leads out.
-        Raises NotMountedError when it is not mounted, SubsystemError when that folder cannot be had.
+        A folder in what one of the parser's volumes shows is looked up there, and no link or ``..`` leads
+        out. Raises NotMountedError when it is not mounted, SubsystemError when that folder cannot be had.
         """
         target = os.path.join(os.getcwd(), os.fspath(mountpoint))
         root, within = os.path.split(os.path.realpath(target))
@@ -617,7 +624,8 @@ class Volume:
         """Unmount it, all that is in it, and all that it is a part of: an array, a volume group.
 
         What the ledger has of it is taken down, whichever process mounted it. Raises SubsystemError when
-        something is in use, CleanupError when a folder is left; ``allow_lazy`` takes a mount in use from sight at once.
+        something is in use, CleanupError when a folder is left; ``allow_lazy`` takes a mount in use from
+        sight at once.
         """
         first: ImageMounterError | None = None
         for volume in [*self.volumes, *self._made_of_it()]:

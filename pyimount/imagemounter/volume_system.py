@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from pyimount.exceptions import ArgumentError
 from pyimount.imagemounter import views
 from pyimount.imagemounter.views import View, local_index
-from pyimount.imagemounter.words import VOLUME_DETECTORS, slot_of, vstype_hint
+from pyimount.imagemounter.words import VOLUME_DETECTORS, vstype_hint
 from pyimount.layers import Scan, VolumeLayer
 
 if TYPE_CHECKING:
@@ -20,8 +20,8 @@ logger = logging.getLogger(__name__)
 class VolumeSystem:
     """The volumes of one disk or volume: of a partition table, a volume group, an array, a lock.
 
-    ``parent``: the Disk or Volume. ``vstype``: the type of its table; else what the parser has for the parent's
-    index. ``volume_detector``: as for ImageParser.
+    ``parent``: the Disk or Volume. ``vstype``: the type of its table; else what the parser has for the
+    parent's index. ``volume_detector``: as for ImageParser.
 
     Attributes besides: ``volumes``, a plain list, to which volumes may be added; ``volume_source``,
     ``single`` or ``multi`` once volumes were found; ``has_detected``; ``detection``, the volume detector.
@@ -63,7 +63,8 @@ class VolumeSystem:
 
         ``vstype``: the type of the table, instead of the attribute; ``vss``: shadow copies. ``method``:
         instead of ``detection``; ``single``: a disk as one volume. ``force``: look again although that was
-        done; volumes that are found again stay the objects that they were, and those that are gone are left out.
+        done; volumes that are found again stay the objects that they were, and those that are gone are left
+        out.
 
         Raises ArgumentError for a method that there is none of.
         """

@@ -34,7 +34,8 @@ SYNONYMS: Mapping[str, str] = {"nbd": "qemu-nbd"}
 
 _DISK_TYPES: Mapping[str, str] = {
     "ewf": "encase", "ewf2": "encase", "raw": "dd", "split": "dd", "qcow": "qcow2",
-    "gzip": "compressed", "bzip2": "compressed", "xz": "compressed", "zstd": "compressed", "zip": "compressed",
+    "gzip": "compressed", "bzip2": "compressed", "xz": "compressed", "zstd": "compressed",
+    "zip": "compressed",
 }  # fmt: skip
 
 _MADE: Mapping[str, str] = {

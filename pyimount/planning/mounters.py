@@ -10,8 +10,8 @@ class Mounter(Record, kw_only=True):
 
     ``types``: the containers that it reads, each with the program's own word. ``arguments``: as
     RunImageMounter has them, ``{type}`` for that word. ``file``: where the disk appears, ``{name}`` for the
-    image's name, ``{stem}`` for that without its suffix, ``{path}`` for its whole path and ``{member}`` for the
-    name of what an archive holds. ``all_files``: it wants every segment.
+    image's name, ``{stem}`` for that without its suffix, ``{path}`` for its whole path and ``{member}`` for
+    the name of what an archive holds. ``all_files``: it wants every segment.
     """
 
     types: Mapping[str, str]
@@ -45,7 +45,7 @@ MOUNTERS: Mapping[str, Mounter] = {
 class Unlocker(Record, kw_only=True):
     """A program that shows what a BitLocker volume holds as a file.
 
-    ``tool``: its name; ``kinds``: the keys that it takes other than as an argument, which everybody could read;
+    ``tool``: its name; ``kinds``: the keys that it takes other than as an argument, which all could read;
     ``file``: where the volume appears.
     """
 

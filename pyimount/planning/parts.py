@@ -14,7 +14,7 @@ from pyimount.planning.steps import Carve, MountPlan, Place
 class _Making:
     """A plan on its way."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0917
         self, scan: Scan, policy: Policy, machine: Machine, session: str, base: str, cache: str | None,
         keys_for: Mapping[str, Collection[str]] | None, cwd: str,
     ) -> None:  # fmt: skip

@@ -376,12 +376,9 @@ class Places:
         self._need(unlocker.tool)
         known = self._keys is None or _needs_no_key(locked)
         if not known and not unlocker.kinds.intersection(self._key_kinds(volume)):
-            raise Refused(
-                "locked",
-                f"{self._policy.bitlocker} gets keys of the kinds {', '.join(sorted(unlocker.kinds))} here: others "
-                "would be in its arguments, for everybody to read",
-                "--bitlocker auto",
-            )
+            kinds = ", ".join(sorted(unlocker.kinds))
+            why = f"{unlocker.tool} gets keys of the kinds {kinds}: others would be in its arguments, for all"
+            raise Refused("locked", f"{why} to read", "--bitlocker auto")
         shown = self._steps.add(
             ExposeUnlocked,
             layer=volume.id,

@@ -47,8 +47,20 @@ HOLDS_NOTHING = frozenset(
         "21686148-6449-6e6f-744e-656564454649",  # BIOS boot
         "9e1a2d38-c612-4316-aa26-8b49521e5a8b",  # PReP boot
         "fe3a2a5d-4f32-41a7-b725-accc3285a309",  # ChromeOS kernel
-        "0x41",
-        "0xee",
+        "2e0a753d-9e48-43b0-8337-b15192cb1b5e",  # ChromeOS reserved
+        "cab6e88e-abf3-4102-a07a-d4bb9be3c1d3",  # ChromeOS firmware
+        "5808c8aa-7e8f-42e0-85d2-e1e90434cfb3",  # LDM metadata
+        "8da63339-0007-60c0-c436-083ac8230908",  # Linux reserved
+        "0x41",  # PReP boot
+        "0xda",  # Non-FS data
+        "0xee",  # GPT
+        "apple_driver",
+        "apple_driver43",
+        "apple_driver_ata",
+        "apple_driver_atapi",
+        "apple_driver_iokit",
+        "apple_fwdriver",
+        "apple_patches",
     )
 )
 """Types of partitions that hold no file system."""
@@ -289,13 +301,17 @@ class _Planner:
 
     def _member(self, volume: VolumeLayer) -> None:
         group = volume.group
-        if group is None or group.volume is not None:
+        if group is None:
+            first = None if self._scan.children(volume) else volume
+        elif group.volume is not None:
             return
-        first = next(
-            other
-            for other in self._scan.volumes
-            if other.group is not None and (other.group.type, other.group.uuid) == (group.type, group.uuid)
-        )
+        else:
+            first = next(
+                other
+                for other in self._scan.volumes
+                if other.group is not None
+                and (other.group.type, other.group.uuid) == (group.type, group.uuid)
+            )
         if first is volume:
             problem = next(iter(volume.problems), None)
             why = problem.message if problem else f"nothing here assembles {volume.type}"

@@ -14,8 +14,8 @@ class Policy(Record, kw_only=True):
     ``kernel``, ``user`` or ``auto`` (the kernel where it can). ``read_write``: over a cache, with the image
     untouched. ``disk_mounter``: what shows a container as a file: ``auto`` is our own server.
     ``lvm``: ``native`` maps logical volumes by our own reading of the metadata, ``lvm`` has LVM do it,
-    ``auto`` has it do what that does not cover, where the backend is ``kernel``. ``bitlocker``: what opens it:
-    ``auto``, ``cryptsetup``, ``dislocker``, ``bdemount``. ``vshadow_mounter``: what shows shadow copies:
+    ``auto`` has it do what that does not cover, where the backend is ``kernel``. ``bitlocker``: what opens
+    it: ``auto``, ``cryptsetup``, ``dislocker``, ``bdemount``. ``vshadow_mounter``: what shows shadow copies:
     ``native``, ``vshadowmount``. A program that is asked for by its name is allowed by that.
     """
 

@@ -44,6 +44,12 @@ class Meter:
         """Do not count this much of the time that has passed: deriving a key has a limit of its own."""
         self.started += seconds
 
+    def extend(self, bytes_read: int, seconds: float) -> None:
+        """Allow so much more: for what is asked for besides, and is known to cost this."""
+        self.budget = self.budget.replaced(
+            bytes_read=self.budget.bytes_read + bytes_read, seconds=self.budget.seconds + seconds
+        )
+
     def check_time(self) -> None:
         """Raise BudgetError when the time is up; loops that read nothing call this."""
         if time.monotonic() - self.started > self.budget.seconds:

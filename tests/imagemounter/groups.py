@@ -2,10 +2,13 @@
 
 from pathlib import Path
 
+from pyimount.parsers.volumes.vss import BLOCK, HEADER_AT
 from tests.mapping.luks_volumes import DATA_AT, VOLUME_KEY, luks1, xts
 from tests.mapping.lvm2_groups import EXTENT, group_text, linear, lv_text, pv_image, pv_text
 from tests.mapping.md_members import members
-from tests.mounting.images import MIB
+from tests.mapping.vss_volume import CATALOG_AT, EACH, SIZE, STORES_AT, StoreSpec, build
+from tests.mounting.images import MIB, blank, tool
+from tests.needing import needs
 
 
 def luks(folder: Path, inner: bytes, name: str = "luks.img") -> Path:
@@ -39,3 +42,16 @@ def volume_group(folder: Path, inner: bytes) -> list[Path]:
         paths.append(folder / f"pv{number}.img")
         paths[-1].write_bytes(image)
     return paths
+
+
+def ntfs_with_shadows(folder: Path) -> Path:
+    """An NTFS of mkntfs, with the catalog and the stores of two shadow copies."""
+    needs("mkntfs")
+    image = blank(folder / "ntfs.img", SIZE)
+    tool("mkntfs", "-F", "-q", "-s", "512", "-c", "4096", "-p", "0", "-H", "0", "-S", "0", image)
+    shadowed = build([StoreSpec(), StoreSpec()])
+    with image.open("r+b") as file:
+        for at, length in ((HEADER_AT, 512), (CATALOG_AT, BLOCK), (STORES_AT * BLOCK, 2 * EACH * BLOCK)):
+            file.seek(at)
+            file.write(shadowed[at : at + length])
+    return image

@@ -2,7 +2,6 @@
 
 import inspect
 import logging
-import os
 import pathlib
 import subprocess
 import sys
@@ -16,34 +15,11 @@ from fixtures.workshop import find_tool
 from pyimount import Disk, ImageParser, Volume, VolumeSystem, exceptions
 from pyimount.dependencies import PythonModuleDependency
 from pyimount.exceptions import ArgumentError, DiskIndexError, KeyInvalidError, NotMountedError
-from pyimount.parsers.volumes.vss import BLOCK, HEADER_AT
 from tests.imagemounter.disks import file_system, partitioned
-from tests.mapping.luks_volumes import DATA_AT, VOLUME_KEY, luks1, xts
-from tests.mapping.vss_volume import CATALOG_AT, EACH, SIZE, STORES_AT, StoreSpec, build
-from tests.mounting.images import MIB, blank, tool
-from tests.needing import needs
+from tests.imagemounter.groups import luks, ntfs_with_shadows
+from tests.mounting.images import MIB, blank
 
 pytestmark = pytest.mark.usefixtures("as_user")
-
-
-def luks(folder: Path, inner: bytes) -> Path:
-    """A LUKS1 volume, opened by ``open sesame``, with this in it."""
-    image = folder / "luks.img"
-    image.write_bytes(bytes(luks1())[:DATA_AT] + xts(VOLUME_KEY, inner))
-    return image
-
-
-def ntfs_with_shadows(folder: Path) -> Path:
-    """An NTFS of mkntfs, with the catalog and the stores of two shadow copies."""
-    needs("mkntfs")
-    image = blank(folder / "ntfs.img", SIZE)
-    tool("mkntfs", "-F", "-q", "-s", "512", "-c", "4096", "-p", "0", "-H", "0", "-S", "0", image)
-    shadowed = build([StoreSpec(), StoreSpec()])
-    with image.open("r+b") as file:
-        for at, length in ((HEADER_AT, 512), (CATALOG_AT, BLOCK), (STORES_AT * BLOCK, 2 * EACH * BLOCK)):
-            file.seek(at)
-            file.write(shadowed[at : at + length])
-    return image
 
 
 def test_the_volumes_of_an_e01(tree_e01: Path) -> None:
@@ -104,7 +80,7 @@ def test_a_folder_of_several_images_is_several_disks(one_ext4: Path, tmp_path: P
 
 def test_indexes_of_disks(tree_disk: Path, one_ext4: Path) -> None:
     assert ImageParser([one_ext4]).disks[0].index is None
-    forced = ImageParser([one_ext4], True)  # noqa: FBT003
+    forced = ImageParser([one_ext4], True)
     assert forced.disks[0].index == "1"
     assert [volume.index for volume in forced.disks[0].detect_volumes()] == ["1.0"]
     added = ImageParser()
@@ -115,7 +91,7 @@ def test_indexes_of_disks(tree_disk: Path, one_ext4: Path) -> None:
     with pytest.raises(DiskIndexError):
         ImageParser([one_ext4]).add_disk(tree_disk)
     alone = ImageParser()
-    assert alone.add_disk(one_ext4, False).index is None  # noqa: FBT003
+    assert alone.add_disk(one_ext4, False).index is None
 
 
 def test_a_disk_added_later_is_seen_with_the_first(tree_disk: Path, one_ext4: Path) -> None:
@@ -430,16 +406,9 @@ def test_what_cannot_be_read(one_ext4: Path, tmp_path: Path) -> None:
     parser = ImageParser([missing, one_ext4])
     assert parser.mount_disks() is False
     assert isinstance(parser.disks[0].exception, exceptions.MountError)
-    seen = []
-    with pytest.raises(exceptions.MountError, match="missing"):
-        seen.extend(parser.init())
-        for volume in parser.init():
-            seen.append(volume.index)
-    parser = ImageParser([missing, one_ext4])
     indexes: list[str] = []
     with pytest.raises(exceptions.MountError, match="missing"):
-        for volume in parser.init():
-            indexes.append(volume.index)
+        indexes.extend(volume.index for volume in parser.init())
     assert indexes == ["2.0"]
     with pytest.raises(exceptions.MountError, match="missing"):
         next(ImageParser([missing, one_ext4]).init(swallow_exceptions=False))
@@ -474,7 +443,8 @@ def test_what_must_be_mounted_first(one_ext4: Path) -> None:
 def test_what_is_locked(one_ext4: Path, tmp_path: Path) -> None:
     image = luks(tmp_path, one_ext4.read_bytes())
     for key, kind in (
-        ("", KeyInvalidError), ("p:wrong", KeyInvalidError), ("sesame", ArgumentError), ("f:/none", ArgumentError),
+        ("", KeyInvalidError), ("p:wrong", KeyInvalidError),
+        ("sesame", ArgumentError), ("f:/none", ArgumentError),
     ):  # fmt: skip
         parser = ImageParser(image, keys={"0": key} if key else None)
         (volume,) = parser.init()
@@ -590,4 +560,3 @@ def test_labels_and_last_mount_points_are_two_things(tmp_path: Path) -> None:
     assert volume.info["label"] == "data"
     assert volume.info["lastmountpoint"] == "/srv/data"
     assert volume.detect_mountpoint() == "/srv/data"
-    assert os.getcwd()

@@ -4,17 +4,21 @@ import os
 import re
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from pyimount import Unmounter
+from pyimount import ImageParser, Unmounter
 from pyimount.exceptions import CleanupError
 from pyimount.execution import leftovers, mounts
 from pyimount.planning.steps import AttachLoop, BindMount, MakeDirectory, Mount, Result
+from tests.imagemounter.disks import left_of, sessions
 from tests.mounting.ground import EXT4, MIB, Ground
 from tests.needing import needs, needs_root
+
+Make = Callable[..., ImageParser]
 
 BASE_NAME = "image_mounter_q3ud8a_"
 CASE_NAME = "image_mounter_k2xx91_case7"
@@ -453,3 +457,50 @@ def test_volume_groups_are_found_on_loop_devices_that_match(left: Leftovers) -> 
     assert list(found.find_volume_groups()) == []
     assert loop not in left.ground.loops()
     assert foreign in left.ground.loops()
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder for mountpoints, and a temporary folder of its own, in which nothing of imagemounter is."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    return tmp_path / "mnt"
+
+
+@pytest.mark.parametrize(
+    "arguments", [{}, {"casename": "Case 7"}, {"casename": "Case 7", "pretty": True}, {"pretty": True}]
+)
+def test_what_a_parser_mounted_goes_with_all_beneath(
+    parsers: Make, tree_e01: Path, elsewhere: Path, arguments: dict[str, Any]
+) -> None:
+    parser = parsers([tree_e01], mountdir=elsewhere, **arguments)
+    mounted = [volume.mountpoint for volume in parser.init() if volume.mountpoint]
+    assert len(mounted) == 3
+    parser.reconstruct()
+    root = mounted[0]
+    names = sessions(parser)
+    assert list(Unmounter(mountdir=elsewhere, **{**arguments, "casename": "Case"}).find_mounts()) == []
+    found = Unmounter(mountdir=elsewhere, **arguments)
+    assert sorted(found.find_mounts()) == sorted(mounted)
+    assert sorted(found.find_bindmounts()) == [f"{root}/home", f"{root}/var"]
+    assert [path.split("/")[3] in names for path in found.find_base_images()] == [True]
+    assert len(list(found.find_loopbacks())) == 3
+    told = found.preview_unmount()
+    assert sorted(told[:2]) == [f"umount {root}/home", f"umount {root}/var"]
+    found.unmount()
+    assert left_of(names) == []
+    assert found.preview_unmount() == []
+
+
+def test_what_a_parser_mounted_goes_part_by_part(parsers: Make, tree_e01: Path, elsewhere: Path) -> None:
+    parser = parsers([tree_e01], mountdir=elsewhere)
+    assert len([volume for volume in parser.init() if volume.mountpoint]) == 3
+    parser.reconstruct()
+    names = sessions(parser)
+    found = Unmounter(mountdir=elsewhere)
+    found.unmount_bindmounts()
+    assert list(found.find_bindmounts()) == []
+    assert len(list(found.find_mounts())) == 3
+    # The disk is beneath all the others, which go with it.
+    found.unmount_base_images()
+    assert left_of(names) == []
+    assert list(found.find_mounts()) == []

@@ -117,7 +117,6 @@ def mounted(*words: str | Path, status: int = 0) -> Iterator[Mounted]:
         yield made
     finally:
         command("unmount", made.session)
-    assert made.session not in "\n".join(state().values())
 
 
 def same(mountpoint: Path) -> None:
@@ -142,8 +141,8 @@ def state() -> dict[str, str]:
         "blocks": "\n".join(map(str, Path("/sys/block").glob("nbd*/pid"))),
         "processes": "\n".join(_ours()),
     }
-    for name in ("/run/pyimount", "/run/pyimount-users", "/run/udev", "/dev/mapper", "/dev/md", TEMPORARY):
-        lines[str(name)] = "\n".join(sorted(str(path) for path in (Path(name), *Path(name).rglob("*")) if path.exists()))
+    for name in ("/run/pyimount*", "/run/pyimount*/**/*", "/run/udev/**/*", "/run/temporary/**/*", "/dev/m[ad]*/*"):
+        lines[name] = "\n".join(sorted(map(str, Path("/").glob(name[1:]))))
     return lines
 
 
@@ -158,12 +157,22 @@ def _ours() -> Iterator[str]:
             yield b" ".join(words).decode(errors="replace")
 
 
+def differences(before: dict[str, str], now: dict[str, str]) -> str:
+    """What stands that did not, and the other way round."""
+    found = []
+    for name in before:
+        old, new = before[name].splitlines(), now[name].splitlines()
+        found += [f"{name}: no longer {line}" for line in old if line not in new]
+        found += [f"{name}: now {line}" for line in new if line not in old]
+    return "\n".join(found)
+
+
 def attached(image: Path | str) -> str:
     """A loop device as the host has them."""
     return tool("losetup", "--find", "--show", image)
 
 
-def main(checks: Sequence[Check]) -> None:
+def main(checks: Sequence[Check], prepare: Check | None = None) -> None:
     """Run these; each ends with a line of its name and ``passed`` or ``failed``."""
     tool("modprobe", "-a", "md-mod", "dm-crypt")
     TEMPORARY.mkdir()
@@ -172,15 +181,15 @@ def main(checks: Sequence[Check]) -> None:
     # What every command loads is loaded once.
     parser()
     volume_formats()
+    if prepare is not None:
+        prepare()
     for check in checks:
         before = state()
         print(f"== {check.__name__}", flush=True)
         passed = _in_a_child(check)
-        now = state()
-        for name in before:
-            if now[name] != before[name]:
-                print(f"{name} before:\n{before[name]}\nand after:\n{now[name]}")
-                passed = False
+        if different := differences(before, state()):
+            print(different)
+            passed = False
         if not passed:
             print(command("unmount", "--all", "--lazy"))
         print(f"== {check.__name__}: {'passed' if passed else 'failed'}", flush=True)

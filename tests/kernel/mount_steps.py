@@ -14,6 +14,7 @@ from pyimount.execution import ledger
 from pyimount.execution.executor import Executor, Outcome
 from pyimount.execution.undoing import undo_session
 from pyimount.planning.steps import (
+    ActivateVolumeGroup,
     AssembleArray,
     AttachLoop,
     ConnectNbd,
@@ -151,6 +152,31 @@ def array(ground: Ground) -> tuple[MountPlan, Keys]:
     return ground.plan(*steps, session=session), {}
 
 
+def activated(ground: Ground) -> tuple[MountPlan, Keys]:
+    """A mirrored volume, by LVM itself."""
+    Path("/run/lvm").mkdir(exist_ok=True)
+    images = [blank(ground, f"pv{number}.img", 32 * MIB) for number in range(2)]
+    devices = [attached(image) for image in images]
+    tool("pvcreate", "--quiet", *devices)
+    tool("vgcreate", "--quiet", "case", *devices)
+    tool(
+        "lvcreate", "--quiet", "--yes", "--noudevsync", "--type=raid1", "--mirrors=1", "--name=mirrored",
+        "--size=8M", "case",
+    )  # fmt: skip
+    filled("/dev/mapper/case-mirrored")
+    uuids = tool("lvs", "--noheadings", "--options=vg_uuid,lv_uuid", "case/mirrored").split()
+    tool("vgchange", "--quiet", "--noudevsync", "--activate=n", "case")
+    for device in devices:
+        tool("losetup", "--detach", device)
+    session = ground.session()
+    steps = (
+        *(AttachLoop(id=number + 1, backing=str(ground.keep(image))) for number, image in enumerate(images)),
+        ActivateVolumeGroup(id=3, devices=(Result(1), Result(2)), group=uuids[0], volume=uuids[1]),
+        *mounting(4, 3, f"{ground.base}/{session}/0"),
+    )
+    return ground.plan(*steps, session=session), {}
+
+
 def block(ground: Ground) -> tuple[MountPlan, Keys]:
     raw, image = ground.ext4(size=SMALL), ground.folder / "disk.qcow2"
     tool("qemu-img", "convert", "-O", "qcow2", raw, image)
@@ -183,7 +209,9 @@ def foreign(ground: Ground) -> tuple[MountPlan, Keys]:
     return ground.plan(*steps, session=session), {}
 
 
-MAKERS: Mapping[str, Maker] = {each.__name__: each for each in (mapped, locked, array, block, foreign)}
+MAKERS: Mapping[str, Maker] = {
+    each.__name__: each for each in (mapped, locked, array, activated, block, foreign)
+}
 
 
 def run(plan: MountPlan, keys: Keys, observe: Callable[[str, Step], None] | None = None) -> Outcome:

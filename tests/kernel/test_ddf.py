@@ -57,14 +57,32 @@ make() {
     mdadm -q -CR /dev/md/c-$name -e ddf -l container -n $count $devices
     mdadm -q -CR /dev/md/$name -n $count "$@" -z 512 /dev/md/c-$name
     array=$(readlink -f /dev/md/$name)
-    mdadm -q -w $array || true
-    mdadm -q --wait $array || true
+    monitored $(basename $(readlink -f /dev/md/c-$name)) &
+    monitor=$!
+    writable $array
     dd if=content of=$array bs=64k count=$(($(blockdev --getsize64 $array) / 65536)) conv=fsync status=none
     echo "made $name $(sha256sum <$array)"
     # Before mdmon has written that the array is clean, it cannot be stopped.
-
     stopped $array
+    kill $monitor
     stopped /dev/md/c-$name
+}
+monitored() {
+    # On a busy machine mdmon ends, or does not start, before the array is active; without it nothing is written.
+    while sleep 0.5; do mdmon $1 2>/dev/null || true; done
+}
+writable() {
+    # Not by mdadm --wait: it waits for good for the resync of an array that stays read-only.
+    here=/sys/block/$(basename $1)/md
+    for turn in $(seq 300); do
+        case $(cat $here/array_state) in
+            clean|active*|write-pending)
+                if [ ! -e $here/sync_action ] || [ "$(cat $here/sync_action)" = idle ]; then return; fi ;;
+            *) mdadm -q -w $1 || true ;;
+        esac
+        sleep 0.1
+    done
+    return 1
 }
 stopped() {
     for turn in $(seq 200); do

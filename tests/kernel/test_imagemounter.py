@@ -36,7 +36,7 @@ def test_what_it_leaves_is_taken_away(images: Kernel, original: Path) -> None:
 
 
 def test_both_mount_the_same(images: Kernel, original: Path) -> None:
-    """Index, flag, size, file system, and whether it is mounted, of each volume; gaps are numbered otherwise."""
+    """Index, flag, size, file system, and whether it is mounted, of each; gaps are numbered otherwise."""
     theirs, ours = json.loads(run(images, original, "side_by_side").splitlines()[-1])
     assert theirs.pop() == ours.pop() == ["lost+found"]
     differing = [

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 import pyimount
-from tests.kernel import mount_commands
-from tests.kernel.uml import Kernel, kernel_in
+from tests.kernel import hostile_images, mount_commands, mount_hostile
+from tests.kernel.uml import Kernel, ScriptError, kernel_in
 from tests.mounting.images import MIB, blank, content, digest, tool
 from tests.needing import needs
 
@@ -63,7 +63,7 @@ def kernel(tmp_path_factory: pytest.TempPathFactory) -> Kernel:
     made = kernel_in(tmp_path_factory.mktemp("commands"))
     share = made.share
     root = content(share)
-    tool("mkfs.ext4", "-q", "-e", "panic", "-d", root, "-L", "root", blank(share / "clean.img", 12 * MIB))
+    tool("mkfs.ext4", "-q", "-b", "4096", "-e", "panic", "-d", root, "-L", "root", blank(share / "clean.img", 12 * MIB))
     made.shell(MAKE, timeout=240)
     assert pyimount.detect(share / "fs.img").volumes[0].state == "dirty"
     packed = share / "packed.img"
@@ -115,3 +115,23 @@ def layers(kernel: Kernel) -> Verdicts:
 @pytest.mark.parametrize("name", names(mount_commands.CHECKS))
 def test_layers(name: str, layers: Verdicts) -> None:
     verdict(name, layers)
+
+
+@pytest.fixture(scope="module")
+def hostile(kernel: Kernel) -> Verdicts:
+    needs("mkfs.btrfs", "tune2fs", "sgdisk")
+    hostile_images.make(kernel.share)
+    return checked(kernel, "mount_hostile")
+
+
+@pytest.mark.parametrize("name", names(mount_hostile.CHECKS))
+def test_hostile(name: str, hostile: Verdicts) -> None:
+    verdict(name, hostile)
+
+
+def test_an_error_would_panic_without_our_options(kernel: Kernel, hostile: Verdicts) -> None:
+    with pytest.raises(ScriptError, match="did not come to its end|took longer"):
+        kernel.shell(
+            "disk=$(losetup -f --show -r panic.img); mount -t ext4 -o ro,noload $disk /mnt\nls /mnt/deep/er\n",
+            timeout=20,
+        )

@@ -10,6 +10,7 @@ TOOLS = {
     "mapped": ("mkfs.ext4", "dmsetup"),
     "locked": ("mkfs.ext4", "cryptsetup"),
     "array": ("mkfs.ext4", "mdadm"),
+    "activated": ("mkfs.ext4", "lvm"),
     "block": ("mkfs.ext4", "qemu-nbd", "qemu-img"),
     "foreign": ("mkntfs", "ntfscp", "ntfs-3g"),
 }

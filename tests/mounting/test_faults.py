@@ -271,7 +271,7 @@ def test_the_dead_have_children(ground: Ground, monkeypatch: pytest.MonkeyPatch)
     slow.chmod(0o755)
     monkeypatch.setattr("pyimount.execution.tools.SEARCH_PATH", (str(ground.folder), "/usr/bin", "/bin"))
     # Else it ends with us, as far as the kernel lets it.
-    monkeypatch.setattr("pyimount.execution.tools._ENDS_WITH_US", ())
+    monkeypatch.setattr("pyimount.execution.tools._end_with", lambda _: None)
     killed = in_a_child(lambda: Executor(base=str(ground.base)).run(plan), kill_after=0.2)
     assert killed == -signal.SIGKILL
     assert [entry.made is None for entry in ledger.read(str(ground.base), plan.session).entries][-1]

@@ -1,6 +1,7 @@
 """Other programs on the host's kernel: what they show, what holds it, and their end."""
 
 import hashlib
+import random
 import signal
 import subprocess
 import zlib
@@ -106,6 +107,20 @@ def test_a_file_system_by_a_program_of_its_own(ground: Ground) -> None:
         ground.check()
 
 
+def test_killed_while_a_program_starts(ground: Ground) -> None:
+    """Then it must not mount any more once somebody has seen that it did not."""
+    chosen = random.Random(11)  # noqa: S311
+    firsts = (ewf(ground), ntfs(ground))
+    ends: set[int] = set()
+    for _ in range(40):
+        plan = anew(chosen.choice(firsts), ground)
+        executor = Executor(base=str(ground.base))
+        ends.add(in_a_child(lambda: executor.run(plan), kill_after=chosen.random() * 0.05))  # noqa: B023
+        assert ground.undo(plan.session).ended
+        ground.check()
+    assert -signal.SIGKILL in ends
+
+
 def test_what_a_program_says_when_it_fails_is_the_reason(ground: Ground) -> None:
     plan = ntfs(ground)
     image = Path(plan.steps[0].backing)  # type: ignore[attr-defined]
@@ -155,7 +170,7 @@ def test_a_program_gets_a_clean_environment_and_ends_in_time(
     assert "secret" not in said
     assert said.endswith("from stdin")
     assert {line.split("=")[0] for line in said.splitlines() if "=" in line} <= {
-        "LC_ALL", "TZ", "PATH", "HOME", "PWD", "DM_DISABLE_UDEV", "MDADM_NO_UDEV", "_", "SHLVL", "OLDPWD",
+        "LC_ALL", "TZ", "PATH", "HOME", "PWD", "DM_DISABLE_UDEV", "MDADM_NO_UDEV", "LVM_SUPPRESS_FD_WARNINGS", "_", "SHLVL", "OLDPWD",
     }  # fmt: skip
     with pytest.raises(ToolFailed, match=r"mount did not end within 0.3 s: why\\x1b\[2J"):
         tools.run(("mount", "slowly"), timeout=0.3)

@@ -12,11 +12,11 @@ MIB = 1 << 20
 SESSION = "0123abcd"
 TOOLS = (
     "cryptsetup", "mdadm", "dmsetup", "ntfs-3g", "fsapfsmount", "vmfs-fuse", "fuse2fs", "ewfmount", "xmount",
-    "affuse", "qemu-nbd", "vmware-mount",
+    "affuse", "qemu-nbd", "vmware-mount", "avfsd", "lvm", "vshadowmount", "bdemount", "dislocker-fuse", "photorec",
 )  # fmt: skip
 DRIVERS = (
     "ext4", "xfs", "btrfs", "vfat", "exfat", "ntfs3", "iso9660", "udf", "hfs", "hfsplus", "ufs", "squashfs",
-    "erofs", "f2fs",
+    "erofs", "f2fs", "jffs2",
 )  # fmt: skip
 FULL = Machine(
     filesystems=frozenset(DRIVERS),
@@ -24,6 +24,7 @@ FULL = Machine(
     md=True,
     fuse=True,
     nbd=True,
+    flash=True,
     tools={tool: f"/usr/bin/{tool}" for tool in TOOLS},
 )
 """A machine that has everything."""

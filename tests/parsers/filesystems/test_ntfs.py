@@ -259,11 +259,11 @@ LOG_AT = 2 * RECORD
 def restart_page(lsn: int, *, client: int = 0, flags: int = 0, magic: bytes = b"RSTR") -> bytes:
     """A restart page of the log; all its fixups are zeros."""
     page = {
-        "magic": magic, "usa_ofs": 30, "usa_count": 9, "chkdsk_lsn": 0, "system_page_size": PAGE,
-        "log_page_size": PAGE, "restart_area_offset": 48, "minor_ver": 1, "major_ver": 1,
+        "magic": magic, "usa_ofs": 30, "usa_count_and_chkdsk_lsn": bytes(10), "system_page_size": PAGE,
+        "log_page_size": bytes(4), "restart_area_offset": 48, "minor_ver": 1, "major_ver": 1,
     }  # fmt: skip
     area = {
-        "current_lsn": lsn, "log_clients": 1, "client_free_list": 0xFFFF, "client_in_use_list": client,
+        "current_lsn": lsn, "log_clients_and_client_free_list": bytes(4), "client_in_use_list": client,
         "flags": flags,
     }  # fmt: skip
     raw = bytearray(RESTART_PAGE.construct.build(page).ljust(48, b"\0") + RESTART_AREA.construct.build(area))

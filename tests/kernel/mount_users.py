@@ -1,0 +1,203 @@
+"""In the guest: pyimount for users who are not root, through the real sudo.
+
+``carol`` may run everything as root, ``dave`` too, ``eve`` nothing. Each command is a process of its own, as
+that user, with an environment of its own; sudo has ``use_pty`` set, as Debian has it.
+"""
+
+import json
+import os
+import pty
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from tests.kernel.commands import Check, Said, command, same, tool
+
+USERS = {"carol": 1500, "dave": 1501, "eve": 1502}
+EVIDENCE = Path("/run/evidence")
+"""Where the users' images are, which nobody else reads."""
+
+
+def _as(user: str, *words: str | Path) -> tuple[str, ...]:
+    number = str(USERS[user])
+    return (
+        "/usr/bin/setpriv", f"--reuid={number}", f"--regid={number}", "--clear-groups",
+        "/usr/bin/env", "-i", "PATH=/usr/bin:/bin", f"PYTHONPATH={os.environ['PYTHONPATH']}",
+        *map(str, words),
+    )  # fmt: skip
+
+
+def _pyimount(user: str, *words: str | Path, status: int = 0) -> Said:
+    """Run pyimount as a user, without a terminal."""
+    done = subprocess.run(
+        _as(user, sys.executable, "-m", "pyimount", *words),
+        capture_output=True, text=True, timeout=60, check=False, cwd="/", stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    said = Said(done.returncode, done.stdout, done.stderr)
+    assert "Traceback" not in said.err, said.err
+    assert said.status == status, said
+    return said
+
+
+def _listed(user: str) -> list[dict[str, Any]]:
+    return list(json.loads(_pyimount(user, "list", "--json").out)["sessions"])
+
+
+def _can_read(user: str, path: Path | str) -> bool:
+    return not subprocess.run(_as(user, "cat", path), capture_output=True, check=False).returncode
+
+
+def prepare() -> None:
+    """Users, and what sudo grants them; of this all nothing outlives the guest."""
+    # The Python of the tests may lie where only root looks.
+    for folder in (Path(sys.executable).resolve(), Path(sys.prefix).resolve(), Path(os.environ["PYTHONPATH"])):
+        for each in folder.parents:
+            each.chmod(each.stat().st_mode | 0o711)
+    os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
+    for name, number in USERS.items():
+        tool("useradd", "--uid", str(number), "--no-create-home", name)
+    rule = Path("/etc/sudoers.d/pyimount")
+    rule.write_text("".join(f"{name} ALL=(root) NOPASSWD: ALL\n" for name in ("carol", "dave")))
+    rule.chmod(0o440)
+    assert "use_pty" in Path("/etc/sudoers").read_text()
+    EVIDENCE.mkdir(mode=0o755)
+    for name in ("private.img", "disk.qcow2"):
+        shutil.copy(name, EVIDENCE)
+        (EVIDENCE / name).chmod(0o400)
+        shutil.chown(EVIDENCE / name, "carol", "carol")
+    assert not _can_read("dave", EVIDENCE / "disk.qcow2")
+    # What sudo keeps for each user, and our own folder of users' sessions.
+    for name in USERS:
+        subprocess.run(_as(name, "sudo", "-n", "true"), capture_output=True, check=False)
+
+
+def through_sudo() -> None:
+    """The whole way, with a raw image and a container: mount, list, read, unmount."""
+    said = json.loads(_pyimount("carol", "mount", "--keep", "--json", EVIDENCE / "private.img", EVIDENCE / "disk.qcow2").out)
+    session = said["session"]
+    places = [Path(each["mountpoint"]) for each in said["volumes"]]
+    assert len(places) == 3
+    for place in places:
+        same(place)
+        assert _can_read("carol", place / "readme.txt")
+    # What the evidence keeps from others, it keeps from her as well.
+    assert (places[0] / "secret").read_bytes() == b"root's\n"
+    assert not _can_read("carol", places[0] / "secret")
+    # Nobody else reads anything of it; and what the server shows, not even she.
+    raw = Path(f"/run/pyimount-users/{session}/raw")
+    (shown,) = raw.iterdir()
+    for user in USERS:
+        assert not _can_read(user, shown)
+        assert not _can_read(user, f"/run/pyimount-users/{session}.jsonl")
+        for place in places:
+            assert _can_read(user, place / "readme.txt") == (user == "carol")
+    assert not _can_read("eve", f"/proc/{_server(session)}/root{shown}")
+    # Nor does anybody else see it, or take it down, whatever name it is given.
+    (listed,) = _listed("carol")
+    assert (listed["session"], listed["owner"]) == (session, USERS["carol"])
+    assert _listed("dave") == []
+    for what in (session, places[0], EVIDENCE / "disk.qcow2", "/run/pyimount-users"):
+        assert "nothing of this is mounted" in _pyimount("dave", "unmount", what).err
+    _pyimount("dave", "unmount", "--all", "--lazy")
+    _pyimount("eve", "unmount", "--all", status=1)
+    same(places[2])
+    # She takes down one, and then the rest; root sees all.
+    assert session in command("list").out
+    _pyimount("carol", "unmount", places[0])
+    assert not os.path.ismount(places[0])
+    same(places[2])
+    assert "umount" in _pyimount("carol", "unmount", "--dry-run", session).out
+    _pyimount("carol", "unmount", session)
+    assert _listed("carol") == []
+
+
+def _server(session: str) -> str:
+    mark = f"--mark=pyimount-{session}-".encode()
+    return next(
+        path.parent.name for path in Path("/proc").glob("[0-9]*/cmdline") if mark in path.read_bytes()
+    )
+
+
+def on_a_terminal() -> None:
+    """As people do it: it waits for Enter, and takes down; and ^C ends it, with nothing left."""
+    for typed, ends, says in ((b"\n", 0, "press Enter"), (b"\x03", 130, "stopped")):
+        words = _as("carol", sys.executable, "-m", "pyimount", "mount", EVIDENCE / "disk.qcow2")
+        child, terminal = pty.fork()
+        if child == 0:
+            os.chdir("/")
+            os.execv(words[0], words)
+        shown = b""
+        while b"press Enter" not in shown:
+            shown += os.read(terminal, 4096)
+        assert len(_listed("carol")) == 1
+        os.write(terminal, typed)
+        try:
+            while some := os.read(terminal, 4096):
+                shown += some
+        except OSError:
+            pass  # That is how a terminal ends.
+        _, status = os.waitpid(child, 0)
+        os.close(terminal)
+        text = shown.decode()
+        assert os.waitstatus_to_exitcode(status) == ends, text
+        assert says in text
+        assert "Traceback" not in text
+        assert _listed("carol") == []
+
+
+def stopped_at_any_moment() -> None:
+    """^C on a terminal while root works for a user: what was made is taken down, or can be."""
+    for pause in (0.6, 0.9, 1.2, 1.5):
+        words = _as("carol", sys.executable, "-m", "pyimount", "mount", "--keep", EVIDENCE / "disk.qcow2")
+        child, terminal = pty.fork()
+        if child == 0:
+            os.chdir("/")
+            os.execv(words[0], words)
+        time.sleep(pause)
+        os.write(terminal, b"\x03")
+        shown = b""
+        try:
+            while some := os.read(terminal, 4096):
+                shown += some
+        except OSError:
+            pass  # That is how a terminal ends.
+        _, status = os.waitpid(child, 0)
+        os.close(terminal)
+        if os.waitstatus_to_exitcode(status) == 0:
+            _pyimount("carol", "unmount", "--all")
+        assert _listed("carol") == [], shown
+
+
+def killed_beside_sudo() -> None:
+    """The user's side is killed: root's ends with it, and what stands is the user's to take down."""
+    words = _as("carol", sys.executable, "-m", "pyimount", "mount", "--keep", EVIDENCE / "disk.qcow2")
+    for pause in (0.8, 1.1, 1.4):
+        with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/") as process:
+            time.sleep(pause)
+            process.send_signal(signal.SIGKILL)
+        _pyimount("carol", "unmount", "--all")
+        assert _listed("carol") == []
+
+
+def without_rights() -> None:
+    """Who may not become root is told what is needed; the dry run works, and so does looking."""
+    image = EVIDENCE / "everybody's.img"
+    shutil.copy("clean.img", image)
+    image.chmod(0o444)
+    said = _pyimount("eve", "mount", image, status=1)
+    assert "needs root, and sudo did not give it" in said.err
+    said = _pyimount("eve", "mount", "--dry-run", image)
+    assert "mount -i -n -t ext4 -o ro," in said.out
+    assert "ext4" in _pyimount("eve", "detect", image).out
+    assert "needs root" in _pyimount("eve", "list", status=1).err
+    assert "ermission denied" in _pyimount("eve", "mount", EVIDENCE / "private.img", status=4).err
+    image.unlink()
+
+
+CHECKS: tuple[Check, ...] = (
+    through_sudo, on_a_terminal, stopped_at_any_moment, killed_beside_sudo, without_rights,
+)  # fmt: skip
