@@ -64,18 +64,26 @@ def _run(standing: privilege.Standing, options: argparse.Namespace) -> int:
             for argv in standing.preview(session, only):
                 print(" ".join(map(printable, argv)))
         return 0
-    done: list[dict[str, Any]] = []
+    done: dict[str, dict[str, Any]] = {}
     unread = False
-    # The latest first: an earlier one may be what it stands on.
-    for session, only in reversed(chosen.items()):
-        try:
-            done.append(standing.undo(session, only, lazy=options.lazy))
-        except LedgerError as error:
-            # One session that cannot be read keeps no other from being taken down.
-            cli.complain(printable(str(error)))
-            unread = True
-    _report(done, options)
-    return EXIT_LEFT if any(each["left"] for each in done) else int(unread)
+    pending = list(reversed(chosen.items()))
+    while pending:
+        # The latest first: an earlier one may be what it stands on. A bind mount may also stand on a later
+        # one, which then goes in a second round.
+        held = []
+        for session, only in pending:
+            try:
+                done[session] = standing.undo(session, only, lazy=options.lazy)
+            except LedgerError as error:
+                # One session that cannot be read keeps no other from being taken down.
+                cli.complain(printable(str(error)))
+                unread = True
+                continue
+            if done[session]["left"]:
+                held.append((session, only))
+        pending = held if len(held) < len(pending) else []
+    _report(list(done.values()), options)
+    return EXIT_LEFT if any(each["left"] for each in done.values()) else int(unread)
 
 
 def _choose(name: str, sessions: list[dict[str, Any]], chosen: dict[str, set[int] | None]) -> bool:

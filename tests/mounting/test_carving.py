@@ -88,7 +88,7 @@ def test_with_a_mount(disk: Path, tmp_path: Path) -> None:
         by_content = {index: found(each["folder"]) for index, each in carved.items()}
         last = max(carved, key=int)
         assert by_content == {
-            **dict.fromkeys(carved, set()),
+            **{index: set() for index in carved},
             "1": {"deleted"},
             "2": {"unknown"},
             last: {"gap"},

@@ -170,7 +170,8 @@ def test_a_program_gets_a_clean_environment_and_ends_in_time(
     assert "secret" not in said
     assert said.endswith("from stdin")
     assert {line.split("=")[0] for line in said.splitlines() if "=" in line} <= {
-        "LC_ALL", "TZ", "PATH", "HOME", "PWD", "DM_DISABLE_UDEV", "MDADM_NO_UDEV", "LVM_SUPPRESS_FD_WARNINGS", "_", "SHLVL", "OLDPWD",
+        "LC_ALL", "TZ", "PATH", "HOME", "PWD", "DM_DISABLE_UDEV", "MDADM_NO_UDEV", "LVM_SUPPRESS_FD_WARNINGS",
+        "_", "SHLVL", "OLDPWD",
     }  # fmt: skip
     with pytest.raises(ToolFailed, match=r"mount did not end within 0.3 s: why\\x1b\[2J"):
         tools.run(("mount", "slowly"), timeout=0.3)

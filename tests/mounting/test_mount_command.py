@@ -235,3 +235,17 @@ def test_without_root_it_says_what_it_needs(raw: dict[str, Path], tmp_path: Path
 def test_nothing_to_unmount(tmp_path: Path) -> None:
     command("unmount", status=2)
     assert "nothing of this is mounted" in command("unmount", tmp_path).stderr
+
+
+def test_a_session_that_another_stands_in_goes_in_a_second_round(
+    raw: dict[str, Path], tmp_path: Path
+) -> None:
+    """The later session holds what the earlier one has a bind mount of."""
+    with Mounted(raw["ext4"]) as first, Mounted(raw["squashfs"]) as second:
+        inside = second.at("0") / "deep"
+        subprocess.run(["mount", "--bind", str(first.at("0")), str(inside)], check=True)
+        done = command("unmount", first.session, second.session, status=5)
+        assert f"{second.at('0')} is left" in done.stderr
+        subprocess.run(["umount", str(inside)], check=True)
+        command("unmount", first.session, second.session)
+        assert traces(first.session) + traces(second.session) == []

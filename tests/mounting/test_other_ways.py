@@ -236,3 +236,32 @@ def test_ext4_without_the_kernels_driver(
     (volume,) = made.standing
     same_content(Path(volume.mountpoint or ""))
     taken_down(ground, made)
+
+
+# NTFS as it was left.
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "state"), [("file", b"x", None), ("hiberfil.sys", b"hibr", "hibernated")]
+)
+def test_ntfs_3g_mounts_read_only_what_windows_sleeps_on(
+    name: str, data: bytes, state: str | None, ground: Ground
+) -> None:
+    path = ground.folder / "asleep.img"
+    path.write_bytes(ntfs(ground.folder, b"held"))
+    held = ground.folder / "held"
+    held.write_bytes(data.ljust(8192, b"\0"))
+    subprocess.run(
+        ["ntfscp", "--force", "--quiet", path, held, name], check=True, capture_output=True, timeout=60
+    )
+    policy = FORENSIC.replaced(allow_fs=frozenset({"ntfs-3g"}))
+    made = mounted(ground, ground.keep(path), policy)
+    assert len(made.standing) == 1, made.failed
+    (volume,) = made.standing
+    assert volume.volume is not None
+    assert state is None or volume.volume.state == state
+    at = Path(volume.mountpoint or "")
+    assert (at / name).read_bytes().startswith(data)
+    with pytest.raises(OSError, match="Read-only"):
+        (at / "new").write_bytes(b"x")
+    taken_down(ground, made)

@@ -12,7 +12,8 @@ MIB = 1 << 20
 SESSION = "0123abcd"
 TOOLS = (
     "cryptsetup", "mdadm", "dmsetup", "ntfs-3g", "fsapfsmount", "vmfs-fuse", "fuse2fs", "ewfmount", "xmount",
-    "affuse", "qemu-nbd", "vmware-mount", "avfsd", "lvm", "vshadowmount", "bdemount", "dislocker-fuse", "photorec",
+    "affuse", "qemu-nbd", "vmware-mount", "avfsd", "lvm", "vshadowmount", "bdemount", "dislocker-fuse",
+    "photorec",
 )  # fmt: skip
 DRIVERS = (
     "ext4", "xfs", "btrfs", "vfat", "exfat", "ntfs3", "iso9660", "udf", "hfs", "hfsplus", "ufs", "squashfs",
