@@ -8,7 +8,7 @@ input; what a header names besides them is asked for there, and the other side d
 import socket
 import sys
 
-from pyimount.confinement import give_up_privileges
+from pyimount.confinement import end_with_parent, give_up_privileges
 from pyimount.keys import Keyring
 from pyimount.messages import MessageError, receive, send
 from pyimount.scanning import hints_of, scan
@@ -54,6 +54,7 @@ def main() -> int:
     """Take one request, answer it, end."""
     other = socket.socket(fileno=0)
     give_up_privileges()
+    end_with_parent()
     try:
         request, files = receive(other)
         keyring = Keyring.revealed(request["keys"])

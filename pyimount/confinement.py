@@ -3,11 +3,13 @@
 import ctypes
 import os
 import resource
+import signal
 import sys
 
 NOBODY = 65534
 """The user and the group that own nothing."""
 
+_PR_SET_PDEATHSIG = 1
 _PR_SET_DUMPABLE = 4
 _PR_SET_NO_NEW_PRIVS = 38
 
@@ -26,11 +28,22 @@ def give_up_privileges(user: int = NOBODY, group: int = NOBODY) -> None:
             raise PermissionError("cannot give up the privileges of root")
         _find_program_by(held)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    libc = ctypes.CDLL(None, use_errno=True)
-    for option, value in ((_PR_SET_NO_NEW_PRIVS, 1), (_PR_SET_DUMPABLE, 0)):
-        if libc.prctl(option, value, 0, 0, 0) != 0:
-            number = ctypes.get_errno()
-            raise OSError(number, os.strerror(number))
+    _ask_kernel(_PR_SET_NO_NEW_PRIVS, 1)
+    _ask_kernel(_PR_SET_DUMPABLE, 0)
+
+
+def end_with_parent() -> None:
+    """Be killed when the thread that started this process ends; giving up privileges would undo that.
+
+    Raises OSError when the system refuses.
+    """
+    _ask_kernel(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _ask_kernel(option: int, value: int) -> None:
+    if ctypes.CDLL(None, use_errno=True).prctl(option, int(value), 0, 0, 0) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
 
 
 def _hold_program() -> dict[str, int]:

@@ -20,6 +20,9 @@ PAGE = 4096
 
 _GAP = 2 * PAGE
 
+HEAD = 8 * PAGE
+"""So much of a layer's start is always in one run, in bytes."""
+
 CONTAINER_ROOMS = ("containers",)
 TABLE_ROOMS = ("partitions",)
 VOLUME_ROOMS = ("volumes", "encryption", "filesystems", "archives")
@@ -118,6 +121,13 @@ class SignatureTable(Generic[Declaration]):
         self._entries = entries
         self._places = self._arrange(copies=False)
         self._copies = self._arrange(copies=True)
+        # Most places lie in the first pages: these are looked at without any reckoning.
+        self._head = tuple(
+            (place.offset, place.offset + place.length, place.by_magic.get)
+            for place in self._places
+            if 0 <= place.offset <= HEAD - place.length
+        )
+        self._beyond = self._places[len(self._head) :]
 
     def _arrange(self, *, copies: bool) -> tuple[_Place, ...]:
         places: dict[tuple[int, int, int], dict[bytes, list[int]]] = {}
@@ -150,17 +160,24 @@ class SignatureTable(Generic[Declaration]):
 
     def hits(self, view: View) -> list[Declaration]:
         """The formats of which a signature stands at its place in ``view``, in their order."""
-        return self._look(view, self._places)
+        start, run = view.run(0, 1)
+        if start or len(run) < HEAD:
+            return self._load(self._look(view, self._places))
+        found = self._look(view, self._beyond)
+        for at, end, get in self._head:
+            if owners := get(run[at:end]):
+                found.update(owners)
+        return self._load(found)
 
     def copy_hits(self, view: View) -> list[Declaration]:
         """The same for the places of backup superblocks."""
-        return self._look(view, self._copies)
+        return self._load(self._look(view, self._copies))
 
     def unsigned(self) -> list[Declaration]:
         """The formats that have no signature."""
         return self._load(number for number, entry in enumerate(self._entries) if not entry.signatures)
 
-    def _look(self, view: View, places: tuple[_Place, ...]) -> list[Declaration]:
+    def _look(self, view: View, places: tuple[_Place, ...]) -> set[int]:
         found: set[int] = set()
         size = view.size
         start, run = view.run(0, 1)
@@ -172,10 +189,10 @@ class SignatureTable(Generic[Declaration]):
             owners = by_magic.get(run[at - start : at - start + length])
             if owners:
                 found.update(owners)
-        return self._load(sorted(found))
+        return found
 
     def _load(self, numbers: Iterable[int]) -> list[Declaration]:
-        return [cast("Declaration", self._entries[number].load()) for number in numbers]
+        return [cast("Declaration", self._entries[number].load()) for number in sorted(numbers)]
 
 
 @cache

@@ -7,25 +7,13 @@ https://flatcap.github.io/linux-ntfs/ntfs/concepts/data_runs.html
 import struct
 from collections.abc import Iterator
 
-from construct import Bytes, Int16ul, Int32ul, Struct
-
 from pyimount.formats import NotThisFormat
-from pyimount.layouts import layout, parse_struct
 
-FILE_RECORD = layout(
-    lambda: Struct(
-        "magic" / Bytes(4),
-        "usa_ofs" / Int16ul,
-        "usa_count" / Int16ul,
-        "lsn_sequence_number_link_count" / Bytes(12),
-        "attrs_offset" / Int16ul,
-        "flags" / Int16ul,
-        "bytes_in_use" / Int32ul,
-    )
-)
-# type, length, non_resident, and of a resident attribute value_length and value_offset. Not construct's:
-# a dozen of these are stepped over in each NTFS, and would cost as much as all the rest.
+# Not construct's: dozens of these are stepped over in each NTFS, and would cost as much as all the rest.
+FILE_RECORD = struct.Struct("<4sHH12xHHI")
+"""magic, usa_ofs, usa_count, attrs_offset, flags, bytes_in_use of a FILE record."""
 ATTRIBUTE = struct.Struct("<IIB7xIH")
+"""type, length, non_resident, and of a resident attribute value_length and value_offset."""
 NON_RESIDENT = struct.Struct("<16xQQH6xQQ")
 """lowest_vcn, highest_vcn, mapping_pairs_offset, allocated_size, data_size of a non-resident attribute."""
 NON_RESIDENT_AT = 8
@@ -40,14 +28,14 @@ def attributes(raw: bytes, size: int, wanted: frozenset[int]) -> dict[int, bytes
 
     Of several attributes of a type only the first counts. Raises NotThisFormat where anything does not fit.
     """
-    if len(raw) != size:
+    if len(raw) != size or size < FILE_RECORD.size:
         raise NotThisFormat("cut off")
-    header = parse_struct(raw, FILE_RECORD)
-    if header.magic != b"FILE":
+    magic, usa_ofs, usa_count, at, _, in_use = FILE_RECORD.unpack_from(raw)
+    if magic != b"FILE":
         raise NotThisFormat("not a FILE record")
-    record = fixed_up(raw, header.usa_ofs, header.usa_count)
+    record = fixed_up(raw, usa_ofs, usa_count)
     found: dict[int, bytes] = {}
-    at, end = header.attrs_offset, min(header.bytes_in_use, size)
+    end = min(in_use, size)
     while at + ATTRIBUTE.size <= end:
         kind, length, non_resident, value_length, value_offset = ATTRIBUTE.unpack_from(record, at)
         if kind == AT_END:

@@ -7,34 +7,17 @@ https://flatcap.github.io/linux-ntfs/ntfs/files/logfile.html
 import struct
 from typing import Any
 
-from construct import Bytes, Int16ul, Int32ul, Int64ul, Struct
-
 from pyimount.formats import Details, Json, NotThisFormat
-from pyimount.layouts import layout, parse_struct
 from pyimount.parsers.filesystems.ntfs_records import STRIDE, attributes, data_size, fixed_up, place
 from pyimount.records import Record
 from pyimount.sources.view import View
 
-RESTART_PAGE = layout(
-    lambda: Struct(
-        "magic" / Bytes(4),
-        "usa_ofs" / Int16ul,
-        "usa_count_and_chkdsk_lsn" / Bytes(10),
-        "system_page_size" / Int32ul,
-        "log_page_size" / Bytes(4),
-        "restart_area_offset" / Int16ul,
-        "minor_ver" / Int16ul,
-        "major_ver" / Int16ul,
-    )
-)
-RESTART_AREA = layout(
-    lambda: Struct(
-        "current_lsn" / Int64ul,
-        "log_clients_and_client_free_list" / Bytes(4),
-        "client_in_use_list" / Int16ul,
-        "flags" / Int16ul,
-    )
-)
+# All of this by struct, as the attributes are: so many small structures take longer through construct than
+# all the rest of an NTFS.
+# magic, usa_ofs, system_page_size, restart_area_offset, minor_ver, major_ver
+RESTART_PAGE = struct.Struct("<4sH10xI4xHHH")
+# current_lsn, client_in_use_list, flags
+RESTART_AREA = struct.Struct("<Q4xHH")
 RESTART_MAGICS = (b"RSTR", b"CHKD")
 PAGE = 4096
 """Bytes in a page of the log, as all of today's are; a restart area begins each of the first two."""
@@ -44,27 +27,11 @@ ERASED = 0xFF
 
 ROOT = 5
 AT_DATA, AT_INDEX_ROOT, AT_INDEX_ALLOCATION = 0x80, 0x90, 0xA0
-INDEX_ROOT = layout(
-    lambda: Struct(
-        "type_and_collation_rule" / Bytes(8),
-        "index_block_size" / Int32ul,
-        "clusters_per_index_block" / Bytes(4),
-        "entries_offset" / Int32ul,
-        "index_length" / Int32ul,
-    )
-)
-INDEX_BLOCK = layout(
-    lambda: Struct(
-        "magic" / Bytes(4),
-        "usa_ofs" / Int16ul,
-        "usa_count" / Int16ul,
-        "lsn" / Bytes(8),
-        "index_block_vcn" / Int64ul,
-        "entries_offset" / Int32ul,
-        "index_length" / Int32ul,
-    )
-)
-# indexed_file, length, key_length, flags. Not construct's: up to a hundred of these are stepped over.
+# index_block_size, entries_offset, index_length
+INDEX_ROOT = struct.Struct("<8xI4xII")
+# magic, usa_ofs, usa_count, index_block_vcn, entries_offset, index_length
+INDEX_BLOCK = struct.Struct("<4sHH8xQII")
+# indexed_file, length, key_length, flags
 INDEX_ENTRY = struct.Struct("<QHHH2x")
 HAS_CHILD, LAST = 1, 2
 ROOT_HEADER, BLOCK_HEADER = 16, 24
@@ -105,20 +72,19 @@ def log_state(volume: Volume, attribute: bytes) -> Details | None:
 
 def _restart_area(raw: bytes) -> dict[str, Any] | None:
     """The restart area in a page's first stride; None where it is not there, or a write to it was torn."""
-    if raw[:4] not in RESTART_MAGICS:
+    if len(raw) < STRIDE:
         return None
-    try:
-        page = parse_struct(raw, RESTART_PAGE)
-        whole = raw[-2:] == raw[page.usa_ofs : page.usa_ofs + 2]
-        if page.system_page_size != PAGE or not whole:
-            return None
-        area = parse_struct(raw[:-2], RESTART_AREA, page.restart_area_offset)
-    except NotThisFormat:
+    magic, usa_ofs, page_size, area_at, minor, major = RESTART_PAGE.unpack_from(raw)
+    whole = raw[-2:] == raw[usa_ofs : usa_ofs + 2]
+    if magic not in RESTART_MAGICS or page_size != PAGE or not whole:
         return None
+    if area_at + RESTART_AREA.size > STRIDE - 2:
+        return None
+    lsn, in_use, flags = RESTART_AREA.unpack_from(raw, area_at)
     return {
-        "version": f"{page.major_ver}.{page.minor_ver}",
-        "clean": area.client_in_use_list == NO_CLIENT or bool(area.flags & VOLUME_IS_CLEAN),
-        "current_lsn": area.current_lsn,
+        "version": f"{major}.{minor}",
+        "clean": in_use == NO_CLIENT or bool(flags & VOLUME_IS_CLEAN),
+        "current_lsn": lsn,
     }
 
 
@@ -145,12 +111,11 @@ def _record(volume: Volume, number: int, wanted: frozenset[int]) -> dict[int, by
 def _look_up(volume: Volume) -> int | None:
     """The number of the hibernation file's record; None where the root directory does not have it."""
     root = _record(volume, ROOT, frozenset((AT_INDEX_ROOT, AT_INDEX_ALLOCATION)))
-    header = parse_struct(root.get(AT_INDEX_ROOT, b""), INDEX_ROOT)
-    size = header.index_block_size
+    entries = root.get(AT_INDEX_ROOT, b"")
+    size, first, length = _unpacked(INDEX_ROOT, entries)
     if not 512 <= size <= MAX_INDEX_BLOCK or size & (size - 1):
         raise NotThisFormat(f"index blocks of {size} bytes")
-    entries, start, end = root[AT_INDEX_ROOT], ROOT_HEADER + header.entries_offset, header.index_length
-    end += ROOT_HEADER
+    start, end = ROOT_HEADER + first, ROOT_HEADER + length
     for _ in range(MAX_DEPTH):
         number, child = _step(entries, start, end)
         if child is None or AT_INDEX_ALLOCATION not in root:
@@ -158,12 +123,18 @@ def _look_up(volume: Volume) -> int | None:
         unit = volume.cluster if volume.cluster <= size else 512
         at = place(root[AT_INDEX_ALLOCATION], child * unit, volume.cluster)
         raw = volume.view.glance(at, size)
-        block = parse_struct(raw, INDEX_BLOCK)
-        if block.magic != b"INDX" or block.index_block_vcn != child:
+        magic, usa_ofs, usa_count, vcn, first, length = _unpacked(INDEX_BLOCK, raw)
+        if magic != b"INDX" or vcn != child:
             raise NotThisFormat(f"no index block {child}")
-        entries = fixed_up(raw, block.usa_ofs, block.usa_count)
-        start, end = BLOCK_HEADER + block.entries_offset, BLOCK_HEADER + block.index_length
+        entries = fixed_up(raw, usa_ofs, usa_count)
+        start, end = BLOCK_HEADER + first, BLOCK_HEADER + length
     raise NotThisFormat("the root directory is too deep")
+
+
+def _unpacked(declared: struct.Struct, raw: bytes) -> tuple[Any, ...]:
+    if len(raw) < declared.size:
+        raise NotThisFormat(f"{len(raw)} bytes where {declared.size} should be")
+    return declared.unpack_from(raw)
 
 
 def _step(node: bytes, start: int, end: int) -> tuple[int | None, int | None]:
@@ -187,4 +158,6 @@ def _name(key: bytes) -> str:
     """The name in a key, with Latin letters as capitals: as names are ordered, as far as this matters."""
     length = key[NAME_LENGTH_AT] if len(key) > NAME_LENGTH_AT else 0
     raw = key[NAME_AT : NAME_AT + 2 * length].decode("utf-16-le", "replace")
+    if raw.isascii():
+        return raw.upper()
     return "".join(letter.upper() if letter.isascii() else letter for letter in raw)

@@ -12,6 +12,7 @@ from pyimount.execution.acts import Given, Keys
 from pyimount.execution.errors import Held, StepFailed
 from pyimount.execution.ledger import BASE, Entry, Ledger, Made, Story
 from pyimount.planning.steps import (
+    ActivateVolumeGroup,
     AssembleArray,
     AttachLoop,
     Mount,
@@ -238,10 +239,10 @@ class _Run:
         self._standing.discard(entry.step.id)
 
 
-def _for_udev(step: Step, names: Names) -> tuple[list[str], list[str]]:
-    """The file that a step makes a loop device over, and the devices that it makes an array of."""
+def _for_udev(step: Step, names: Names) -> tuple[list[str], list[str], list[str]]:
+    """What a step makes a device of: the file of a loop device, the members of an array, a volume group."""
     if isinstance(step, AttachLoop):
-        return [names(step.backing)], []
+        return [names(step.backing)], [], []
     if isinstance(step, AssembleArray):
-        return [], [names(device) for device in step.devices]
-    return [], []
+        return [], [names(device) for device in step.devices], []
+    return [], [], [step.group] if isinstance(step, ActivateVolumeGroup) else []

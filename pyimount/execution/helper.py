@@ -13,7 +13,6 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from pyimount.execution import folders
 from pyimount.execution.checking import Checker
 from pyimount.execution.errors import LedgerError, Refused, StepFailed
 from pyimount.execution.executor import Executor
@@ -58,12 +57,6 @@ def main(arguments: list[str] | None = None) -> int:
             print("pyimount: the socket is another user's", file=sys.stderr)
             return 1
         other.settimeout(_IDLE)
-        try:
-            folders.make(USERS_BASE)
-            os.chmod(USERS_BASE, 0o711)  # noqa: S103
-        except (StepFailed, OSError) as error:
-            print(f"pyimount: {error}", file=sys.stderr)
-            return 1
         Service(other, user, group, USERS_BASE).serve()
     return 0
 
@@ -177,6 +170,7 @@ class Service:
             # On the way to the mount points; what they show is guarded by its own permissions.
             os.chown(place, 0, self._group)
             os.chmod(place, 0o750)  # noqa: S103
+            os.chmod(self._base, 0o711)  # noqa: S103
         return {"done": True, "place": place}
 
     @property

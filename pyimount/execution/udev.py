@@ -46,12 +46,18 @@ def paths_of(session: str) -> tuple[str, str]:
     return f"{RULES}/59-{PREFIX}-{session}.rules", f"{RULES}/63-z-{PREFIX}-{session}.rules"
 
 
-def rules(session: str, backing: Sequence[str], members: Sequence[str] = ()) -> tuple[str, str]:
-    """The rules for loop devices over these files, for our mappings, and for arrays of these devices."""
+def rules(
+    session: str, backing: Sequence[str], members: Sequence[str] = (), groups: Sequence[str] = ()
+) -> tuple[str, str]:
+    """The rules for loop devices over these files, for our mappings, and for arrays of these devices.
+
+    ``groups``: the UUIDs of volume groups that LVM maps.
+    """
     arrays = [f'KERNEL=="md*", TEST=="slaves/{pattern(os.path.basename(each))}"' for each in members]
     first = [
         *(f'KERNEL=="loop*", ATTR{{loop/backing_file}}=="{pattern(path)}"' for path in backing),
         f'KERNEL=="dm-*", ATTR{{dm/name}}=="{PREFIX}-{session}-*"',
+        *(f'KERNEL=="dm-*", ATTR{{dm/uuid}}=="LVM-{pattern(each.replace("-", ""))}*"' for each in groups),
         *arrays,
     ]
     return (
@@ -75,30 +81,32 @@ class Guard:
         self._session = session
         self._backing: list[str] = []
         self._members: list[str] = []
+        self._groups: list[str] = []
 
-    def knows(self, backing: Sequence[str], members: Sequence[str]) -> bool:
-        """Add these files of loop devices and members of arrays; whether any was new."""
+    def knows(self, backing: Sequence[str], members: Sequence[str], groups: Sequence[str] = ()) -> bool:
+        """Add these files of loop devices, members of arrays and volume groups; whether any was new."""
         new = [path for path in backing if path not in self._backing]
         joining = [device for device in members if device not in self._members]
         self._backing += new
         self._members += joining
-        return bool(new or joining)
+        mapped = [group for group in groups if group not in self._groups]
+        self._groups += mapped
+        return bool(new or joining or mapped)
 
-    def before(self, backing: Sequence[str], members: Sequence[str]) -> None:
-        """Before there are loop devices over these files, or arrays of these devices.
+    def before(self, backing: Sequence[str], members: Sequence[str], groups: Sequence[str] = ()) -> None:
+        """Before there are loop devices over these files, arrays of these devices, volumes of these groups.
 
         Raises StepFailed: they are not to be made then.
         """
-        if self.knows(backing, members):
+        if self.knows(backing, members, groups):
             self._lay()
 
     def _lay(self) -> None:
         if not os.path.exists(CONTROL):
             return
         folders.make(RULES)
-        for path, text in zip(
-            paths_of(self._session), rules(self._session, self._backing, self._members), strict=True
-        ):
+        texts = rules(self._session, self._backing, self._members, self._groups)
+        for path, text in zip(paths_of(self._session), texts, strict=True):
             try:
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(path)

@@ -48,7 +48,7 @@ def begun(*words: str | Path) -> tuple[int, Callable[[], Said]]:
 
     A copy of this process: what every command loads is loaded already.
     """
-    out, err = tempfile.TemporaryFile(), tempfile.TemporaryFile()
+    out, err = tempfile.TemporaryFile(), tempfile.TemporaryFile()  # noqa: SIM115
     sys.stdout.flush()
     child = os.fork()
     if child == 0:
@@ -141,7 +141,13 @@ def state() -> dict[str, str]:
         "blocks": "\n".join(map(str, Path("/sys/block").glob("nbd*/pid"))),
         "processes": "\n".join(_ours()),
     }
-    for name in ("/run/pyimount*", "/run/pyimount*/**/*", "/run/udev/**/*", "/run/temporary/**/*", "/dev/m[ad]*/*"):
+    for name in (
+        "/run/pyimount*",
+        "/run/pyimount*/**/*",
+        "/run/udev/**/*",
+        "/run/temporary/**/*",
+        "/dev/m[ad]*/*",
+    ):
         lines[name] = "\n".join(sorted(map(str, Path("/").glob(name[1:]))))
     return lines
 
@@ -160,8 +166,8 @@ def _ours() -> Iterator[str]:
 def differences(before: dict[str, str], now: dict[str, str]) -> str:
     """What stands that did not, and the other way round."""
     found = []
-    for name in before:
-        old, new = before[name].splitlines(), now[name].splitlines()
+    for name, text in before.items():
+        old, new = text.splitlines(), now[name].splitlines()
         found += [f"{name}: no longer {line}" for line in old if line not in new]
         found += [f"{name}: now {line}" for line in new if line not in old]
     return "\n".join(found)

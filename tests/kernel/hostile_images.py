@@ -11,7 +11,12 @@ from tests.mounting.images import MIB, blank, tool
 ACTS = "$(touch /pwned)`touch /pwned`;\n\x1b[2J\x1b]0;x\x07"
 """What a shell would run and a terminal obey."""
 
-LINKS = {"home": "/etc", "var": "../../../../../../../../etc", "srv": "/proc/self/root/etc", "opt": "home/../home"}
+LINKS = {
+    "home": "/etc",
+    "var": "../../../../../../../../etc",
+    "srv": "/proc/self/root/etc",
+    "opt": "home/../home",
+}
 """What the root volume has at the places where the others are to go."""
 
 FSTAB = """\

@@ -15,7 +15,20 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.kernel.commands import TEMPORARY, Check, Mounted, attached, begun, command, differences, listed, mounted, same, state, tool
+from tests.kernel.commands import (
+    TEMPORARY,
+    Check,
+    Mounted,
+    attached,
+    begun,
+    command,
+    differences,
+    listed,
+    mounted,
+    same,
+    state,
+    tool,
+)
 
 KERNEL = ("--backend", "kernel")
 KEY = ("--key", "p:secret")
@@ -24,24 +37,23 @@ KEY = ("--key", "p:secret")
 class Layers(NamedTuple):
     """What is mounted, the indexes of its file systems, and what the kernel then has.
 
-    ``targets``: of device-mapper; ``level``: of an array.
+    ``targets``: of device-mapper; ``levels``: of arrays.
     """
 
     words: tuple[str, ...]
     indexes: tuple[str, ...]
     targets: tuple[str, ...] = ()
-    level: str | None = None
+    levels: tuple[str, ...] = ()
 
 
 LAYERS = {
-    "raw": Layers(("disk.img",), ("1", "2")),
-    "e01": Layers(("disk.E01",), ("1", "2")),
-    "qcow2": Layers(("disk.qcow2",), ("1", "2")),
+    "partitions": Layers(("disk.img", "disk.E01", "disk.qcow2"), ("1.1", "1.2", "2.1", "2.2", "3.1", "3.2")),
     "luks2": Layers((*KEY, "luks.img"), ("0.0",), ("crypt",)),
     "luks2_in_qcow2": Layers((*KEY, "luks.qcow2"), ("0.0",), ("crypt",)),
     "linear_and_striped": Layers(("p1.img", "p2.img"), ("1.0.0", "1.0.1"), ("linear", "striped")),
-    "raid1": Layers(("r1.img", "r2.img"), ("1.0.0",), level="raid1"),
-    "raid5": Layers(("r3.img", "r4.img", "r5.img"), ("1.0.0",), level="raid5"),
+    "arrays": Layers(
+        ("r1.img", "r2.img", "r3.img", "r4.img", "r5.img"), ("1.0.0", "3.0.0"), levels=("raid1", "raid5")
+    ),
 }
 
 
@@ -52,8 +64,8 @@ def _layers(layers: Layers) -> None:
             assert not os.access(made.at(index), os.W_OK)
         ours = [line for line in tool("dmsetup", "table").splitlines() if made.session in line]
         assert sorted({line.split()[3] for line in ours}) == sorted(layers.targets), ours
-        if layers.level is not None:
-            assert f"(read-only) {layers.level} " in Path("/proc/mdstat").read_text()
+        for level in layers.levels:
+            assert f"(read-only) {level} " in Path("/proc/mdstat").read_text()
         loops = tool("losetup", "--noheadings", "--raw", "-O", "RO,BACK-FILE").splitlines()
         assert loops
         assert {line.split()[0] for line in loops} == {"1"}
@@ -105,9 +117,9 @@ def one_name_thrice() -> None:
         (TEMPORARY / "host.img").unlink()
 
 
-def _twice(first: Layers, *more: str) -> None:
+def _twice(first: Layers) -> None:
     one = Mounted(*KERNEL, *first.words)
-    with mounted(*(more or KERNEL), *first.words) as two:
+    with mounted(*KERNEL, *first.words) as two:
         for index in first.indexes:
             same(one.at(index))
             same(two.at(index))
@@ -121,19 +133,21 @@ def _twice(first: Layers, *more: str) -> None:
 
 def twice_at_once() -> None:
     """One image mounted twice, each undone alone."""
-    for name in ("qcow2", "luks2"):
-        _twice(LAYERS[name])
+    _twice(LAYERS["luks2"])
+    _twice(Layers(("disk.qcow2",), ("1", "2")))
 
 
 def an_array_twice() -> None:
     """The kernel has one array of a UUID at a time, and our own server any number."""
-    raid = LAYERS["raid5"]
-    with mounted(*KERNEL, *raid.words) as one:
-        with mounted(*KERNEL, *raid.words, status=4) as two:
+    raid = ("r3.img", "r4.img", "r5.img")
+    with mounted(*KERNEL, *raid) as one:
+        with mounted(*KERNEL, *raid, status=4) as two:
             assert "already active" in two.reason("1.0.0")
             assert two.volumes["1.0.0"]["remedy"] == "--backend user"
+        assert two.session not in [each["session"] for each in listed()], "of what failed nothing stays"
+        with mounted("--backend", "user", *raid) as two:
+            same(two.at("1.0.0"))
         same(one.at("1.0.0"))
-    _twice(raid, "--backend", "user")
 
 
 def in_use() -> None:
@@ -171,7 +185,42 @@ def a_server_that_dies() -> None:
             (session,) = listed()
             assert all(each["stands"] for each in session["mounts"])
             for each in session["mounts"]:
-                assert subprocess.run(["cat", f"{each['mountpoint']}/deep/er/data.bin"], capture_output=True, timeout=30).returncode
+                assert subprocess.run(
+                    ["cat", f"{each['mountpoint']}/deep/er/data.bin"],
+                    capture_output=True,
+                    check=False,
+                    timeout=30,
+                ).returncode
+
+
+def file_systems(*names: str) -> None:
+    """The images of these file systems, ``NAME.dirty``, all mounted by one command; of ``test_mount_options``."""
+    images = [f"{name}.dirty" for name in names]
+    with mounted("--policy", "recovery", *images, status=4 if "reiserfs" in names else 0) as made:
+        for index, volume in made.volumes.items():
+            name = names[int(index.partition(".")[0]) - 1]
+            if volume["type"] != name:
+                continue
+            if name == "reiserfs":
+                assert volume["code"] == "dirty", volume
+                assert "--read-write" in volume["remedy"]
+            else:
+                assert (made.at(index) / "first").read_text() == "evidence\n"
+                assert not os.access(made.at(index), os.W_OK)
+        assert {volume["type"] for volume in made.volumes.values()} >= set(names)
+    with mounted(*images, status=4) as made:
+        allowing = []
+        for index, volume in made.volumes.items():
+            if volume["code"] == "not-allowed":
+                assert "--allow-fs" in volume["remedy"]
+                allowing.append((index, volume["remedy"].split(";")[0].split()))
+        standing = len(made.volumes) - len(allowing)
+    words = [word for _, remedy in allowing for word in remedy]
+    with mounted(*words, *images, status=4 if "reiserfs" in names else 0) as made:
+        for index, _ in allowing:
+            if made.volumes[index]["type"] != "reiserfs":
+                assert made.at(index).is_dir()
+    print(f"{standing} unasked, {len(allowing)} when allowed")
 
 
 def _read(path: Path) -> bytes:
@@ -187,7 +236,9 @@ def no_room_for_the_ledger() -> None:
     base.mkdir(mode=0o700)
     tool("mount", "-t", "tmpfs", "-o", "size=4k,mode=700", "tmpfs", base)
     try:
-        said = command("mount", "--keep", "disk.img", "packed.img", "clean.img", "fs.img", "p1.img", "p2.img", status=1)
+        said = command(
+            "mount", "--keep", "disk.img", "packed.img", "clean.img", "fs.img", "p1.img", "p2.img", status=1
+        )
         assert "cannot be written: No space left on device" in said.err
         assert list(base.iterdir()) == []
     finally:
@@ -217,7 +268,12 @@ def _at_random(seed: int, act: Callable[[int], None]) -> Iterator[int]:
     """Start a mount again and again, and ``act`` on it after a random time; how it ended."""
     chosen = random.Random(seed)  # noqa: S311
     for _ in range(RUNS):
-        words = chosen.choice([(*KERNEL, *LAYERS[name].words) for name in ("luks2", "linear_and_striped", "raid1", "qcow2")])
+        words = chosen.choice(
+            [
+                (*KERNEL, *LAYERS[name].words)
+                for name in ("luks2", "luks2_in_qcow2", "linear_and_striped", "arrays")
+            ]
+        )
         number, ended = begun("mount", "--keep", *words)
         time.sleep(chosen.random() * 1.5)
         act(number)

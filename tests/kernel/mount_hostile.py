@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.kernel.commands import TEMPORARY, Check, Mounted, Said, command, mounted, same, state, tool
+from tests.kernel.commands import TEMPORARY, Check, Said, command, mounted, same, state, tool
 
 KERNEL = ("--backend", "kernel")
 KEY = ("--key", "p:secret")
@@ -23,12 +23,12 @@ LABELS = ("ext4-label.img", "btrfs-label.img", "gpt-names.img", "luks-label.img"
 @contextmanager
 def _host_untouched() -> Iterator[None]:
     """What is mounted outside our sessions' folders, and what is in the host's /etc, stays."""
-    before, names = _others(), sorted(os.listdir("/etc"))
+    before, names = _others(), sorted(Path("/etc").iterdir())
     passwords = Path("/etc/passwd").read_bytes()
     try:
         yield
         assert _others() == before
-        assert sorted(os.listdir("/etc")) == names
+        assert sorted(Path("/etc").iterdir()) == names
         assert Path("/etc/passwd").read_bytes() == passwords
         assert not os.path.ismount("/etc")
     finally:

@@ -363,7 +363,7 @@ def beside_udev() -> None:
     hosts = attached(image)
     assert "ID_FS_TYPE=ext4" in known(hosts), known(hosts)
     tool("losetup", "--detach", hosts)
-    for maker, devices in ((mapped, (1, 2, 3)), (array, (1, 2, 3, 4))):
+    for maker, devices in ((mapped, (1, 2, 3)), (array, (1, 2, 3, 4)), (activated, (1, 2, 3))):
         plan, keys = maker(ground)
         rules = sorted(Path("/run/udev/rules.d").glob("*"))
         outcome = run(plan, keys)

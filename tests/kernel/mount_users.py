@@ -54,7 +54,11 @@ def _can_read(user: str, path: Path | str) -> bool:
 def prepare() -> None:
     """Users, and what sudo grants them; of this all nothing outlives the guest."""
     # The Python of the tests may lie where only root looks.
-    for folder in (Path(sys.executable).resolve(), Path(sys.prefix).resolve(), Path(os.environ["PYTHONPATH"])):
+    for folder in (
+        Path(sys.executable).resolve(),
+        Path(sys.prefix).resolve(),
+        Path(os.environ["PYTHONPATH"]),
+    ):
         for each in folder.parents:
             each.chmod(each.stat().st_mode | 0o711)
     os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
@@ -77,7 +81,9 @@ def prepare() -> None:
 
 def through_sudo() -> None:
     """The whole way, with a raw image and a container: mount, list, read, unmount."""
-    said = json.loads(_pyimount("carol", "mount", "--keep", "--json", EVIDENCE / "private.img", EVIDENCE / "disk.qcow2").out)
+    said = json.loads(
+        _pyimount("carol", "mount", "--keep", "--json", EVIDENCE / "private.img", EVIDENCE / "disk.qcow2").out
+    )
     session = said["session"]
     places = [Path(each["mountpoint"]) for each in said["volumes"]]
     assert len(places) == 3
@@ -129,7 +135,7 @@ def on_a_terminal() -> None:
         child, terminal = pty.fork()
         if child == 0:
             os.chdir("/")
-            os.execv(words[0], words)
+            os.execv(words[0], words)  # noqa: S606
         shown = b""
         while b"press Enter" not in shown:
             shown += os.read(terminal, 4096)
@@ -151,12 +157,12 @@ def on_a_terminal() -> None:
 
 def stopped_at_any_moment() -> None:
     """^C on a terminal while root works for a user: what was made is taken down, or can be."""
-    for pause in (0.6, 0.9, 1.2, 1.5):
+    for pause in (0.7, 1.2):
         words = _as("carol", sys.executable, "-m", "pyimount", "mount", "--keep", EVIDENCE / "disk.qcow2")
         child, terminal = pty.fork()
         if child == 0:
             os.chdir("/")
-            os.execv(words[0], words)
+            os.execv(words[0], words)  # noqa: S606
         time.sleep(pause)
         os.write(terminal, b"\x03")
         shown = b""
@@ -175,8 +181,10 @@ def stopped_at_any_moment() -> None:
 def killed_beside_sudo() -> None:
     """The user's side is killed: root's ends with it, and what stands is the user's to take down."""
     words = _as("carol", sys.executable, "-m", "pyimount", "mount", "--keep", EVIDENCE / "disk.qcow2")
-    for pause in (0.8, 1.1, 1.4):
-        with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/") as process:
+    for pause in (0.9, 1.4):
+        with subprocess.Popen(
+            words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/"
+        ) as process:
             time.sleep(pause)
             process.send_signal(signal.SIGKILL)
         _pyimount("carol", "unmount", "--all")

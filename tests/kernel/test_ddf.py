@@ -68,7 +68,7 @@ make() {
     stopped /dev/md/c-$name
 }
 monitored() {
-    # On a busy machine mdmon ends, or does not start, before the array is active; without it nothing is written.
+    # On a busy machine mdmon may end before the array is active, which without it never is.
     while sleep 0.5; do mdmon $1 2>/dev/null || true; done
 }
 writable() {

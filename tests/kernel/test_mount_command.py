@@ -5,12 +5,11 @@ One boot makes the images, a second runs all checks of a module; ``tests.kernel.
 
 import re
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import pytest
 
 import pyimount
-from tests.kernel import hostile_images, mount_commands, mount_hostile
+from tests.kernel import hostile_images, mount_commands, mount_hostile, mount_users
 from tests.kernel.uml import Kernel, ScriptError, kernel_in
 from tests.mounting.images import MIB, blank, content, digest, tool
 from tests.needing import needs
@@ -59,11 +58,25 @@ rm *.fs who
 @pytest.fixture(scope="module")
 def kernel(tmp_path_factory: pytest.TempPathFactory) -> Kernel:
     """A kernel beside the images that ``mount_commands`` mounts."""
-    needs("mkfs.ext4", "mksquashfs", "sfdisk", "ewfacquire", "qemu-img", "mdadm", "lvm", "cryptsetup", "debugfs")
+    needs(
+        "mkfs.ext4", "mksquashfs", "sfdisk", "ewfacquire", "qemu-img", "mdadm", "lvm", "cryptsetup", "debugfs"
+    )
     made = kernel_in(tmp_path_factory.mktemp("commands"))
     share = made.share
     root = content(share)
-    tool("mkfs.ext4", "-q", "-b", "4096", "-e", "panic", "-d", root, "-L", "root", blank(share / "clean.img", 12 * MIB))
+    tool(
+        "mkfs.ext4",
+        "-q",
+        "-b",
+        "4096",
+        "-e",
+        "panic",
+        "-d",
+        root,
+        "-L",
+        "root",
+        blank(share / "clean.img", 12 * MIB),
+    )
     made.shell(MAKE, timeout=240)
     assert pyimount.detect(share / "fs.img").volumes[0].state == "dirty"
     packed = share / "packed.img"
@@ -83,15 +96,18 @@ def kernel(tmp_path_factory: pytest.TempPathFactory) -> Kernel:
 Verdicts = dict[str, tuple[bool, str]]
 
 
-def checked(kernel: Kernel, module: str, *, timeout: float = 300) -> Verdicts:
+def checked(kernel: Kernel, module: str, *, prepared: bool = False, timeout: float = 300) -> Verdicts:
     """Run the checks of a module in the guest: each with whether it passed, and what it printed."""
     images = [path for path in kernel.share.iterdir() if path.is_file()]
     before = {path.name: digest(path) for path in images}
-    code = f"from tests.kernel import commands, {module} as those; commands.main(those.CHECKS)"
+    prepare = ", those.prepare" if prepared else ""
+    code = f"from tests.kernel import commands, {module} as those; commands.main(those.CHECKS{prepare})"
     said = kernel.python(code, timeout=timeout, check=False)
     found = {
         name: (verdict == "passed", printed)
-        for name, printed, verdict in re.findall(r"^== (\w+)\n(.*?)^== \1: (\w+)$", said, re.DOTALL | re.MULTILINE)
+        for name, printed, verdict in re.findall(
+            r"^== (\w+)\n(.*?)^== \1: (\w+)$", said, re.DOTALL | re.MULTILINE
+        )
     }
     found["all"] = (True, said)
     assert {path.name: digest(path) for path in images} == before, "an image was written to"
@@ -130,8 +146,24 @@ def test_hostile(name: str, hostile: Verdicts) -> None:
 
 
 def test_an_error_would_panic_without_our_options(kernel: Kernel, hostile: Verdicts) -> None:
-    with pytest.raises(ScriptError, match="did not come to its end|took longer"):
+    with pytest.raises(ScriptError, match=r"did not come to its end|took longer"):
         kernel.shell(
-            "disk=$(losetup -f --show -r panic.img); mount -t ext4 -o ro,noload $disk /mnt\nls /mnt/deep/er\n",
+            "disk=$(losetup -f --show -r panic.img)\nmount -t ext4 -o ro,noload $disk /mnt; ls /mnt/deep/er\n",
             timeout=20,
         )
+
+
+@pytest.fixture(scope="module")
+def users(kernel: Kernel) -> Verdicts:
+    needs("sudo", "useradd", "setpriv")
+    image, secret = kernel.share / "private.img", kernel.share / "secret"
+    image.write_bytes((kernel.share / "clean.img").read_bytes())
+    secret.write_text("root's\n")
+    tool("debugfs", "-w", "-R", f"write {secret} secret", image)
+    tool("debugfs", "-w", "-R", "set_inode_field secret mode 0100600", image)
+    return checked(kernel, "mount_users", prepared=True)
+
+
+@pytest.mark.parametrize("name", names(mount_users.CHECKS))
+def test_users(name: str, users: Verdicts) -> None:
+    verdict(name, users)

@@ -141,11 +141,19 @@ def digest(path: Path) -> str:
 
 
 @pytest.fixture(scope="module")
-def tried(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Tried]:
-    kernel: Kernel = kernel_in(tmp_path_factory.mktemp("options"))
-    wanted = {name: made for name, made in FILE_SYSTEMS.items() if find_tool(made.tool.split()[0])}
-    kernel.shell(MAKE + "".join(making(name, each) for name, each in wanted.items()), timeout=300)
-    images = {name: kernel.share / f"{name}.dirty" for name in wanted}
+def kernel(tmp_path_factory: pytest.TempPathFactory) -> Kernel:
+    """A kernel beside ``NAME.dirty`` of all that this machine can make."""
+    made: Kernel = kernel_in(tmp_path_factory.mktemp("options"))
+    wanted = {name: each for name, each in FILE_SYSTEMS.items() if find_tool(each.tool.split()[0])}
+    made.shell(MAKE + "".join(making(name, each) for name, each in wanted.items()), timeout=300)
+    return made
+
+
+@pytest.fixture(scope="module")
+def tried(kernel: Kernel) -> dict[str, Tried]:
+    images = {name: kernel.share / f"{name}.dirty" for name in FILE_SYSTEMS}
+    images = {name: image for name, image in images.items() if image.exists()}
+    wanted = {name: FILE_SYSTEMS[name] for name in images}
     before = {name: digest(image) for name, image in images.items()}
     plans: dict[str, MountPlan] = {}
     states = {}
@@ -192,6 +200,16 @@ def test_an_image_of_a_running_machine_is_read_and_not_written(name: str, tried:
 def test_without_the_options_the_driver_would_write(name: str, tried: dict[str, Tried]) -> None:
     needs(FILE_SYSTEMS[name].tool.split()[0])
     assert not tried[name].plain
+
+
+def test_the_command_mounts_them_all_at_once(kernel: Kernel, tried: dict[str, Tried]) -> None:
+    said = kernel.python(
+        f"from tests.kernel.mount_commands import file_systems; file_systems(*{list(tried)})", timeout=200
+    )
+    assert "when allowed" in said
+    assert {name: digest(kernel.share / f"{name}.dirty") for name in tried} == {
+        name: found.before for name, found in tried.items()
+    }
 
 
 def test_only_drivers_that_are_maintained_are_used_unasked(tmp_path: Path) -> None:

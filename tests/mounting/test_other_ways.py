@@ -10,11 +10,21 @@ import pytest
 
 from fixtures.recipes.bitlocker import datum
 from pyimount import mounting
+from pyimount.execution.checking import Checker
+from pyimount.execution.errors import Refused
 from pyimount.execution.executor import Executor
 from pyimount.keys import Keyring
 from pyimount.mounting import Mounted
 from pyimount.planning.mounters import UNLOCKERS
 from pyimount.planning.policy import FORENSIC, Policy
+from pyimount.planning.steps import (
+    ActivateVolumeGroup,
+    AttachFlash,
+    AttachLoop,
+    ExposeShadows,
+    ExposeUnlocked,
+    Result,
+)
 from tests.mapping import bitlocker_volume, vss_volume
 from tests.mounting.ground import MIB, Ground, same_content
 from tests.needing import needs
@@ -265,3 +275,16 @@ def test_ntfs_3g_mounts_read_only_what_windows_sleeps_on(
     with pytest.raises(OSError, match="Read-only"):
         (at / "new").write_bytes(b"x")
     taken_down(ground, made)
+
+
+def test_root_does_none_of_these_for_a_user() -> None:
+    checker = Checker("/run/pyimount-users/0123abcd", frozenset({"/image"}))
+    checker.check(AttachLoop(id=1, backing="/image"))
+    for step in (
+        AttachFlash(id=2, device=Result(1), size=4096, erase_size=4096),
+        ActivateVolumeGroup(id=3, devices=(Result(1),), group="x", volume="y"),
+        ExposeUnlocked(id=4, tool="bdemount", device=Result(1), at=Result(1), key="1"),
+        ExposeShadows(id=5, device=Result(1), at=Result(1)),
+    ):
+        with pytest.raises(Refused, match=f"root does no {type(step).__name__} for a user"):
+            checker.check(step)

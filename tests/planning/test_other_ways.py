@@ -134,8 +134,11 @@ def test_bitlocker_by_another(program: str, line: tuple[str, ...]) -> None:
 
 def test_a_kind_of_key_that_would_be_seen_is_refused() -> None:
     for program, kinds, passes in (
-        ("bdemount", "p", False), ("bdemount", "r", False), ("dislocker", "r", False), ("dislocker", "p", True),
-    ):  # fmt: skip
+        ("bdemount", "p", False),
+        ("bdemount", "r", False),
+        ("dislocker", "r", False),
+        ("dislocker", "p", True),
+    ):
         made = planned(BITLOCKER, policy=asked(bitlocker=program), keys_for={"1": frozenset(kinds)})
         assert bool(of(made, ExposeUnlocked)) == passes
         assert codes(made) == ({} if passes else {"1.0": "locked"})
@@ -320,7 +323,7 @@ def test_what_is_not_recognised_counts_unless_its_type_holds_nothing(
 
 @pytest.mark.parametrize("state", ["clean", "dirty", "hibernated", None])
 def test_ntfs_as_it_was_left(state: str | None) -> None:
-    """Both drivers mount it read-only whatever its log says; a state that one refuses is the refusal's code."""
+    """Both drivers mount it read-only, whatever its log and its hibernation file say."""
     scan = Scan((disk(),), (part(1, 0, "1", type="ntfs", state=state),))
     assert of(planned(scan), Mount)[0].type == "ntfs3"
     lacking = FULL.replaced(filesystems=frozenset())

@@ -31,16 +31,8 @@ def attribute(kind: int, value: bytes) -> bytes:
 def record(*attributes: bytes) -> bytes:
     """A FILE record with its fixups, as it lies on the disk."""
     body = b"".join(attributes) + b"\xff\xff\xff\xff\0\0\0\0"
-    values = {
-        "magic": b"FILE",
-        "usa_ofs": 48,
-        "usa_count": RECORD // 512 + 1,
-        "lsn_sequence_number_link_count": bytes(12),
-        "attrs_offset": 56,
-        "flags": 1,
-        "bytes_in_use": 56 + len(body),
-    }
-    raw = bytearray((FILE_RECORD.construct.build(values).ljust(56, b"\0") + body).ljust(RECORD, b"\0"))
+    header = FILE_RECORD.pack(b"FILE", 48, RECORD // 512 + 1, 56, 1, 56 + len(body))
+    raw = bytearray((header.ljust(56, b"\0") + body).ljust(RECORD, b"\0"))
     put(raw, 48, b"\x07\x07")
     for number in range(1, 3):
         end = number * 512
@@ -258,16 +250,9 @@ LOG_AT = 2 * RECORD
 
 def restart_page(lsn: int, *, client: int = 0, flags: int = 0, magic: bytes = b"RSTR") -> bytes:
     """A restart page of the log; all its fixups are zeros."""
-    page = {
-        "magic": magic, "usa_ofs": 30, "usa_count_and_chkdsk_lsn": bytes(10), "system_page_size": PAGE,
-        "log_page_size": bytes(4), "restart_area_offset": 48, "minor_ver": 1, "major_ver": 1,
-    }  # fmt: skip
-    area = {
-        "current_lsn": lsn, "log_clients_and_client_free_list": bytes(4), "client_in_use_list": client,
-        "flags": flags,
-    }  # fmt: skip
-    raw = bytearray(RESTART_PAGE.construct.build(page).ljust(48, b"\0") + RESTART_AREA.construct.build(area))
-    return bytes(raw.ljust(PAGE, b"\0"))
+    page = RESTART_PAGE.pack(magic, 30, PAGE, 48, 1, 1)
+    raw = page.ljust(48, b"\0") + RESTART_AREA.pack(lsn, client, flags)
+    return raw.ljust(PAGE, b"\0")
 
 
 def with_log(*pages: bytes) -> bytearray:
