@@ -194,7 +194,7 @@ def a_server_that_dies() -> None:
 
 
 def file_systems(*names: str) -> None:
-    """The images of these file systems, ``NAME.dirty``, all mounted by one command; of ``test_mount_options``."""
+    """The images of ``test_mount_options``, ``NAME.dirty``, all mounted by one command."""
     images = [f"{name}.dirty" for name in names]
     with mounted("--policy", "recovery", *images, status=4 if "reiserfs" in names else 0) as made:
         for index, volume in made.volumes.items():

@@ -148,7 +148,7 @@ def test_hostile(name: str, hostile: Verdicts) -> None:
 def test_an_error_would_panic_without_our_options(kernel: Kernel, hostile: Verdicts) -> None:
     with pytest.raises(ScriptError, match=r"did not come to its end|took longer"):
         kernel.shell(
-            "disk=$(losetup -f --show -r panic.img)\nmount -t ext4 -o ro,noload $disk /mnt; ls /mnt/deep/er\n",
+            "disk=$(losetup -f --show -r panic.img)\nmount -t ext4 -o ro,noload $disk /mnt; ls -R /mnt",
             timeout=20,
         )
 
