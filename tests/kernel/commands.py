@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -173,6 +174,14 @@ def differences(before: dict[str, str], now: dict[str, str]) -> str:
     return "\n".join(found)
 
 
+def left_since(before: dict[str, str]) -> str:
+    """What is different from before, also a moment later: whose starter was killed ends when it notices."""
+    until = time.monotonic() + 5
+    while (different := differences(before, state())) and time.monotonic() < until:
+        time.sleep(0.2)
+    return different
+
+
 def attached(image: Path | str) -> str:
     """A loop device as the host has them."""
     return tool("losetup", "--find", "--show", image)
@@ -193,7 +202,7 @@ def main(checks: Sequence[Check], prepare: Check | None = None) -> None:
         before = state()
         print(f"== {check.__name__}", flush=True)
         passed = _in_a_child(check)
-        if different := differences(before, state()):
+        if different := left_since(before):
             print(different)
             passed = False
         if not passed:

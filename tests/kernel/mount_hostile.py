@@ -80,7 +80,7 @@ def a_panic_on_errors() -> None:
 
 def names_that_act() -> None:
     """Labels and names with shell characters, line feeds, escape sequences, ways up."""
-    for words in (("--pretty",), ("--pretty", "--casename", "$(touch /pwned)/../../x\n"), ()):
+    for words in ((), ("--pretty", "--casename", "$(touch /pwned)/../../x\n")):
         with _host_untouched():
             said = command("mount", "--keep", *KERNEL, *KEY, *words, *LABELS)
             _plain(said)
