@@ -246,8 +246,26 @@ def _ends() -> tuple[tuple[int, int, int], ...]:
     return (*volume_signatures().ends, *table_signatures().ends)
 
 
+_ROUND = 1 << 40
+"""A size that is a multiple of everything that places are aligned to: all powers of two."""
+
+
+@cache
+def _round_tail() -> tuple[int, int, tuple[tuple[int, int], ...]]:
+    """The largest alignment, the farthest place, and the runs from the end of every layer of round size."""
+    runs = tuple((start - _ROUND, length) for start, length in _tail_of(_ROUND))
+    return max(align for _, align, _ in _ends()), -min(start for start, _ in runs), runs
+
+
 def tail_runs(size: int) -> tuple[tuple[int, int], ...]:
     """The same from the end of a layer of ``size`` bytes; the last run reaches to the end."""
+    align, farthest, runs = _round_tail()
+    if size % align == 0 and size >= farthest:
+        return tuple((size + start, length) for start, length in runs)
+    return _tail_of(size)
+
+
+def _tail_of(size: int) -> tuple[tuple[int, int], ...]:
     runs: list[list[int]] = []
     for at, length in sorted((size // align * align + offset, length) for offset, align, length in _ends()):
         if at < 0:

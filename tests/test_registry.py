@@ -58,3 +58,12 @@ def test_a_look_finds_signatures_from_both_ends() -> None:
     image[-8192:-8188] = b"\xfc\x4e\x2b\xa9"
     found = registry.volume_signatures().hits(View(BytesSource(bytes(image))))
     assert [entry.name for entry in found] == ["md", "ext"]
+
+
+@pytest.mark.parametrize(
+    "size", [0, 1, 511, 4096, 65536, 1 << 18, (1 << 18) + 512, 1 << 20, (1 << 30) + 1, 1 << 43]
+)
+def test_the_runs_at_the_end_of_a_round_size_are_those_of_any(size: int) -> None:
+    from pyimount.registry import _tail_of, tail_runs
+
+    assert tail_runs(size) == _tail_of(size)

@@ -23,7 +23,7 @@ from pyimount.formats import (
 from pyimount.layouts import Layout, layout, parse_struct
 from pyimount.notation import filetime, flag_names, guid_text, text
 from pyimount.parsers.filesystems.ntfs_records import attributes, data_size
-from pyimount.parsers.filesystems.ntfs_state import Volume, hibernation, log_state
+from pyimount.parsers.filesystems.ntfs_state import ROOT, Volume, hibernation, log_state
 from pyimount.problems import Code, Problem
 from pyimount.sources.view import ShortRead, View
 
@@ -239,7 +239,8 @@ def _system_files(view: View, geometry: _Geometry, problems: list[Problem]) -> d
 
 def _records(view: View, geometry: _Geometry, offset: int) -> dict[int, dict[int, bytes]]:
     size = geometry.record
-    raw = view.glance(offset, MIRRORED * size)
+    # As far as the root directory, which is wanted next.
+    raw = view.glance(offset, (MIRRORED if offset == geometry.mirror else ROOT + 1) * size)
     return {
         number: attributes(raw[number * size : (number + 1) * size], size, wanted)
         for number, wanted in WANTED.items()

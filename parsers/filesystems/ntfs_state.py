@@ -63,7 +63,8 @@ def log_state(volume: Volume, attribute: bytes) -> Details | None:
         start = place(attribute, 0, volume.cluster)
     except NotThisFormat:
         return None
-    pages = [volume.view.glance(start + at, STRIDE) for at in (0, PAGE)]
+    raw = volume.view.glance(start, PAGE + STRIDE)
+    pages = [raw[at : at + STRIDE] for at in (0, PAGE)]
     if all(len(raw) == STRIDE == raw.count(ERASED) for raw in pages):
         return {"version": None, "clean": True, "current_lsn": None}
     areas = [area for raw in pages if (area := _restart_area(raw)) is not None]

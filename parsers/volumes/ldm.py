@@ -2,8 +2,8 @@
 
 Layout: Richard Russon and others, LDM documentation of the Linux-NTFS project ("ldmdoc").
 https://flatcap.github.io/linux-ntfs/ldm/
-The GPT variant: Microsoft, "Windows and GPT FAQ"; names of later fields: libldm. Sectors of 4096 bytes: all
-places count in them, and structures stand at the start of theirs (DiskAccessLibrary, which writes such disks).
+The GPT variant: Microsoft, "Windows and GPT FAQ"; names of later fields: libldm. Sectors of 4096 bytes:
+all places count in them, and structures stand at the start of theirs (DiskAccessLibrary writes such disks).
 """
 
 from collections.abc import Iterator
