@@ -113,6 +113,11 @@ class Mounted(Record, kw_only=True):
     tree: "Tree | None" = None
 
     @property
+    def cache(self) -> str | None:
+        """The folder of what is written; None where nothing is."""
+        return next((step.cache for step in self.plan.steps if isinstance(step, ExposeRaw)), None)
+
+    @property
     def standing(self) -> tuple[MountedVolume, ...]:
         """The volumes that are mounted."""
         return tuple(each for each in self.volumes if each.mountpoint is not None)
@@ -127,6 +132,7 @@ class Mounted(Record, kw_only=True):
         return {
             "session": self.session,
             "images": list(self.plan.images),
+            "cache": self.cache,
             "volumes": [each.to_dict() for each in self.volumes],
             "carved": [each.to_dict() for each in self.carved],
             "tree": None if self.tree is None else self.tree.to_dict(),

@@ -230,8 +230,11 @@ def _narrate(moment: str, step: Any) -> None:
 
 
 def _exit_status(mounted: "Mounted") -> int:
-    uncarved = any(each.refusal is not None for each in mounted.carved)
-    return EXIT_NOT_MOUNTED if mounted.failed or uncarved else 0
+    if any(each.volume is not None for each in mounted.failed):
+        return EXIT_NOT_MOUNTED
+    if any(each.refusal is not None for each in mounted.carved):
+        return EXIT_NOT_MOUNTED
+    return 1 if mounted.failed else 0  # a whole image, which could not be read
 
 
 def _report(mounted: "Mounted", options: argparse.Namespace) -> None:
@@ -244,10 +247,12 @@ def _report(mounted: "Mounted", options: argparse.Namespace) -> None:
         print(f"{each.index:{width}}  {_kind(each)}  {printable(each.mountpoint or '')}")
     for each in mounted.failed:
         refusal = each.refusal
-        if refusal is not None:
+        if refusal is not None and each.volume is not None:
             cli.complain(f"{each.index:{width}}  {_kind(each)} is not mounted: {printable(refusal.reason)}")
             if refusal.remedy:
                 cli.complain(f"{'':{width}}  {printable(refusal.remedy)}")
+    if mounted.cache is not None and mounted.standing:
+        print(f"what is written goes to {printable(mounted.cache)}")
     for carved in mounted.carved:
         _report_carved(carved)
     if mounted.tree is not None:

@@ -54,7 +54,7 @@ def safe_name(text: str) -> str:
             made.append(char)
         elif made and made[-1] != "_":
             made.append("_")
-    return _cut("".join(made).lstrip(".-_").rstrip("._"), LONGEST)
+    return _cut("".join(made).lstrip(".-_"), LONGEST).rstrip("._")
 
 
 def _cut(text: str, most: int) -> str:

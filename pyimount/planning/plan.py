@@ -41,6 +41,9 @@ BASE = "/run/pyimount"
 NONE = "none"
 """The word for leaving a volume alone."""
 
+_UNREAD = frozenset(("unsupported", "missing-member", "damaged", "read-error", "outside-parent"))
+"""The codes of problems for which a volume's contents are not recognised."""
+
 HOLDS_NOTHING = frozenset(
     (
         "e3c9e316-0b5c-4db8-817d-f92df00215ae",  # Microsoft reserved
@@ -321,11 +324,7 @@ class _Planner:
         if not volume.size or (volume.part_type or "").lower() in HOLDS_NOTHING:
             return None
         unread = next(
-            (
-                problem.message
-                for problem in volume.problems
-                if problem.code in ("unsupported", "missing-member", "damaged", "read-error")
-            ),
+            (problem.message for problem in volume.problems if problem.code in _UNREAD),
             None,
         )
         if unread is not None:

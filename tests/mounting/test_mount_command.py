@@ -202,6 +202,7 @@ def test_writing_goes_to_the_cache(raw: dict[str, Path], tmp_path: Path) -> None
     with Mounted("--read-write", "--rwpath", cache, raw["ext4"]) as mounted:
         check(mounted.at("0"))
         (mounted.at("0") / "new").write_bytes(b"written" * 1000)
+        assert mounted.said["cache"] == str(cache)
     assert digest(raw["ext4"]) == before
     with Mounted("--read-write", "--rwpath", cache, raw["ext4"]) as mounted:
         assert (mounted.at("0") / "new").read_bytes() == b"written" * 1000
@@ -230,6 +231,21 @@ def test_without_root_it_says_what_it_needs(raw: dict[str, Path], tmp_path: Path
                 assert "needs root" in done.stderr
             else:
                 assert "mount -i -n -t ext4" in done.stdout
+
+
+def test_what_cannot_be_read_or_is_cut_off_is_said(raw: dict[str, Path], tmp_path: Path) -> None:
+    done = command("mount", "--keep", tmp_path / "none.img", status=1)
+    assert done.stderr.count("none.img") == 1
+    image = blank(tmp_path / "disk.img", 8 * MIB)
+    subprocess.run(
+        [shutil.which("sfdisk") or "/usr/sbin/sfdisk", "-q", image],
+        input="start=8192\n",
+        text=True,
+        check=True,
+    )
+    with image.open("r+b") as disk:
+        disk.truncate(MIB)
+    assert "after the end of what holds it" in command("mount", "--keep", image, status=4).stderr
 
 
 def test_nothing_to_unmount(tmp_path: Path) -> None:
