@@ -21,7 +21,7 @@ lint: $(READY)
 	$(BIN)/mypy
 
 test: lint  ## everything that must hold
-	$(BIN)/pytest -n auto
+	$(BIN)/pytest -n auto --dist loadfile
 
 bench: $(READY)  ## how fast, beside the other tools on this machine
 	$(BIN)/python -m tests.benchmarks

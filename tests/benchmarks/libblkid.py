@@ -3,6 +3,8 @@
 import ctypes
 import ctypes.util
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 _ALL_SUPERBLOCK_VALUES = 0x07FF  # every BLKID_SUBLKS_* flag up to BADCSUM; labels, UUIDs, types, versions
@@ -42,14 +44,7 @@ class Libblkid:
     def types(self, image: Path) -> list[str | None]:
         """The TYPE of the whole image, or of each partition where it has a table."""
         lib = self._lib
-        fd = os.open(image, os.O_RDONLY)
-        probe = lib.blkid_new_probe()
-        try:
-            lib.blkid_probe_enable_superblocks(probe, 1)
-            lib.blkid_probe_set_superblocks_flags(probe, _ALL_SUPERBLOCK_VALUES)
-            lib.blkid_probe_enable_partitions(probe, 1)
-            lib.blkid_probe_set_partitions_flags(probe, _PARTITION_DETAILS)
-            lib.blkid_probe_set_device(probe, fd, 0, 0)
+        with self._probe(image, 0, 0) as (probe, fd):
             table = lib.blkid_probe_get_partitions(probe)
             extents = []
             for number in range(lib.blkid_partlist_numof_partitions(table) if table else 0):
@@ -62,12 +57,22 @@ class Libblkid:
                 lib.blkid_do_safeprobe(probe)
                 found.append(self._value(probe, b"TYPE"))
             return found
-        finally:
-            lib.blkid_free_probe(probe)
-            os.close(fd)
 
     def values(self, image: Path, names: tuple[str, ...], offset: int = 0, size: int = 0) -> dict[str, str]:
         """What libblkid says of a run of bytes (``size`` 0: to the end), as ``blkid -p`` does, unescaped."""
+        with self._probe(image, offset, size) as (probe, _):
+            self._lib.blkid_do_safeprobe(probe)
+            found = {name: self._value(probe, name.encode()) for name in names}
+        return {name: value for name, value in found.items() if value is not None}
+
+    def is_ambivalent(self, image: Path) -> bool:
+        """Whether libblkid finds several things that exclude each other, and so names none."""
+        with self._probe(image, 0, 0) as (probe, _):
+            return bool(self._lib.blkid_do_safeprobe(probe) == _AMBIVALENT)
+
+    @contextmanager
+    def _probe(self, image: Path, offset: int, size: int) -> Iterator[tuple[int, int]]:
+        """A probe of a run of bytes, for all values of superblocks and tables, and the file's descriptor."""
         lib = self._lib
         fd = os.open(image, os.O_RDONLY)
         probe = lib.blkid_new_probe()
@@ -77,23 +82,7 @@ class Libblkid:
             lib.blkid_probe_enable_partitions(probe, 1)
             lib.blkid_probe_set_partitions_flags(probe, _PARTITION_DETAILS)
             lib.blkid_probe_set_device(probe, fd, offset, size)
-            lib.blkid_do_safeprobe(probe)
-            found = {name: self._value(probe, name.encode()) for name in names}
-            return {name: value for name, value in found.items() if value is not None}
-        finally:
-            lib.blkid_free_probe(probe)
-            os.close(fd)
-
-    def is_ambivalent(self, image: Path) -> bool:
-        """Whether libblkid finds several things that exclude each other, and so names none."""
-        lib = self._lib
-        fd = os.open(image, os.O_RDONLY)
-        probe = lib.blkid_new_probe()
-        try:
-            lib.blkid_probe_enable_superblocks(probe, 1)
-            lib.blkid_probe_set_superblocks_flags(probe, _ALL_SUPERBLOCK_VALUES)
-            lib.blkid_probe_set_device(probe, fd, 0, 0)
-            return bool(lib.blkid_do_safeprobe(probe) == _AMBIVALENT)
+            yield probe, fd
         finally:
             lib.blkid_free_probe(probe)
             os.close(fd)
