@@ -15,6 +15,9 @@ from pyimount.records import EMPTY, Record
 
 SCHEMA = "pyimount/1"
 
+DIRECTORY = "directory"
+"""Stands for a container where a folder was named that has no image in it."""
+
 
 class Recipe(Record):
     """How to come by a layer's bytes: never the bytes, never a key.
@@ -48,8 +51,8 @@ class Group(Record, kw_only=True):
 class DiskLayer(Record, kw_only=True):
     """One image: its files, its container, its size, the partition table on it.
 
-    ``size`` and ``sector_size`` in bytes. ``size`` is None when the image could not be opened;
-    ``problems`` then says why.
+    ``size`` and ``sector_size`` in bytes. ``size`` is None when the image could not be opened, or is a folder
+    of files and no image; ``problems`` then says why.
     """
 
     id: int
@@ -66,6 +69,11 @@ class DiskLayer(Record, kw_only=True):
     problems: tuple[Problem, ...] = ()
     bytes_read: int = 0
     """Bytes that the scan read from the files."""
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether it is no image, but a folder of files, which can be shown as it is."""
+        return self.container.get("type") == DIRECTORY
 
 
 class VolumeLayer(Record, kw_only=True):

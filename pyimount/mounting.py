@@ -29,6 +29,7 @@ from pyimount.planning.steps import (
     OpenEncrypted,
     Refusal,
     Result,
+    Step,
 )
 from pyimount.records import EMPTY, Record
 from pyimount.scanning import PathLike, detect, hints_of
@@ -47,7 +48,8 @@ class MountedVolume(Record, kw_only=True):
     """What became of one volume that was to be mounted.
 
     ``mountpoint``: where it stands, None when it does not; ``device``: what is mounted there.
-    ``refusal``: why it does not stand, and what to do about that.
+    ``refusal``: why it does not stand, and what to do about that. ``volume`` is None for a disk without any:
+    one that could not be read, or, with ``is_folder``, a folder of files, whose ``device`` is its path.
     """
 
     volume: VolumeLayer | None
@@ -55,13 +57,21 @@ class MountedVolume(Record, kw_only=True):
     mountpoint: str | None = None
     device: str | None = None
     refusal: Refusal | None = None
+    is_folder: bool = False
+
+    @property
+    def type(self) -> str | None:
+        """The type of its file system; ``dir`` for a folder."""
+        if self.is_folder:
+            return "dir"
+        return None if self.volume is None else self.volume.type
 
     def to_dict(self) -> dict[str, Any]:
         """It as JSON values."""
         volume, refusal = self.volume, self.refusal
         return {
             "index": self.index,
-            "type": None if volume is None else volume.type,
+            "type": self.type,
             "label": None if volume is None else volume.label,
             "uuid": None if volume is None else volume.uuid,
             "mountpoint": self.mountpoint,
@@ -254,6 +264,12 @@ def planned(
 ) -> MountPlan:
     """The plan for a scan, its paths meant from here; ``arguments``: further ones of ``plan``."""
     kinds = key_kinds(scan, keys)
+    # What is shown is the folder that its name leads to now.
+    disks = tuple(
+        disk.replaced(paths=(os.path.realpath(disk.paths[0]),)) if disk.is_folder else disk
+        for disk in scan.disks
+    )
+    scan = scan.replaced(disks=disks)
     return plan(scan, policy, machine, keys_for=kinds, cwd=os.getcwd(), **arguments)
 
 
@@ -449,36 +465,53 @@ def _recovered(folder: str) -> int:
     return sum(name != "report.xml" for _, _, names in os.walk(folder) for name in names)
 
 
+def _why_failed(step: Step, index: str, outcome: Outcome) -> Refusal | None:
+    """Why a step made nothing; None where it did."""
+    if step.id in outcome.places:
+        return None
+    failure = next((failure for failure in outcome.failures if failure.step.id == step.id), None)
+    return Refusal(
+        layer=step.layer or 0,
+        index=index,
+        code="failed",
+        reason=failure.reason if failure else "it was not tried",
+        remedy=failure.remedy if failure else None,
+    )
+
+
 def what_became(scan: Scan, made: MountPlan, outcome: Outcome) -> tuple[MountedVolume, ...]:
     """Each volume that was to be mounted, in the order of the scan."""
-    failures = {failure.step.id: failure for failure in outcome.failures}
     volumes = {volume.id: volume for volume in scan.volumes}
     found: list[MountedVolume] = []
     for step in made.mounts():
         volume = None if step.layer is None else volumes.get(step.layer)
         index = volume.index if volume is not None else ""
         source = step.needs()[0]
-        if step.id in outcome.places:
-            found.append(
-                MountedVolume(
-                    volume=volume,
-                    index=index,
-                    mountpoint=outcome.places[step.id],
-                    device=outcome.places.get(source),
-                )
+        place = outcome.places.get(step.id)
+        found.append(
+            MountedVolume(
+                volume=volume,
+                index=index,
+                mountpoint=place,
+                device=None if place is None else outcome.places.get(source),
+                refusal=_why_failed(step, index, outcome),
             )
-            continue
-        failure = failures.get(step.id)
-        refusal = Refusal(
-            layer=step.layer or 0,
-            index=index,
-            code="failed",
-            reason=failure.reason if failure else "it was not tried",
-            remedy=failure.remedy if failure else None,
         )
-        found.append(MountedVolume(volume=volume, index=index, refusal=refusal))
     for refused in made.refused:
         volume = volumes.get(refused.layer)
         found.append(MountedVolume(volume=volume, index=refused.index, refusal=refused))
+    disks = {disk.id: disk.index or "" for disk in scan.disks}
+    for shown in made.shows():
+        layer = shown.layer or 0
+        found.append(
+            MountedVolume(
+                volume=None,
+                index=disks.get(layer, ""),
+                mountpoint=outcome.places.get(shown.id),
+                device=shown.path,
+                refusal=_why_failed(shown, disks.get(layer, ""), outcome),
+                is_folder=True,
+            )
+        )
     order = {volume.id: number for number, volume in enumerate(scan.volumes)}
     return tuple(sorted(found, key=lambda each: -1 if each.volume is None else order[each.volume.id]))

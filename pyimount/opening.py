@@ -7,7 +7,7 @@ from pyimount.problems import Code, Problem
 from pyimount.registry import container_signatures
 from pyimount.sources.broker import Broker
 from pyimount.sources.budget import Meter
-from pyimount.sources.errors import OpenError, ReadError
+from pyimount.sources.errors import IsFolder, OpenError, ReadError
 from pyimount.sources.image import Image
 from pyimount.sources.pool import OPEN_FILES, FilePool
 from pyimount.sources.segments import Segments, is_folder
@@ -26,17 +26,21 @@ _TAIL = 4096
 def open_image(segments: Segments, broker: Broker, meter: Meter) -> tuple[Image, Opened]:
     """Open the files of one image, and the disk inside.
 
-    Raises OpenError when the first file cannot be opened; a later one that cannot is a missing
-    segment. ``Opened.source`` is None where the container is recognised and its data cannot be
-    read; its problems say why. Close the image's ``files`` when done.
+    Raises OpenError when the first file cannot be opened (IsFolder where it is a folder); a later one that
+    cannot is a missing segment. ``Opened.source`` is None where the container is recognised and its data
+    cannot be read; its problems say why. Close the image's ``files`` when done.
     """
     first = segments.paths[0]
     if is_folder(first):
-        raise OpenError(f"{first}: is a directory without disk image segments")
+        raise _no_image(first)
     pool = FilePool(broker, meter) if len(segments.paths) > OPEN_FILES else None
     missing = list(segments.missing)
     paths: list[str] = [first]
-    files: list[Source] = [pool.open(first) if pool else broker.open(first, meter)]
+    try:
+        files: list[Source] = [pool.open(first) if pool else broker.open(first, meter)]
+    except IsFolder as error:
+        # Who may not look at a path itself learns it from what was opened.
+        raise _no_image(first) from error
     for path in segments.paths[1:]:
         try:
             files.append(pool.open(path) if pool else broker.open(path, meter))
@@ -47,6 +51,10 @@ def open_image(segments: Segments, broker: Broker, meter: Meter) -> tuple[Image,
     if segments.split:
         return image, _open_split(image)
     return image, _open_disk(image)
+
+
+def _no_image(folder: str) -> IsFolder:
+    return IsFolder(f"{folder}: is a directory without disk image segments")
 
 
 def _open_disk(image: Image) -> Opened:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pyimount.formats import Details, Json, Membership, Opened
 from pyimount.groups import Groups, Key
-from pyimount.layers import DiskLayer, Recipe, Scan, VolumeLayer
+from pyimount.layers import DIRECTORY, DiskLayer, Recipe, Scan, VolumeLayer
 from pyimount.mapping.assembly import Mapped, Member, Unlocked, by_members
 from pyimount.opening import open_image
 from pyimount.probing import Probe, probe
@@ -16,7 +16,7 @@ from pyimount.problems import Code, Problem
 from pyimount.records import Record
 from pyimount.sources.broker import Broker
 from pyimount.sources.budget import Budget, Meter
-from pyimount.sources.errors import BudgetError, OpenError, ReadError
+from pyimount.sources.errors import BudgetError, IsFolder, OpenError, ReadError
 from pyimount.sources.image import Image
 from pyimount.sources.segments import Segments, gather
 from pyimount.sources.source import SliceSource, Source
@@ -190,7 +190,8 @@ class _Scanner:
         try:
             image, found = open_image(segments, self._broker, meter)
         except OpenError as error:
-            self._disks.append(_unreadable(place, segments, Problem(Code.UNREADABLE, str(error))))
+            kind = DIRECTORY if isinstance(error, IsFolder) else None
+            self._disks.append(_unreadable(place, segments, Problem(Code.UNREADABLE, str(error)), kind))
             return
         except BudgetError as error:
             message = f"{segments.paths[0]}: not opened: {error}"
@@ -498,11 +499,13 @@ _IDENTITY_FIELDS = (
 )
 
 
-def _unreadable(place: Mapping[str, Any], segments: Segments, why: Problem) -> DiskLayer:
+def _unreadable(
+    place: Mapping[str, Any], segments: Segments, why: Problem, container: str | None = None
+) -> DiskLayer:
     return DiskLayer(
         **place,
         paths=tuple(segments.paths),
-        container={"type": None},
+        container={"type": container},
         size=None,
         sector_size=SECTOR_SIZE,
         recipe=Recipe("none"),

@@ -1,5 +1,7 @@
 """Mount the file systems of disk images, read-only, without a change to the images.
 
+A folder of files without an image in it is shown as it is, read-only too.
+
 Everything that runs as root can be read beforehand: --dry-run prints it. What is mounted stays until
 'pyimount unmount' takes it down, also after this command has ended; without --keep, on a terminal, it waits
 for Enter and takes it down itself.
@@ -146,7 +148,7 @@ def _mount(options: argparse.Namespace, policy: Policy, keyring: "Keyring | None
     scan = mounting.look(options.images, keys=keyring, **_told(options))
     status = 0
     for disk in scan.disks:
-        if disk.size is None:
+        if disk.size is None and not disk.is_folder:
             status = 1
             for problem in disk.problems:
                 cli.complain(printable(problem.message))
@@ -230,7 +232,7 @@ def _narrate(moment: str, step: Any) -> None:
 
 
 def _exit_status(mounted: "Mounted") -> int:
-    if any(each.volume is not None for each in mounted.failed):
+    if any(each.volume is not None or each.is_folder for each in mounted.failed):
         return EXIT_NOT_MOUNTED
     if any(each.refusal is not None for each in mounted.carved):
         return EXIT_NOT_MOUNTED
@@ -247,7 +249,7 @@ def _report(mounted: "Mounted", options: argparse.Namespace) -> None:
         print(f"{each.index:{width}}  {_kind(each)}  {printable(each.mountpoint or '')}")
     for each in mounted.failed:
         refusal = each.refusal
-        if refusal is not None and each.volume is not None:
+        if refusal is not None and (each.volume is not None or each.is_folder):
             cli.complain(f"{each.index:{width}}  {_kind(each)} is not mounted: {printable(refusal.reason)}")
             if refusal.remedy:
                 cli.complain(f"{'':{width}}  {printable(refusal.remedy)}")
@@ -286,7 +288,7 @@ def _report_tree(tree: "Tree") -> None:
 def _kind(each: "MountedVolume") -> str:
     volume = each.volume
     label = f' "{printable(volume.label)}"' if volume is not None and volume.label else ""
-    return f"{(volume.type if volume is not None else None) or '?'}{label}"
+    return f"{each.type or '?'}{label}"
 
 
 def _wait_and_clean(mounted: "Mounted", options: argparse.Namespace) -> None:

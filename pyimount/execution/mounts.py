@@ -17,6 +17,9 @@ _PAUSE = 0.1
 """Who only looks at what is new (an indexer, udev) is gone by then, in seconds."""
 
 _HOLDERS_SHOWN = 5
+# Before Linux 5.12; or a sandbox that does not know the call yet.
+_NO_SUCH_CALL = (errno.ENOSYS, errno.EPERM)
+_RESTRICTED = syscalls.MS_RDONLY | syscalls.MS_NOSUID | syscalls.MS_NODEV | syscalls.MS_NOEXEC
 _MESSAGE_CAP = 16 << 10
 
 # What mount(8) itself would act upon, instead of the driver.
@@ -189,6 +192,42 @@ def make_private(path: str) -> int | None:
     finally:
         os.close(at)
     return None if made is None else made.id
+
+
+def show_folder(source: int, at: str) -> None:
+    """Show the folder of a descriptor at an empty one, read-only and private; raises OSError, StepFailed."""
+    folder = open_mountpoint(at)
+    try:
+        try:
+            _show_at_once(source, folder)
+        except OSError as error:
+            if error.errno not in _NO_SUCH_CALL:
+                raise
+            _show_in_steps(source, folder, at)
+    finally:
+        os.close(folder)
+
+
+def _show_at_once(source: int, at: int) -> None:
+    """The mount has its options before it has a place."""
+    made = syscalls.clone_mount(source)
+    try:
+        syscalls.restrict_mount(made, _RESTRICTED)
+        syscalls.place_mount(made, at)
+    finally:
+        os.close(made)
+
+
+def _show_in_steps(source: int, at: int, path: str) -> None:
+    """The same where the kernel cannot: for a moment it can be written to, by who may enter our folder."""
+    syscalls.mount(folders.through(source), folders.through(at), syscalls.MS_BIND)
+    shown = folders.open_folder(path)
+    try:
+        options = syscalls.MS_BIND | syscalls.MS_REMOUNT | _RESTRICTED
+        syscalls.mount("none", folders.through(shown), options)
+        syscalls.mount("none", folders.through(shown), syscalls.MS_PRIVATE)
+    finally:
+        os.close(shown)
 
 
 def is_bound_on_itself(mount: MountPoint) -> bool:

@@ -35,6 +35,7 @@ from pyimount.planning.steps import (
     Names,
     Place,
     Result,
+    ShowDirectory,
     Step,
 )
 
@@ -174,6 +175,34 @@ class _Mount(Act[Mount]):
         unmount_ours(entry, names(step.at), names(step.device), lazy=lazy)
 
 
+class _ShowDirectory(Act[ShowDirectory]):
+    def before(self, step: ShowDirectory, names: Names, given: Given) -> dict[str, Any]:  # noqa: ARG002
+        source = folders.open_folder(step.path)
+        try:
+            shown = mounts.mount_of(source)
+        finally:
+            os.close(source)
+        return {"device": None if shown is None else shown.device}
+
+    def perform(self, step: ShowDirectory, names: Names, given: Given) -> Made:  # noqa: ARG002
+        path = names(step.at)
+        source = folders.open_folder(step.path)
+        try:
+            mounts.show_folder(source, path)
+        finally:
+            os.close(source)
+        return mounted(path)
+
+    def undo(self, entry: Entry, step: ShowDirectory, names: Names, *, lazy: bool) -> None:
+        for mount in reversed(mounts.mounted_at(names(step.at))):
+            if entry.made is not None:
+                ours = mount.id == entry.made.identity["mount"]
+            else:
+                ours = not mounts.is_bound_on_itself(mount)
+            if ours and mount.device == entry.before["device"]:
+                mounts.unmount(mount, lazy=lazy)
+
+
 class _BindMount(Act[BindMount]):
     def before(self, step: BindMount, names: Names, given: Given) -> dict[str, Any]:  # noqa: ARG002
         source, target = _bind_ends(step, names)
@@ -233,6 +262,7 @@ _ACTS: Mapping[type[Step], Act[Any]] = {
     ExposeRaw: _ExposeRaw(),
     AttachLoop: _AttachLoop(),
     Mount: _Mount(),
+    ShowDirectory: _ShowDirectory(),
     BindMount: _BindMount(),
 }
 

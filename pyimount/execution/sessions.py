@@ -6,14 +6,15 @@ from pyimount.execution import ledger as ledgers
 from pyimount.execution import mounts
 from pyimount.execution.errors import LedgerError, NoSession
 from pyimount.execution.ledger import BASE, Entry
-from pyimount.planning.steps import BindMount, Mount, MountWithTool
+from pyimount.planning.steps import BindMount, Mount, MountWithTool, Place, ShowDirectory
 from pyimount.records import Record
 
 
 class Mounted(Record, kw_only=True):
     """A file system that a session mounted. ``stands``: it is mounted now; ``layer``: the scan's.
 
-    ``type``: the driver or the program that reads it; ``bind`` for what stands elsewhere too.
+    ``type``: the driver or the program that reads it; ``bind`` for what stands elsewhere too, ``dir`` for a
+    folder.
     """
 
     step: int
@@ -94,12 +95,12 @@ def sessions(base: str = BASE) -> list[Session]:
 
 def _mounted(entry: Entry, standing: set[tuple[str, int]], entries: tuple[Entry, ...]) -> Mounted | None:
     step = entry.step
-    if not isinstance(step, Mount | MountWithTool | BindMount):
+    if not isinstance(step, Mount | MountWithTool | ShowDirectory | BindMount):
         return None
     if entry.undone or entry.made is None or entry.made.place is None:
         return None
     places = {each.step.id: each.made.place for each in entries if each.made is not None}
-    source = step.device if isinstance(step, Mount) else step.source
+    source = _source(step)
     return Mounted(
         step=step.id, layer=step.layer, path=entry.made.place,
         device=source if isinstance(source, str) else places.get(source.step),
@@ -108,10 +109,18 @@ def _mounted(entry: Entry, standing: set[tuple[str, int]], entries: tuple[Entry,
     )  # fmt: skip
 
 
-def _kind(step: Mount | MountWithTool | BindMount) -> str | None:
-    """The driver, the program, or ``bind``."""
+def _source(step: Mount | MountWithTool | ShowDirectory | BindMount) -> Place:
+    if isinstance(step, ShowDirectory):
+        return step.path
+    return step.device if isinstance(step, Mount) else step.source
+
+
+def _kind(step: Mount | MountWithTool | ShowDirectory | BindMount) -> str | None:
+    """The driver, the program, ``dir`` or ``bind``."""
     if isinstance(step, Mount):
         return step.type
+    if isinstance(step, ShowDirectory):
+        return "dir"
     return step.tool if isinstance(step, MountWithTool) else "bind"
 
 

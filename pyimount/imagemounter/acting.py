@@ -29,7 +29,8 @@ from pyimount.execution.executor import Executor, Outcome
 from pyimount.execution.ledger import BASE
 from pyimount.execution.survey import survey
 from pyimount.execution.undoing import undo_session
-from pyimount.layers import Layer, Scan, VolumeLayer
+from pyimount.imagemounter import views
+from pyimount.layers import DiskLayer, Layer, Scan, VolumeLayer
 from pyimount.planning import parts
 from pyimount.planning.naming import Naming
 from pyimount.planning.plan import key_kinds
@@ -47,6 +48,7 @@ from pyimount.planning.steps import (
     OpenEncrypted,
     Refusal,
     Result,
+    ShowDirectory,
     Step,
 )
 from pyimount.records import EMPTY
@@ -78,6 +80,10 @@ class Called(Naming, kw_only=True):
 
     def of(self, scan: Scan, volume: VolumeLayer) -> str:  # noqa: ARG002
         """This one."""
+        return self.name
+
+    def of_folder(self, disk: DiskLayer) -> str:  # noqa: ARG002
+        """The same."""
         return self.name
 
 
@@ -128,14 +134,18 @@ def mount(
     """Mount one volume and nothing within it. Raises as ``Volume.mount``; nothing of it stands then."""
     need_root()
     watch = _Watch()
+    index = volume.index
+    if volume.type == views.FOLDER:
+        # Of such a disk nothing is written, and it is mounted as itself.
+        policy, index = policy.replaced(read_write=False), scan.disk(volume).index or ""
     try:
         done = mounting.mount(
-            scan,
+            views.without_folders(scan),
             Executor(observe=watch),
             policy=policy,
             keys=keys,
             session=session,
-            only={volume.index},
+            only={index} - {""},
             skip={inner.index for inner in scan.children(volume)},
             fstypes={volume.index: fstype} if fstype else EMPTY,
             shadows=True,
@@ -146,7 +156,7 @@ def mount(
     except LedgerError as error:
         _forget(session)
         raise SubsystemError(str(error)) from error
-    found = next((each for each in done.volumes if each.index == volume.index), None)
+    found = next((each for each in done.volumes if each.index == index), None)
     if found is not None and found.mountpoint is not None:
         return found
     _forget(session)
@@ -266,7 +276,7 @@ def bind(session: str, source: str, root: str, target: str) -> str:
     made: list[int] = []
 
     def steps(first: int, standing: MountPlan) -> tuple[Step, ...]:
-        mounts = (step for step in standing.steps if isinstance(step, Mount | MountWithTool))
+        mounts = (step for step in standing.steps if isinstance(step, Mount | MountWithTool | ShowDirectory))
         step = next(mounts, None)
         made.append(first)
         place = source if step is None else Result(step.id)

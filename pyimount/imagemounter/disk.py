@@ -26,7 +26,7 @@ from pyimount.imagemounter.words import (
     disk_type,
     vstype_hint,
 )
-from pyimount.layers import DiskLayer, Scan, VolumeLayer
+from pyimount.layers import DIRECTORY, DiskLayer, Scan, VolumeLayer
 from pyimount.planning.policy import Policy
 from pyimount.sources.segments import gather
 
@@ -132,8 +132,8 @@ class Disk:
     def mount(self) -> bool:
         """Make the bare bytes of the disk readable for every program: ``get_raw_path`` is their path then.
 
-        A raw image is so already. Whether it succeeded; ``exception`` says why not. Raises ArgumentError for
-        a ``disk_mounter`` that there is none of.
+        A raw image is so already, and of a folder of files there are none. Whether it succeeded;
+        ``exception`` says why not. Raises ArgumentError for a ``disk_mounter`` that there is none of.
         """
         if self.is_mounted:
             return True
@@ -142,6 +142,10 @@ class Disk:
         self.exception = None
         try:
             layer = self.layer
+            if layer.is_folder:
+                self.method = "dummy"
+                self.was_mounted = self.is_mounted = True
+                return True
             if layer.size is None:
                 raise MountError(why_unreadable(layer))
             if self.read_write and self.rwpath is None:
@@ -176,7 +180,11 @@ class Disk:
             return self._raw_path
         scan = self.parser.views.seen(self, self.view)
         kind = None if scan is None else layer_of_disk(scan, self).container.get("type")
-        plain = self.disk_mounter == "dummy" or (kind == "raw" and self.disk_mounter == "auto")
+        plain = (
+            self.disk_mounter == "dummy"
+            or kind == DIRECTORY
+            or (kind == "raw" and self.disk_mounter == "auto")
+        )
         return self.paths[0] if plain and len(self.paths) == 1 else None
 
     def get_fs_path(self) -> str | None:

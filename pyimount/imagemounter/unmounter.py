@@ -27,6 +27,7 @@ from pyimount.planning.steps import (
     Mount,
     MountWithTool,
     RunImageMounter,
+    ShowDirectory,
     Step,
 )
 
@@ -171,7 +172,7 @@ class Unmounter:
     def _step_of(self, mount: MountPoint) -> Step | None:
         """The step that made a mount, if a ledger has it."""
         session, step = self._held.get(mount.path, (None, None))
-        if session is None or not isinstance(step, Mount | MountWithTool | BindMount):
+        if session is None or not isinstance(step, Mount | MountWithTool | ShowDirectory | BindMount):
             return step
         stands = any(each.step == step.id and each.stands for each in session.mounts)
         return step if stands else None
@@ -184,7 +185,7 @@ class Unmounter:
         if step is not None:
             # A ledger knows it: no guess is needed, or allowed.
             wanted = self.be_greedy or self._here(mount.path)
-            return wanted and isinstance(step, Mount | MountWithTool | ExposeShadows)
+            return wanted and isinstance(step, Mount | MountWithTool | ShowDirectory | ExposeShadows)
         session = self._session_of(mount)
         if session is not None:
             return self._lost(session) and (self.be_greedy or self._here(mount.path))

@@ -4,6 +4,7 @@ An object says where it stands in a scan by its place there, never by the scan i
 again, with another disk or another key, and every object finds itself in the new one.
 """
 
+import os
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -67,6 +68,7 @@ class Views:
             raise SubsystemError(str(error)) from error
         except ValueError as error:
             raise ArgumentError(str(error)) from error
+        scan = with_folders(scan)
         self._seen.pop((paths, view), None)
         self._seen[paths, view] = _Seen(scan, keys)
         return scan
@@ -133,6 +135,34 @@ def why_bad(key: str) -> str | None:
     except BadKey as error:
         return str(error)
     return None
+
+
+FOLDER = "dir"
+"""The type of a volume that stands for a folder of files."""
+
+
+def with_folders(scan: Scan) -> Scan:
+    """The scan with a volume for each of its disks that is a folder of files, as imagemounter has it."""
+    layers: tuple[Layer, ...] = scan.disks + scan.volumes
+    first = max((layer.id for layer in layers), default=-1) + 1
+    made = tuple(
+        VolumeLayer(
+            id=number,
+            parents=(disk.id,),
+            recipe=Recipe("none"),
+            index="0" if disk.index is None else f"{disk.index}.0",
+            type=FOLDER,
+            usage="filesystem",
+            label=os.path.basename(disk.paths[0].rstrip("/")) or None,
+        )
+        for number, disk in enumerate((disk for disk in scan.disks if disk.is_folder), first)
+    )
+    return scan.replaced(volumes=(*scan.volumes, *made)) if made else scan
+
+
+def without_folders(scan: Scan) -> Scan:
+    """The scan as it was before ``with_folders``: this is what plans are made from."""
+    return scan.replaced(volumes=tuple(each for each in scan.volumes if each.type != FOLDER))
 
 
 def layer_of_disk(scan: Scan, disk: "Disk") -> DiskLayer:

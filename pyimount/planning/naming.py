@@ -37,6 +37,10 @@ class Naming(Record, kw_only=True):
             return _joined(volume.index, called or "volume")
         return _joined(_stem(scan.disk(volume)), volume.index, called or "volume")
 
+    def of_folder(self, disk: DiskLayer) -> str:
+        """The name for the place where a folder is shown: its own, after the disk's index."""
+        return _joined(disk.index, os.path.basename(disk.paths[0].rstrip("/")))
+
 
 USUAL = Naming()
 

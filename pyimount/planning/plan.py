@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from pyimount.formats import Format, KernelMount, ToolMount, Usage
-from pyimount.layers import Layer, Scan, VolumeLayer
+from pyimount.layers import DiskLayer, Layer, Scan, VolumeLayer
 from pyimount.planning.machine import Machine
 from pyimount.planning.naming import USUAL, Naming, Unique, safe_name
 from pyimount.planning.places import LOCKS, Folders, Places, Steps
@@ -29,6 +29,7 @@ from pyimount.planning.steps import (
     MountWithTool,
     Refusal,
     Result,
+    ShowDirectory,
 )
 from pyimount.records import EMPTY, Record
 
@@ -127,7 +128,11 @@ def plan(
     unique = Unique()
     refused: list[Refusal] = []
     for disk in scan.disks:
-        if disk.size is None:
+        if disk.is_folder:
+            if choice.has_disk(disk):
+                called = unique(naming.of_folder(disk))
+                planner.show(disk, os.path.join(cwd, disk.paths[0]), folder, naming.folder(), called)
+        elif disk.size is None:
             why = next((problem.message for problem in disk.problems), "it could not be opened")
             refused.append(Refusal(layer=disk.id, index=disk.index or "", code="no-bytes", reason=why))
         for volume in scan.walk(disk):
@@ -209,6 +214,10 @@ class _Choice:
         if volume.hidden or (volume.flag != "alloc" and not (gaps and volume.flag == "unalloc")):
             return False
         return self._shadows or not any(layer.recipe.kind == "vss" for layer in above)
+
+    def has_disk(self, disk: DiskLayer) -> bool:
+        """Whether a disk that is shown as it is is wanted."""
+        return disk.id not in self._skip and (self._only is None or disk.id in self._only)
 
     def _above(self, volume: VolumeLayer) -> Iterator[Layer]:
         """The volume and all that it lies in."""
@@ -383,6 +392,11 @@ class _Planner:
             read_only=not (self._policy.read_write and is_written(way)),
         )
 
+    def show(self, disk: DiskLayer, path: str, folder: str | None, case: str | None, called: str) -> None:
+        """Add the steps that show a folder."""
+        at = self._mountpoint(disk, folder, case, called)
+        self._steps.add(ShowDirectory, layer=disk.id, path=path, at=at)
+
     def carve(self, volume: VolumeLayer, at: str, *, free_only: bool) -> None:
         """Add the steps that carve a volume; raises Refused."""
         if "photorec" not in self._machine.tools:
@@ -390,9 +404,9 @@ class _Planner:
         device = self._places.device(volume)
         self._steps.add(Carve, layer=volume.id, source=device, at=at, free_only=free_only)
 
-    def _mountpoint(self, volume: VolumeLayer, folder: str | None, case: str | None, called: str) -> Result:
+    def _mountpoint(self, layer: Layer, folder: str | None, case: str | None, called: str) -> Result:
         inside = self._folders.of_mountpoints(folder, case)
-        return self._steps.add(MakeDirectory, layer=volume.id, inside=inside, path=called)
+        return self._steps.add(MakeDirectory, layer=layer.id, inside=inside, path=called)
 
     def _members(self, volume: VolumeLayer) -> tuple[Result, ...]:
         """Devices with the other members of a file system that lies on several."""

@@ -445,6 +445,20 @@ class MountWithTool(Step, kw_only=True):
         return (self.tool, *(places.get(argument, argument) for argument in self.arguments))
 
 
+class ShowDirectory(Step, kw_only=True):
+    """Show a folder of this machine, which stands for a disk, at another, read-only."""
+
+    verb = "show"
+    undo = ("umount",)
+    yields = "path"
+    path: str
+    at: Place
+
+    def argv(self, names: Names) -> tuple[str, ...]:
+        """``mount``, which makes two system calls of it; the step itself lets nobody write in between."""
+        return ("mount", "-i", "-n", "-o", ",".join(("bind", "ro", *ALWAYS)), self.path, names(self.at))
+
+
 class BindMount(Step, kw_only=True):
     """Show what is mounted at ``source`` at ``target`` within what is mounted at ``root``; never outside."""
 
@@ -484,7 +498,7 @@ STEPS: Mapping[str, type[Step]] = {
     for kind in (
         MakeDirectory, ExposeRaw, AttachLoop, ConnectNbd, RunImageMounter, OpenEncrypted, AssembleArray,
         MapVolume, ActivateVolumeGroup, AttachFlash, ExposeUnlocked, ExposeShadows, Mount, MountWithTool,
-        BindMount, Carve,
+        ShowDirectory, BindMount, Carve,
     )
 }  # fmt: skip
 """Every kind of step by its name."""
@@ -551,6 +565,12 @@ class MountPlan(Record, kw_only=True):
         """The steps that mount file systems."""
         for step in self.steps:
             if isinstance(step, Mount | MountWithTool):
+                yield step
+
+    def shows(self) -> Iterator[ShowDirectory]:
+        """The steps that show folders."""
+        for step in self.steps:
+            if isinstance(step, ShowDirectory):
                 yield step
 
     def to_dict(self) -> dict[str, Any]:

@@ -20,6 +20,10 @@ class OpenError(SourceError):
     """A path cannot be opened as an image."""
 
 
+class IsFolder(OpenError):  # noqa: N818  (what it is)
+    """A path is a folder, and no image."""
+
+
 FOREIGN_ERRORS = (
     ArithmeticError,
     AssertionError,

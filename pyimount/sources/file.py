@@ -6,14 +6,14 @@ import sys
 from _thread import allocate_lock  # threading takes longer to import than all the sources
 
 from pyimount.sources.budget import Meter
-from pyimount.sources.errors import OpenError, ReadError
+from pyimount.sources.errors import IsFolder, OpenError, ReadError
 from pyimount.sources.source import Source
 
 _KINDS = (
-    (stat.S_ISFIFO, "a FIFO"),
-    (stat.S_ISSOCK, "a socket"),
-    (stat.S_ISCHR, "a character device"),
-    (stat.S_ISDIR, "a directory"),
+    (stat.S_ISFIFO, "a FIFO", OpenError),
+    (stat.S_ISSOCK, "a socket", OpenError),
+    (stat.S_ISCHR, "a character device", OpenError),
+    (stat.S_ISDIR, "a directory", IsFolder),
 )
 
 
@@ -44,9 +44,9 @@ class FileSource(Source):
         try:
             self._fd = os.open(path, flags) if descriptor is None else descriptor
             mode = os.fstat(self._fd).st_mode
-            for is_kind, name in _KINDS:
+            for is_kind, name, error_kind in _KINDS:
                 if is_kind(mode):
-                    raise OpenError(f"{path}: is {name}, not a disk image")
+                    raise error_kind(f"{path}: is {name}, not a disk image")
             self.size = os.lseek(self._fd, 0, os.SEEK_END)
         except (OSError, ValueError) as error:
             self.close()

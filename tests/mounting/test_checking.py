@@ -22,6 +22,7 @@ from pyimount.planning.steps import (
     OpenEncrypted,
     Result,
     RunImageMounter,
+    ShowDirectory,
     Step,
     TableLine,
     step_from_dict,
@@ -137,6 +138,7 @@ REFUSED: list[tuple[Step, str]] = [
     (AttachLoop(id=20, backing=Result(21)), "nothing that serves"),
     (ConnectNbd(id=20, image=IMAGE, format="qcow2"), "does no ConnectNbd"),
     (RunImageMounter(id=20, tool="sh", images=(), at=Result(9), arguments=()), "does no RunImageMounter"),
+    (ShowDirectory(id=20, path="/etc", at=Result(9)), "does no ShowDirectory"),
     (MountWithTool(id=20, tool="sh", source=Result(4), at=Result(9), arguments=()), "does no MountWithTool"),
     (ExposeShadows(id=20, device=Result(4), at=Result(9)), "does no ExposeShadows"),
     (Carve(id=20, source=Result(4), at="/tmp"), "does no Carve"),  # noqa: S108

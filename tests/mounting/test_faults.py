@@ -20,6 +20,7 @@ from pyimount.planning.steps import (
     Mount,
     MountPlan,
     Result,
+    ShowDirectory,
     Step,
 )
 from tests.mounting.ground import EXT4, MIB, MOMENTS, Ground, anew, in_a_child, killer, moments, same_content
@@ -90,8 +91,24 @@ def bound(ground: Ground) -> tuple[MountPlan, dict[str, object]]:
     return ground.plan(*steps, images=(ext4, squashfs), session=session), {}
 
 
+def shown(ground: Ground) -> tuple[MountPlan, dict[str, object]]:
+    """A folder of files, beside a file system."""
+    needs("mksquashfs")
+    squashfs, folder = ground.squashfs(), ground.tree("shown")
+    session = ground.session()
+    top = f"{ground.base}/{session}/mnt"
+    steps = (
+        MakeDirectory(id=1, path=f"{top}/1"),
+        ShowDirectory(id=2, path=str(folder), at=Result(1)),
+        MakeDirectory(id=3, path=f"{top}/2"),
+        AttachLoop(id=4, backing=str(squashfs)),
+        Mount(id=5, device=Result(4), at=Result(3), type="squashfs"),
+    )
+    return ground.plan(*steps, images=(folder, squashfs), session=session), {}
+
+
 Maker = Callable[[Ground], tuple[MountPlan, dict[str, object]]]
-PLANS: tuple[Maker, ...] = (whole, two_parts, exposed, bound)
+PLANS: tuple[Maker, ...] = (whole, two_parts, exposed, bound, shown)
 named = pytest.mark.parametrize("maker", PLANS, ids=lambda maker: maker.__name__)
 
 

@@ -33,7 +33,7 @@ BARE = Machine(filesystems=FULL.filesystems, fuse=True)
 """One that has only loop and FUSE."""
 
 
-def disk(number: int = 0, *, container: str = "raw", size: int = 100 * MIB, **more: Any) -> DiskLayer:
+def disk(number: int = 0, *, container: str = "raw", size: int | None = 100 * MIB, **more: Any) -> DiskLayer:
     index = more.pop("index", None)
     paths = more.pop("paths", (f"/images/disk{number}.dd",))
     return DiskLayer(
@@ -43,7 +43,7 @@ def disk(number: int = 0, *, container: str = "raw", size: int = 100 * MIB, **mo
         container={"type": container},
         size=size,
         sector_size=512,
-        recipe=Recipe("image", {"paths": list(paths), "container": container}),
+        recipe=more.pop("recipe", None) or Recipe("image", {"paths": list(paths), "container": container}),
         **more,
     )
 

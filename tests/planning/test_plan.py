@@ -2,13 +2,14 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import pyimount
 from fixtures.workshop import Workshop
 from pyimount.keys import Keyring
-from pyimount.layers import Group, Recipe, Scan
+from pyimount.layers import DiskLayer, Group, Recipe, Scan
 from pyimount.planning.plan import key_kinds, needs_keys
 from pyimount.planning.policy import FORENSIC, RECOVERY
 from pyimount.planning.steps import (
@@ -20,9 +21,11 @@ from pyimount.planning.steps import (
     MapVolume,
     Mount,
     MountWithTool,
+    Names,
     OpenEncrypted,
     Result,
     RunImageMounter,
+    ShowDirectory,
     TableLine,
     step_from_dict,
 )
@@ -63,6 +66,45 @@ def test_a_plan_is_the_same_twice_and_survives_json() -> None:
     assert planned(EXT) == made
     stored = json.loads(json.dumps(made.to_dict()))
     assert tuple(step_from_dict(step) for step in stored["steps"]) == made.steps
+
+
+def a_folder(number: int = 0, path: str = "/evidence/some files", **more: Any) -> DiskLayer:
+    return disk(number, container="directory", size=None, paths=(path,), recipe=Recipe("none"), **more)
+
+
+def test_a_folder_is_shown_as_it_is() -> None:
+    made = planned(Scan((a_folder(),), ()))
+    (shown,) = of(made, ShowDirectory)
+    assert shown == step_from_dict(shown.to_dict())
+    assert (shown.path, shown.layer) == ("/evidence/some files", 0)
+    assert [step.path for step in of(made, MakeDirectory)] == [
+        f"/run/pyimount/{SESSION}",
+        "mnt",
+        "some_files",
+    ]
+    assert not made.refused
+    assert shown.argv(Names(SESSION, {shown.at.step: "/at"})) == (
+        "mount", "-i", "-n", "-o", "bind,ro,nosuid,nodev,noexec", "/evidence/some files", "/at",
+    )  # fmt: skip
+    assert shown.undo_argv("/at") == ("umount", "/at")
+    here = planned(Scan((a_folder(path="files"),), ()), cwd="/home/someone")
+    assert of(here, ShowDirectory)[0].path == "/home/someone/files"
+
+
+def test_a_folder_is_chosen_by_its_disk() -> None:
+    volume = part(1, 0, "1.1", type="ext4")
+    scan = Scan((disk(index="1"), a_folder(5, index="2")), (volume,))
+    assert [type(step) for step in planned(scan).steps if step.yields == "path"][-2:] == [
+        MakeDirectory,
+        ShowDirectory,
+    ]
+    assert len(of(planned(scan), Mount)) == 1
+    alone = planned(scan, only={"2"})
+    assert (len(of(alone, ShowDirectory)), of(alone, Mount)) == (1, [])
+    assert [step.path for step in of(alone, MakeDirectory)][-1] == "2-some_files"
+    for choice in ({"only": {"1"}}, {"only": {"1.1"}}, {"skip": {"2"}}):
+        made = planned(scan, **choice)
+        assert (of(made, ShowDirectory), len(of(made, Mount)), made.refused) == ([], 1, ())
 
 
 def test_partitions_within_a_partition_add_up() -> None:

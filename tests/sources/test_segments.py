@@ -185,7 +185,9 @@ def test_what_is_no_plain_file_is_passed_over(tmp_path: Path) -> None:
 def test_a_folder_without_an_image_is_an_error_in_words(there: tuple[str, ...], tmp_path: Path) -> None:
     put(tmp_path, *there)
     scan = pyimount.detect(tmp_path)
-    assert [disk.size for disk in scan.disks] == [None]
+    assert [(disk.size, disk.container) for disk in scan.disks] == [(None, {"type": "directory"})]
+    assert scan.disks[0].is_folder
+    assert pyimount.Scan.from_dict(scan.to_dict()) == scan
     assert "is a directory without disk image segments" in scan.disks[0].problems[0].message
 
 
