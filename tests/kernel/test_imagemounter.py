@@ -8,7 +8,7 @@ import pytest
 from tests.imagemounter.original import install
 from tests.kernel import imagemounter_leftovers as guest
 from tests.kernel.uml import Kernel, kernel_in
-from tests.needing import needs
+from tests.needing import needs, needs_root
 
 
 @pytest.fixture(scope="module")
@@ -21,6 +21,7 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def images(original: Path, tmp_path_factory: pytest.TempPathFactory) -> Kernel:
     """A kernel with images of a volume group, a LUKS volume in a partition, and an array in two parts."""
+    needs_root()  # the guest's root has the rights on files that this user has
     kernel = kernel_in(tmp_path_factory.mktemp("images"))
     kernel.shell(guest.MAKE)
     return kernel

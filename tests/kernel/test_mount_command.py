@@ -12,7 +12,7 @@ import pyimount
 from tests.kernel import hostile_images, mount_commands, mount_hostile, mount_users
 from tests.kernel.uml import Kernel, ScriptError, kernel_in
 from tests.mounting.images import MIB, blank, content, digest, tool
-from tests.needing import needs
+from tests.needing import needs, needs_root
 
 MAKE = r"""
 dirty() {
@@ -61,6 +61,7 @@ def kernel(tmp_path_factory: pytest.TempPathFactory) -> Kernel:
     needs(
         "mkfs.ext4", "mksquashfs", "sfdisk", "ewfacquire", "qemu-img", "mdadm", "lvm", "cryptsetup", "debugfs"
     )
+    needs_root()  # the guest's root has the rights on files that this user has
     made = kernel_in(tmp_path_factory.mktemp("commands"))
     share = made.share
     root = content(share)

@@ -18,7 +18,7 @@ from pyimount.planning.policy import FORENSIC, RECOVERY
 from pyimount.planning.shell import script
 from pyimount.planning.steps import MakeDirectory, Mount, MountPlan
 from tests.kernel.uml import Kernel, kernel_in
-from tests.needing import needs
+from tests.needing import needs, needs_root
 
 
 class Made(NamedTuple):
@@ -143,6 +143,7 @@ def digest(path: Path) -> str:
 @pytest.fixture(scope="module")
 def kernel(tmp_path_factory: pytest.TempPathFactory) -> Kernel:
     """A kernel beside ``NAME.dirty`` of all that this machine can make."""
+    needs_root()  # the guest's root has the rights on files that this user has
     made: Kernel = kernel_in(tmp_path_factory.mktemp("options"))
     wanted = {name: each for name, each in FILE_SYSTEMS.items() if find_tool(each.tool.split()[0])}
     made.shell(MAKE + "".join(making(name, each) for name, each in wanted.items()), timeout=300)
