@@ -458,3 +458,12 @@ def test_luks1_that_cryptsetup_made(tmp_path: Path) -> None:
         work.run("cryptsetup", "luksErase", "-q", image)
         with pytest.raises(WrongKey, match="only its master key"):
             luks.unlock(source(image.read_bytes()), PASS)
+
+
+def test_waiting_for_the_processor_makes_no_key_costly(monkeypatch: pytest.MonkeyPatch) -> None:
+    import time
+
+    from pyimount.mapping import kdf
+
+    monkeypatch.setattr(kdf.hashlib, "pbkdf2_hmac", lambda *_: time.sleep(0.2))
+    assert kdf._pbkdf2_rate.__wrapped__("sha256") * kdf._SAMPLE < 0.1
