@@ -7,13 +7,14 @@ time::
 """
 
 import importlib.util
+from abc import ABC, abstractmethod
 
 from pyimount.execution import tools
 from pyimount.execution.survey import fuse_library, survey
 from pyimount.records import Record
 
 
-class Dependency(Record, kw_only=True):
+class Dependency(Record, ABC, kw_only=True):
     """Something that may be there or not.
 
     ``package``: what brings it, if any does; ``why``: what it is for.
@@ -24,9 +25,9 @@ class Dependency(Record, kw_only=True):
     why: str
 
     @property
+    @abstractmethod
     def is_available(self) -> bool:
         """Whether it is there now."""
-        raise NotImplementedError
 
     def __str__(self) -> str:
         return self.name

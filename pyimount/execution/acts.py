@@ -1,6 +1,7 @@
 """What doing and undoing a kind of step consists of, and what most kinds need for it."""
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, TypeAlias, TypeVar
 
@@ -32,20 +33,20 @@ class Given(Record, kw_only=True):
     hold: tuple[int, ...] = ()
 
 
-class Act(Generic[S]):
+class Act(ABC, Generic[S]):
     """How one kind of step is done and undone."""
 
     def before(self, step: S, names: Names, given: Given) -> dict[str, Any]:  # noqa: ARG002
         """What is found before the step runs, as JSON values. Raises StepFailed."""
         return {}
 
+    @abstractmethod
     def perform(self, step: S, names: Names, given: Given) -> Made:
         """Run the step. Raises StepFailed; what it did in part, ``undo`` takes back."""
-        raise NotImplementedError
 
+    @abstractmethod
     def undo(self, entry: Entry, step: S, names: Names, *, lazy: bool) -> None:
         """Take back what stands of the step. Raises Held when it cannot be yet."""
-        raise NotImplementedError
 
 
 def mounted(path: str) -> Made:

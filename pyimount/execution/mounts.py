@@ -5,6 +5,7 @@ import os
 import re
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 
 from pyimount.execution import folders, syscalls
 from pyimount.execution.errors import Held, Refused, StepFailed
@@ -151,7 +152,10 @@ class _Kernel:
             log = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError:
             return []
-        try:
+        # It ends where there is no more, what was next has been overwritten, or a line is none of the
+        # kernel's: what was found until then counts.
+        with ExitStack() as stack, suppress(BlockingIOError, BrokenPipeError, ValueError, IndexError):
+            stack.callback(os.close, log)
             for _ in range(_MESSAGE_CAP):
                 fields, _, message = os.read(log, 8192).decode("utf-8", "replace").partition(";")
                 # Its clock is not quite this one.
@@ -159,10 +163,6 @@ class _Kernel:
                     continue
                 if re.search(rf"\b{re.escape(name)}\b", message):
                     found.append(printable(message.partition("\n")[0]))
-        except (BlockingIOError, BrokenPipeError, ValueError, IndexError):
-            pass
-        finally:
-            os.close(log)
         return found[-3:]
 
 

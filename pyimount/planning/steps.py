@@ -8,6 +8,7 @@ somebody else need not believe any path or device that it is told.
 one that does the same; ``undo_argv`` the one that takes back what it did. Both are lists: no shell, ever.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, TypeAlias
 
@@ -50,7 +51,7 @@ class Names:
         return f"{PREFIX}-{self.session}-{step}"
 
 
-class Step(Record, kw_only=True):
+class Step(Record, ABC, kw_only=True):
     """Base of all steps. ``layer``: the id of the scan's layer that it is for."""
 
     verb: ClassVar[str] = ""
@@ -62,9 +63,9 @@ class Step(Record, kw_only=True):
     id: int
     layer: int | None = None
 
+    @abstractmethod
     def argv(self, names: Names) -> tuple[str, ...]:
         """The command line of this step."""
-        raise NotImplementedError
 
     def undo_argv(self, made: str) -> tuple[str, ...]:
         """The command line that takes back what this step made; empty where nothing is to be done."""
