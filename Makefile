@@ -29,7 +29,7 @@ bench: $(READY)  ## how fast, beside the other tools on this machine
 docs: $(READY)  ## the reference manual and the migration page, as HTML in docs/reference
 	$(BIN)/python docs/make.py docs/reference
 
-signatures: $(READY)  ## write pyimount/signatures.py anew, after a change to a parser's signatures
+signatures: $(READY)  ## write pyimount/recognition/signatures.py anew, after a change to a parser's signatures
 	$(BIN)/python -m fixtures.signatures
 
 fixtures: $(READY)  ## make the test images anew, as far as this machine has the tools

@@ -6,6 +6,8 @@ Importing the package costs next to nothing: each public name is loaded when it 
 
 from typing import TYPE_CHECKING, Any
 
+from pyimount.version import __version__
+
 if TYPE_CHECKING:
     from pyimount.imagemounter.disk import Disk
     from pyimount.imagemounter.image_parser import ImageParser
@@ -18,7 +20,6 @@ if TYPE_CHECKING:
     from pyimount.scanning import detect
     from pyimount.sources.budget import Budget
 
-__version__ = "0.1.0"
 __all__ = [
     "Budget",
     "Disk",

@@ -6,139 +6,34 @@ time::
     missing = [each.name for each in pyimount.dependencies.ALL if not each.is_available]
 """
 
-import importlib.util
-from abc import ABC, abstractmethod
-
-from pyimount.execution import tools
-from pyimount.execution.survey import fuse_library, survey
-from pyimount.records import Record
-
-
-class Dependency(Record, ABC, kw_only=True):
-    """Something that may be there or not.
-
-    ``package``: what brings it, if any does; ``why``: what it is for.
-    """
-
-    name: str
-    package: str | None
-    why: str
-
-    @property
-    @abstractmethod
-    def is_available(self) -> bool:
-        """Whether it is there now."""
-
-    def __str__(self) -> str:
-        return self.name
-
-    def __bool__(self) -> bool:
-        return self.is_available
-
-
-class CommandDependency(Dependency, kw_only=True):
-    """A program."""
-
-    @property
-    def path(self) -> str | None:
-        """Where it is; None when it is not installed."""
-        return tools.find(self.name)
-
-    @property
-    def is_available(self) -> bool:
-        """Whether it is installed where pyimount looks for programs."""
-        return self.path is not None
-
-
-class PythonModuleDependency(Dependency, kw_only=True):
-    """A Python package that is not needed for everything."""
-
-    @property
-    def is_available(self) -> bool:
-        """Whether it can be imported."""
-        try:
-            return importlib.util.find_spec(self.name) is not None
-        except ImportError:
-            return False  # What it lies in is not there.
-
-
-class KernelDependency(Dependency, kw_only=True):
-    """A part of the kernel; ``part``: the field of ``Machine`` that tells."""
-
-    part: str
-
-    @property
-    def is_available(self) -> bool:
-        """Whether the kernel has it, or can load it."""
-        return bool(getattr(survey(), self.part))
-
-
-class LibraryDependency(Dependency, kw_only=True):
-    """A shared library: libfuse3."""
-
-    @property
-    def is_available(self) -> bool:
-        """Whether it is installed."""
-        return bool(fuse_library())
-
-
-class FileSystemDependency(Dependency, kw_only=True):
-    """A file system's driver in the kernel."""
-
-    @property
-    def is_available(self) -> bool:
-        """Whether the kernel has it, or can load it."""
-        return self.name in survey().filesystems
-
-
-COMMANDS: tuple[CommandDependency, ...] = tuple(
-    CommandDependency(name=tool.name, package=tool.package, why=tool.gives) for tool in tools.TOOLS.values()
+from pyimount.execution.dependencies import (
+    ALL,
+    COMMANDS,
+    FILE_SYSTEMS,
+    KERNEL,
+    LIBRARIES,
+    MODULES,
+    CommandDependency,
+    Dependency,
+    FileSystemDependency,
+    KernelDependency,
+    LibraryDependency,
+    PythonModuleDependency,
+    find,
 )
-"""The programs."""
 
-KERNEL: tuple[KernelDependency, ...] = tuple(
-    KernelDependency(name=name, package="linux", why=why, part=part)
-    for name, part, why in (
-        ("fuse", "fuse", "layers and containers as files"),
-        ("device-mapper", "device_mapper", "volume groups and encryption by the kernel"),
-        ("md", "md", "software RAID by the kernel"),
-        ("nbd", "nbd", "qemu-nbd"),
-        ("mtdram", "flash", "flash devices in memory, for JFFS2"),
-    )
-)
-"""The parts of the kernel."""
-
-FILE_SYSTEMS: tuple[FileSystemDependency, ...] = tuple(
-    FileSystemDependency(name=name, package="linux", why=f"mounting {name}")
-    for name in (
-        "ext4", "xfs", "btrfs", "vfat", "exfat", "ntfs3", "iso9660", "udf", "squashfs", "erofs", "hfsplus",
-        "f2fs", "ufs",
-    )
-)  # fmt: skip
-"""The drivers of the file systems that evidence most often has."""
-
-LIBRARIES: tuple[LibraryDependency, ...] = (
-    LibraryDependency(name="libfuse3", package="libfuse3-3", why="our own server, for layers as files"),
-)
-"""The shared libraries."""
-
-MODULES: tuple[PythonModuleDependency, ...] = tuple(
-    PythonModuleDependency(name=name, package=package, why=why)
-    for name, package, why in (
-        ("dissect.volume", "dissect.volume", "a second opinion on partition tables"),
-        ("liblzfse", "pyliblzfse", "Apple disk images packed with LZFSE"),
-        ("backports.zstd", "backports.zstd", "what is packed with Zstandard, before Python 3.14"),
-    )
-)
-"""The Python packages."""
-
-ALL: tuple[Dependency, ...] = (*KERNEL, *FILE_SYSTEMS, *LIBRARIES, *COMMANDS, *MODULES)
-"""Every one of them."""
-
-
-def find(name: str) -> Dependency:
-    """The dependency of this name; raises KeyError."""
-    for each in ALL:
-        if each.name == name:
-            return each
-    raise KeyError(name)
+__all__ = [
+    "ALL",
+    "COMMANDS",
+    "FILE_SYSTEMS",
+    "KERNEL",
+    "LIBRARIES",
+    "MODULES",
+    "CommandDependency",
+    "Dependency",
+    "FileSystemDependency",
+    "KernelDependency",
+    "LibraryDependency",
+    "PythonModuleDependency",
+    "find",
+]

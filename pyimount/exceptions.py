@@ -1,4 +1,4 @@
-"""What the imagemounter interface raises.
+"""What the imagemounter interface raises; and StepFailed, which all that acts on the machine raises.
 
 ::
 
@@ -105,3 +105,11 @@ class DiskIndexError(ImageMounterError):
 
 class SubsystemError(ImageMounterError):
     """The kernel, a program or one of our own processes failed at what it was to do."""
+
+
+class StepFailed(Exception):  # noqa: N818
+    """A step did not do what it should. ``remedy``: what would help, where that is known."""
+
+    def __init__(self, message: str, remedy: str | None = None) -> None:
+        super().__init__(message)
+        self.remedy = remedy

@@ -8,8 +8,7 @@ from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Any, TypeAlias
 
-from pyimount.formats import Details
-from pyimount.probing import Candidate
+from pyimount.formats import Candidate, Details
 from pyimount.problems import Code, Problem
 from pyimount.records import EMPTY, Record
 
@@ -229,7 +228,7 @@ class Scan(Record):
 
         ``strict`` only decides the report's ``exit_status``.
         """
-        from pyimount import __version__
+        from pyimount.version import __version__
 
         return {
             "schema": SCHEMA,

@@ -7,10 +7,15 @@ each time. Type checkers treat a Record as they treat a frozen dataclass (PEP 68
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, ClassVar, Self, dataclass_transform
+from typing import Any, ClassVar, Self, TypeAlias, dataclass_transform
 
 EMPTY: Mapping[str, Any] = MappingProxyType({})
 """The default of a field that is a mapping: empty, and not to be changed."""
+
+Json: TypeAlias = "str | int | float | bool | list[Json] | dict[str, Json] | None"
+"""What ``details`` are made of: only what JSON has, so that a report survives the way there and back."""
+
+Details: TypeAlias = Mapping[str, Json]
 
 
 @dataclass_transform(frozen_default=True)

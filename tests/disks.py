@@ -9,8 +9,8 @@ import pytest
 
 from fixtures.workshop import find_tool
 from pyimount.formats import Opened
-from pyimount.opening import open_image
 from pyimount.problems import Code
+from pyimount.recognition.opening import open_image
 from pyimount.sources.broker import Broker
 from pyimount.sources.budget import Budget, Meter
 from pyimount.sources.errors import ReadError

@@ -17,7 +17,7 @@ import pyimount
 from fixtures.workshop import Fixture, fixtures
 from pyimount.formats import ContainerFormat, Format, NotThisFormat, TableFormat
 from pyimount.layers import Scan
-from pyimount.registry import container_formats, table_formats, volume_formats
+from pyimount.recognition.registry import container_formats, table_formats, volume_formats
 from pyimount.sources.source import BytesSource
 from pyimount.sources.view import ShortRead, View
 from tests.strategies import Edit, edits

@@ -10,8 +10,8 @@ from typing import Any
 from construct import Bytes, Int32ul, Int64ul, Struct
 
 from pyimount.formats import Format, Identity, Json, NotThisFormat, Signature, Usage
-from pyimount.layouts import layout, read_struct
-from pyimount.notation import text
+from pyimount.formats.layouts import layout, read_struct
+from pyimount.formats.notation import text
 from pyimount.parsers.archives.payloads import Part, described, no_disk
 from pyimount.sources.view import ShortRead, View
 

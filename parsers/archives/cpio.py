@@ -10,8 +10,8 @@ from typing import Any
 from construct import Array, Bytes, Int16ub, Int16ul, Struct
 
 from pyimount.formats import Format, Identity, Json, NotThisFormat, Precedence, Signature, Usage
-from pyimount.layouts import layout, read_struct
-from pyimount.notation import text, unix_time
+from pyimount.formats.layouts import layout, read_struct
+from pyimount.formats.notation import text, unix_time
 from pyimount.parsers.archives.payloads import no_disk
 from pyimount.problems import Code, Problem
 from pyimount.records import Record

@@ -9,8 +9,8 @@ from typing import Any
 from construct import Bytes, Struct
 
 from pyimount.formats import Format, Identity, Json, NotThisFormat, Precedence, Signature, Usage
-from pyimount.layouts import layout, parse_struct
-from pyimount.notation import text, unix_time
+from pyimount.formats.layouts import layout, parse_struct
+from pyimount.formats.notation import text, unix_time
 from pyimount.parsers.archives.payloads import no_disk
 from pyimount.sources.view import View
 

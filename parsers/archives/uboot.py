@@ -11,8 +11,8 @@ from typing import Any
 from construct import Bytes, Int8ub, Int32ub, Struct
 
 from pyimount.formats import Format, Identity, Json, NotThisFormat, Signature, Usage
-from pyimount.layouts import layout, parse_struct
-from pyimount.notation import text, unix_time
+from pyimount.formats.layouts import layout, parse_struct
+from pyimount.formats.notation import text, unix_time
 from pyimount.parsers.archives.payloads import Part, described, no_disk
 from pyimount.problems import Code, Problem
 from pyimount.sources.view import ShortRead, View

@@ -10,8 +10,8 @@ from typing import Any
 from construct import Bytes, Int16ul, Int32ul, Int64ul, Struct
 
 from pyimount.formats import Format, Identity, Json, NotThisFormat, Signature, Usage
-from pyimount.layouts import layout, parse_struct, read_struct
-from pyimount.notation import filetime, flag_names, guid_text
+from pyimount.formats.layouts import layout, parse_struct, read_struct
+from pyimount.formats.notation import filetime, flag_names, guid_text
 from pyimount.parsers.archives.payloads import no_disk
 from pyimount.parsers.containers.xmltext import read_xml
 from pyimount.problems import Code, Problem

@@ -13,8 +13,9 @@ from collections.abc import Iterator
 from construct import Bytes, Int32ub, Struct
 
 from pyimount.formats import Container, ContainerFormat, Json, NotThisFormat, Opened, Signature
-from pyimount.layouts import layout, parse_struct, read_struct
-from pyimount.notation import text, uuid_text
+from pyimount.formats.image import Image
+from pyimount.formats.layouts import layout, parse_struct, read_struct
+from pyimount.formats.notation import text, uuid_text
 from pyimount.parsers.containers.chunks import (
     CHUNK_CAP,
     ChunkSource,
@@ -25,7 +26,6 @@ from pyimount.parsers.containers.chunks import (
 )
 from pyimount.problems import Code, Problem
 from pyimount.sources.errors import OpenError, ReadError
-from pyimount.sources.image import Image
 from pyimount.sources.source import ConcatSource, Source
 from pyimount.sources.view import View
 

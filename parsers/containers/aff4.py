@@ -15,7 +15,8 @@ from urllib.parse import unquote
 from construct import Int32ul, Int64ul, Struct
 
 from pyimount.formats import Container, ContainerFormat, Json, NotThisFormat, Opened, Signature
-from pyimount.layouts import layout, parse_struct
+from pyimount.formats.image import Image
+from pyimount.formats.layouts import layout, parse_struct
 from pyimount.parsers.containers.chunks import CHUNK_CAP, ChunkSource, inflate, packed_bound
 from pyimount.parsers.containers.lz4 import unpack_lz4
 from pyimount.parsers.containers.runs import Run, RunSource
@@ -25,7 +26,6 @@ from pyimount.parsers.containers.zip_directory import MAGIC, Directory
 from pyimount.problems import Code, Problem
 from pyimount.sources.budget import Meter
 from pyimount.sources.errors import OpenError, ReadError
-from pyimount.sources.image import Image
 from pyimount.sources.source import Source
 from pyimount.sources.view import ShortRead, View
 

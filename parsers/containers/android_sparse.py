@@ -11,11 +11,11 @@ from typing import Any
 from construct import Int16ul, Int32ul, Struct
 
 from pyimount.formats import Container, ContainerFormat, Json, NotThisFormat, Opened, Signature
-from pyimount.layouts import layout, parse_struct, read_struct
+from pyimount.formats.image import Image
+from pyimount.formats.layouts import layout, parse_struct, read_struct
 from pyimount.parsers.containers.runs import Run, RunSource
 from pyimount.problems import Code, Problem
 from pyimount.sources.errors import ReadError
-from pyimount.sources.image import Image
 from pyimount.sources.source import Source
 from pyimount.sources.view import View
 

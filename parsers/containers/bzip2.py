@@ -6,9 +6,9 @@ Layout: J. Tsai, "The BZIP2 file format", https://github.com/dsnet/compress/blob
 import bz2
 
 from pyimount.formats import Container, ContainerFormat, Json, NotThisFormat, Opened, Signature
+from pyimount.formats.image import Image
 from pyimount.parsers.containers.packed import PIECE, EndsEarlyError, PackedSource, Stream, open_packed
 from pyimount.sources.errors import ReadError
-from pyimount.sources.image import Image
 from pyimount.sources.source import Source
 from pyimount.sources.view import View
 

@@ -7,8 +7,8 @@ https://github.com/nlitsme/encrypteddmg
 from construct import Bytes, Int32ub, Int64ub, Struct
 
 from pyimount.formats import Json, NotThisFormat
-from pyimount.layouts import layout, read_struct
-from pyimount.notation import uuid_text
+from pyimount.formats.layouts import layout, read_struct
+from pyimount.formats.notation import uuid_text
 from pyimount.sources.view import ShortRead, View
 
 HEADER_V2 = layout(

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable
 from typing import Literal
 
 from pyimount.formats import Container
+from pyimount.formats.image import Image
 from pyimount.parsers.containers.runs import Parent, open_parent
 from pyimount.problems import Code, Problem
 from pyimount.sources.errors import OpenError, ReadError
-from pyimount.sources.image import Image
 from pyimount.sources.source import Source
 
 SURVEY = 64 << 10

@@ -16,8 +16,9 @@ from typing import Any
 from construct import Bytes, Int8ub, Int16ub, Int32ub, Int64ub, Struct
 
 from pyimount.formats import Container, ContainerFormat, Json, NotThisFormat, Opened, Signature
-from pyimount.layouts import layout, parse_struct, read_struct
-from pyimount.notation import flag_names, uuid_text
+from pyimount.formats.image import Image
+from pyimount.formats.layouts import layout, parse_struct, read_struct
+from pyimount.formats.notation import flag_names, uuid_text
 from pyimount.parsers.containers.adc import unpack_adc
 from pyimount.parsers.containers.cdsa import MAGIC_V1, MAGIC_V2, encryption_of
 from pyimount.parsers.containers.chunks import inflate, packed_bound, unpack_bzip2, unpack_lzma
@@ -27,7 +28,6 @@ from pyimount.parsers.containers.runs import Run, RunSource
 from pyimount.parsers.containers.xmltext import read_xml
 from pyimount.problems import Code, Problem
 from pyimount.sources.errors import ReadError
-from pyimount.sources.image import Image
 from pyimount.sources.source import BytesSource, Source
 from pyimount.sources.view import View
 

@@ -13,8 +13,9 @@ from typing import Any
 from construct import Bytes, Int8ul, Int16ul, Int32ul, Int64ul, Struct
 
 from pyimount.formats import Container, ContainerFormat, Json, NotThisFormat, Opened, Signature
-from pyimount.layouts import Layout, layout, parse_struct, read_struct
-from pyimount.notation import guid_text, text, unix_time
+from pyimount.formats.image import Image
+from pyimount.formats.layouts import Layout, layout, parse_struct, read_struct
+from pyimount.formats.notation import guid_text, text, unix_time
 from pyimount.parsers.containers.chunks import (
     CHUNK_CAP,
     ChunkSource,
@@ -26,7 +27,6 @@ from pyimount.parsers.containers.runs import EntryTable
 from pyimount.problems import Code, Problem
 from pyimount.records import Record
 from pyimount.sources.errors import ReadError
-from pyimount.sources.image import Image
 from pyimount.sources.source import Source
 from pyimount.sources.view import ShortRead, View
 

@@ -6,12 +6,12 @@ Layout: RFC 1952.
 from construct import Bytes, Int8ul, Int32ul, Struct
 
 from pyimount.formats import Container, ContainerFormat, Json, NotThisFormat, Opened, Signature
-from pyimount.layouts import layout, read_struct
-from pyimount.notation import text, unix_time
+from pyimount.formats.image import Image
+from pyimount.formats.layouts import layout, read_struct
+from pyimount.formats.notation import text, unix_time
 from pyimount.parsers.containers.deflate import GZIP, DeflateStream
 from pyimount.parsers.containers.packed import EndsEarlyError, Input, PackedSource, open_packed
 from pyimount.sources.errors import ReadError
-from pyimount.sources.image import Image
 from pyimount.sources.view import View
 
 HEADER = layout(

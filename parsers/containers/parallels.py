@@ -12,14 +12,14 @@ from typing import Any
 from construct import Bytes, Int32ul, Int64ul, Struct
 
 from pyimount.formats import Container, ContainerFormat, Json, NotThisFormat, Opened, Signature
-from pyimount.layouts import layout, read_struct
+from pyimount.formats.image import Image
+from pyimount.formats.layouts import layout, read_struct
 from pyimount.parsers.containers.clusters import SURVEY, integers, truncated
 from pyimount.parsers.containers.runs import EntryTable, Run, RunSource
 from pyimount.parsers.containers.xmltext import read_xml
 from pyimount.problems import Code, Problem
 from pyimount.records import Record
 from pyimount.sources.errors import OpenError, ReadError
-from pyimount.sources.image import Image
 from pyimount.sources.source import Source
 from pyimount.sources.view import View
 

@@ -8,8 +8,9 @@ from typing import Any
 from construct import Bytes, Int8ub, Int16ub, Int32ub, Int64ub, Struct
 
 from pyimount.formats import Container, ContainerFormat, Json, NotThisFormat, Opened, Signature
-from pyimount.layouts import layout, read_struct
-from pyimount.notation import text, unix_time
+from pyimount.formats.image import Image
+from pyimount.formats.layouts import layout, read_struct
+from pyimount.formats.notation import text, unix_time
 from pyimount.parsers.containers.clusters import (
     SURVEY,
     Unpacked,
@@ -21,7 +22,6 @@ from pyimount.parsers.containers.clusters import (
 from pyimount.parsers.containers.runs import EntryTable, Parent, Run, RunSource
 from pyimount.problems import Code, Problem
 from pyimount.sources.errors import ReadError
-from pyimount.sources.image import Image
 from pyimount.sources.source import BytesSource, Source
 from pyimount.sources.view import View
 

@@ -9,14 +9,14 @@ from typing import Any
 from construct import Bytes, Construct, Int16ub, Int32ub, Int64ub, Struct
 
 from pyimount.formats import Container, ContainerFormat, Json, NotThisFormat, Opened, Signature
-from pyimount.layouts import layout, read_struct
-from pyimount.notation import flag_names, text, unix_time
+from pyimount.formats.image import Image
+from pyimount.formats.layouts import layout, read_struct
+from pyimount.formats.notation import flag_names, text, unix_time
 from pyimount.parsers.containers.clusters import Unpacked, inflate_raw, open_backing, truncated
 from pyimount.parsers.containers.runs import EntryTable, Parent, Run, RunSource
 from pyimount.parsers.containers.zstd_library import MISSING, zstd_library
 from pyimount.problems import Code, Problem
 from pyimount.sources.errors import OpenError, ReadError
-from pyimount.sources.image import Image
 from pyimount.sources.source import BytesSource, Source
 from pyimount.sources.view import ShortRead, View
 

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import Literal
 
 from pyimount.formats import Container, Opened
+from pyimount.formats.image import Image
 from pyimount.problems import Code, Problem
 from pyimount.records import Record
 from pyimount.sources.errors import OpenError, ReadError
-from pyimount.sources.image import Image
 from pyimount.sources.source import Source
 
 _PAGE = 4096

@@ -8,12 +8,12 @@ import re
 from collections.abc import Mapping
 
 from pyimount.formats import Container, ContainerFormat, Json, NotThisFormat, Opened, Signature
+from pyimount.formats.image import Image
 from pyimount.parsers.containers.cdsa import encryption_of
 from pyimount.parsers.containers.runs import Run, RunSource
 from pyimount.parsers.containers.xmltext import read_xml
 from pyimount.problems import Code, Problem
 from pyimount.sources.errors import OpenError, ReadError
-from pyimount.sources.image import Image
 from pyimount.sources.source import Source
 from pyimount.sources.view import View
 

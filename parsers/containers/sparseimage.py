@@ -10,11 +10,11 @@ from typing import Any
 from construct import Bytes, Int32ub, Int64ub, Struct
 
 from pyimount.formats import Container, ContainerFormat, Json, NotThisFormat, Opened, Signature
-from pyimount.layouts import layout, read_struct
+from pyimount.formats.image import Image
+from pyimount.formats.layouts import layout, read_struct
 from pyimount.parsers.containers.clusters import integers, truncated
 from pyimount.parsers.containers.runs import Run, RunSource
 from pyimount.problems import Code, Problem
-from pyimount.sources.image import Image
 from pyimount.sources.source import Source
 from pyimount.sources.view import ShortRead, View
 

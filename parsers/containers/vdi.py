@@ -10,12 +10,12 @@ from typing import Any
 from construct import Bytes, Int32ul, Int64ul, Struct
 
 from pyimount.formats import Container, ContainerFormat, Json, NotThisFormat, Opened, Signature
-from pyimount.layouts import layout, parse_struct, read_struct
-from pyimount.notation import guid_text, text
+from pyimount.formats.image import Image
+from pyimount.formats.layouts import layout, parse_struct, read_struct
+from pyimount.formats.notation import guid_text, text
 from pyimount.parsers.containers.runs import EntryTable, Parent, Run, RunSource, open_parent
 from pyimount.problems import Code, Problem
 from pyimount.sources.errors import OpenError, ReadError
-from pyimount.sources.image import Image
 from pyimount.sources.view import View
 
 PREHEADER = layout(lambda: Struct("szFileInfo" / Bytes(64), "u32Signature" / Int32ul, "u32Version" / Int32ul))

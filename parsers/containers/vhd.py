@@ -10,12 +10,12 @@ from typing import Any
 from construct import Array, Bytes, Int8ub, Int16ub, Int32ub, Int64ub, Struct
 
 from pyimount.formats import Container, ContainerFormat, Json, NotThisFormat, Opened, Signature
-from pyimount.layouts import layout, parse_struct, read_struct
-from pyimount.notation import text, unix_time, uuid_text
+from pyimount.formats.image import Image
+from pyimount.formats.layouts import layout, parse_struct, read_struct
+from pyimount.formats.notation import text, unix_time, uuid_text
 from pyimount.parsers.containers.runs import EntryTable, Parent, Run, RunSource, bit_run, open_parent
 from pyimount.problems import Code, Problem
 from pyimount.sources.errors import ReadError
-from pyimount.sources.image import Image
 from pyimount.sources.source import SliceSource, Source
 from pyimount.sources.view import ShortRead, View
 

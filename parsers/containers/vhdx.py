@@ -9,15 +9,15 @@ from typing import Any
 
 from construct import Bytes, Int16ul, Int32ul, Int64ul, Struct
 
-from pyimount.checksums import crc32c
 from pyimount.formats import Container, ContainerFormat, Json, NotThisFormat, Opened, Signature
-from pyimount.layouts import layout, parse_struct, read_struct
-from pyimount.notation import guid_text, text
+from pyimount.formats.checksums import crc32c
+from pyimount.formats.image import Image
+from pyimount.formats.layouts import layout, parse_struct, read_struct
+from pyimount.formats.notation import guid_text, text
 from pyimount.parsers.containers.runs import EntryTable, Parent, Run, RunSource, bit_run, open_parent
 from pyimount.problems import Code, Problem
 from pyimount.records import Record
 from pyimount.sources.errors import ReadError
-from pyimount.sources.image import Image
 from pyimount.sources.source import Source
 from pyimount.sources.view import ShortRead, View
 

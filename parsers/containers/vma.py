@@ -11,13 +11,13 @@ from typing import Any
 from construct import Array, Bytes, Int16ub, Int32ub, Int64sb, Int64ub, Struct
 
 from pyimount.formats import Container, ContainerFormat, Json, NotThisFormat, Opened, Signature
-from pyimount.layouts import layout, parse_struct, read_struct
-from pyimount.notation import text, unix_time, uuid_text
+from pyimount.formats.image import Image
+from pyimount.formats.layouts import layout, parse_struct, read_struct
+from pyimount.formats.notation import text, unix_time, uuid_text
 from pyimount.parsers.containers.clusters import integers
 from pyimount.parsers.containers.runs import Run, RunSource
 from pyimount.problems import Code, Problem
 from pyimount.sources.errors import ReadError
-from pyimount.sources.image import Image
 from pyimount.sources.source import Source
 from pyimount.sources.view import View
 

@@ -13,15 +13,15 @@ from typing import Any
 from construct import Bytes, Int8ul, Int16ul, Int32ul, Int64ul, Struct
 
 from pyimount.formats import Container, ContainerFormat, Json, NotThisFormat, Opened, Signature
-from pyimount.layouts import layout, parse_struct, read_struct
-from pyimount.notation import text
+from pyimount.formats.image import Image
+from pyimount.formats.layouts import layout, parse_struct, read_struct
+from pyimount.formats.notation import text
 from pyimount.parsers.containers.chunks import inflate, packed_bound
 from pyimount.parsers.containers.clusters import Unpacked, integers, open_backing, truncated
 from pyimount.parsers.containers.runs import EntryTable, Parent, Run, RunSource
 from pyimount.problems import Code, Problem
 from pyimount.records import Record
 from pyimount.sources.errors import OpenError, ReadError
-from pyimount.sources.image import Image
 from pyimount.sources.source import BytesSource, Source
 from pyimount.sources.view import ShortRead, View
 

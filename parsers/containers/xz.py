@@ -11,7 +11,8 @@ from typing import Any
 from construct import Bytes, Int32ul, Struct
 
 from pyimount.formats import Container, ContainerFormat, Json, NotThisFormat, Opened, Signature
-from pyimount.layouts import layout, read_struct
+from pyimount.formats.image import Image
+from pyimount.formats.layouts import layout, read_struct
 from pyimount.parsers.containers.packed import (
     PIECE,
     Input,
@@ -21,7 +22,6 @@ from pyimount.parsers.containers.packed import (
     open_packed,
 )
 from pyimount.sources.errors import ReadError
-from pyimount.sources.image import Image
 from pyimount.sources.source import Source
 from pyimount.sources.view import ShortRead, View
 

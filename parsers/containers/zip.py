@@ -7,9 +7,9 @@ https://pkware.cachefly.net/webdocs/casestudies/APPNOTE.TXT
 from zipfile import ZipInfo
 
 from pyimount.formats import Container, ContainerFormat, Json, Opened, Signature
+from pyimount.formats.image import Image
 from pyimount.parsers.containers.zip_directory import ENCRYPTED, MAGIC, READABLE, Directory, method
 from pyimount.problems import Code, Problem
-from pyimount.sources.image import Image
 from pyimount.sources.view import View
 
 _DISK_SUFFIXES = frozenset(

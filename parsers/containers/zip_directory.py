@@ -8,7 +8,7 @@ from typing import NoReturn
 from construct import Bytes, Int16ul, Int32ul, Struct
 
 from pyimount.formats import NotThisFormat
-from pyimount.layouts import layout, read_struct
+from pyimount.formats.layouts import layout, read_struct
 from pyimount.parsers.containers.deflate import RAW, DeflateStream
 from pyimount.parsers.containers.packed import Input, PackedSource
 from pyimount.sources.budget import Meter

@@ -9,12 +9,12 @@ from typing import Any
 from construct import Bytes, Int8ul, Int32ul, Struct
 
 from pyimount.formats import Container, ContainerFormat, Json, NotThisFormat, Opened, Signature
-from pyimount.layouts import layout, read_struct
+from pyimount.formats.image import Image
+from pyimount.formats.layouts import layout, read_struct
 from pyimount.parsers.containers.packed import Input, LibraryStream, PackedSource, open_packed
 from pyimount.parsers.containers.zstd_library import MISSING, zstd_library
 from pyimount.problems import Code, Problem
 from pyimount.records import Record
-from pyimount.sources.image import Image
 from pyimount.sources.source import Source
 from pyimount.sources.view import ShortRead, View
 

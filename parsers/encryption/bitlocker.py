@@ -12,8 +12,8 @@ from typing import Any
 from construct import Array, Bytes, Const, Int8ul, Int16ul, Int32ul, Int64ul, Struct
 
 from pyimount.formats import Format, Identity, Json, NotThisFormat, Precedence, Signature, TableRule, Usage
-from pyimount.layouts import layout, parse_struct, read_struct
-from pyimount.notation import filetime, flag_names, guid_text, text
+from pyimount.formats.layouts import layout, parse_struct, read_struct
+from pyimount.formats.notation import filetime, flag_names, guid_text, text
 from pyimount.problems import Code, Problem
 from pyimount.records import Record
 from pyimount.sources.view import ShortRead, View

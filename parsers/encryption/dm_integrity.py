@@ -7,8 +7,8 @@ https://github.com/torvalds/linux/blob/master/drivers/md/dm-integrity.c
 from construct import Bytes, Const, Int8sl, Int8ul, Int16ul, Int32ul, Int64ul, Struct
 
 from pyimount.formats import Format, Identity, Json, NotThisFormat, Precedence, Signature, Usage
-from pyimount.layouts import layout, read_struct
-from pyimount.notation import flag_names
+from pyimount.formats.layouts import layout, read_struct
+from pyimount.formats.notation import flag_names
 from pyimount.sources.view import View
 
 SECTOR = 512

@@ -7,8 +7,8 @@ https://gitlab.com/cryptsetup/cryptsetup/-/wikis/DMVerity
 from construct import Bytes, Const, Int16ul, Int32ul, Int64ul, Struct
 
 from pyimount.formats import Format, Identity, NotThisFormat, Precedence, Signature, Usage
-from pyimount.layouts import layout, read_struct
-from pyimount.notation import text, uuid_text
+from pyimount.formats.layouts import layout, read_struct
+from pyimount.formats.notation import text, uuid_text
 from pyimount.sources.view import View
 
 MAGIC = b"verity\0\0"

@@ -9,8 +9,8 @@ from typing import Any
 from construct import Bytes, Int16ub, Int32ub, Int64ub, Struct
 
 from pyimount.formats import Format, Identity, Json, NotThisFormat, Precedence, Signature, TableRule, Usage
-from pyimount.layouts import layout, parse_struct, read_struct
-from pyimount.notation import text
+from pyimount.formats.layouts import layout, parse_struct, read_struct
+from pyimount.formats.notation import text
 from pyimount.problems import Code, Problem
 from pyimount.records import Record
 from pyimount.sources.view import ShortRead, View

@@ -12,8 +12,8 @@ from typing import Any
 from construct import Array, Bytes, Int16ul, Int32ul, Int64ul, Struct
 
 from pyimount.formats import Format, Identity, Json, NotThisFormat, Signature, ToolMount, Usage
-from pyimount.layouts import layout, parse_struct, read_struct
-from pyimount.notation import flag_names, text, unix_time, uuid_text
+from pyimount.formats.layouts import layout, parse_struct, read_struct
+from pyimount.formats.notation import flag_names, text, unix_time, uuid_text
 from pyimount.problems import Code, Problem
 from pyimount.sources.view import ShortRead, View
 

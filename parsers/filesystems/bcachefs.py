@@ -10,7 +10,6 @@ from typing import Any
 
 from construct import Array, Bytes, Int8ul, Int16ul, Int32ul, Int64ul, Struct
 
-from pyimount.checksums import crc32c, crc64, xxh64
 from pyimount.formats import (
     Format,
     Identity,
@@ -21,8 +20,9 @@ from pyimount.formats import (
     Signature,
     Usage,
 )
-from pyimount.layouts import layout, parse_struct, read_struct
-from pyimount.notation import flag_names, text, unix_time, uuid_text
+from pyimount.formats.checksums import crc32c, crc64, xxh64
+from pyimount.formats.layouts import layout, parse_struct, read_struct
+from pyimount.formats.notation import flag_names, text, unix_time, uuid_text
 from pyimount.problems import Code, Problem
 from pyimount.sources.view import ShortRead, View
 

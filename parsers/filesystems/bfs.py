@@ -7,8 +7,8 @@ https://www.kernel.org/doc/html/latest/filesystems/bfs.html
 from construct import Bytes, Const, Int32sl, Int32ul, Struct
 
 from pyimount.formats import Format, Identity, KernelMount, NotThisFormat, Signature, Usage
-from pyimount.layouts import layout, read_struct
-from pyimount.notation import text
+from pyimount.formats.layouts import layout, read_struct
+from pyimount.formats.notation import text
 from pyimount.sources.view import View
 
 MAGIC = b"\xce\xfa\xad\x1b"

@@ -9,7 +9,6 @@ from typing import Any
 
 from construct import Bytes, Const, Int8ul, Int16ul, Int32ul, Int64ul, Struct
 
-from pyimount.checksums import crc32c, xxh64
 from pyimount.formats import (
     Format,
     Identity,
@@ -20,8 +19,9 @@ from pyimount.formats import (
     Signature,
     Usage,
 )
-from pyimount.layouts import layout, parse_struct
-from pyimount.notation import flag_names, text, uuid_text
+from pyimount.formats.checksums import crc32c, xxh64
+from pyimount.formats.layouts import layout, parse_struct
+from pyimount.formats.notation import flag_names, text, uuid_text
 from pyimount.problems import Code, Problem
 from pyimount.sources.view import ShortRead, View
 

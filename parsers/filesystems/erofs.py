@@ -6,10 +6,10 @@ https://erofs.docs.kernel.org/en/latest/core_ondisk.html
 
 from construct import Bytes, Const, Int8ul, Int16ul, Int32ul, Int64ul, Struct
 
-from pyimount.checksums import crc32c
 from pyimount.formats import Format, Identity, KernelMount, NotThisFormat, Signature, Usage
-from pyimount.layouts import layout, read_struct
-from pyimount.notation import flag_names, text, unix_time, uuid_text
+from pyimount.formats.checksums import crc32c
+from pyimount.formats.layouts import layout, read_struct
+from pyimount.formats.notation import flag_names, text, unix_time, uuid_text
 from pyimount.problems import Code, Problem
 from pyimount.sources.view import ShortRead, View
 

@@ -9,7 +9,6 @@ from typing import Any
 
 from construct import Bytes, Const, Int8ul, Int16ul, Int32ul, Int64ul, Struct
 
-from pyimount.checksums import rotated_sum
 from pyimount.formats import (
     Format,
     Identity,
@@ -21,8 +20,9 @@ from pyimount.formats import (
     ToolMount,
     Usage,
 )
-from pyimount.layouts import layout, parse_struct, read_struct
-from pyimount.notation import guid_text, text
+from pyimount.formats.checksums import rotated_sum
+from pyimount.formats.layouts import layout, parse_struct, read_struct
+from pyimount.formats.notation import guid_text, text
 from pyimount.problems import Code, Problem
 from pyimount.sources.view import ShortRead, View
 

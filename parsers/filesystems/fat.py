@@ -19,8 +19,8 @@ from pyimount.formats import (
     TableRule,
     Usage,
 )
-from pyimount.layouts import layout, parse_struct, read_struct
-from pyimount.notation import text
+from pyimount.formats.layouts import layout, parse_struct, read_struct
+from pyimount.formats.notation import text
 from pyimount.problems import Code, Problem
 from pyimount.sources.view import ShortRead, View
 

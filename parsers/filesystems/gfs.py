@@ -5,7 +5,7 @@ https://pagure.io/gfs2-utils
 """
 
 from pyimount.formats import Format, Identity, Signature, Usage
-from pyimount.notation import text, uuid_text
+from pyimount.formats.notation import text, uuid_text
 from pyimount.parsers.filesystems.gfs_superblock import MAGIC, OFFSET, block_of, read_superblock
 from pyimount.sources.view import View
 

@@ -8,7 +8,7 @@ from typing import Any
 from construct import Bytes, Const, Int32ub, Int64ub, Struct
 
 from pyimount.formats import NotThisFormat
-from pyimount.layouts import layout, read_struct
+from pyimount.formats.layouts import layout, read_struct
 from pyimount.sources.view import View
 
 MAGIC = b"\x01\x16\x19\x70"

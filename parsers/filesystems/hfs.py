@@ -16,8 +16,8 @@ from pyimount.formats import (
     Signature,
     Usage,
 )
-from pyimount.layouts import read_struct
-from pyimount.notation import flag_names, hfs_time, text
+from pyimount.formats.layouts import read_struct
+from pyimount.formats.notation import flag_names, hfs_time, text
 from pyimount.parsers.filesystems.macintosh import (
     ATTRIBUTES,
     EXTENDED,

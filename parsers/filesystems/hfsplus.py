@@ -9,8 +9,8 @@ from typing import Any
 from construct import Array, Bytes, Int8sb, Int8ub, Int16ub, Int32ub, Int64ub, Struct
 
 from pyimount.formats import Format, Identity, Json, KernelMount, NotThisFormat, Signature, Usage
-from pyimount.layouts import layout, parse_struct, read_struct
-from pyimount.notation import flag_names, hfs_time, text
+from pyimount.formats.layouts import layout, parse_struct, read_struct
+from pyimount.formats.notation import flag_names, hfs_time, text
 from pyimount.parsers.filesystems.macintosh import (
     ATTRIBUTES,
     EXTENDED,

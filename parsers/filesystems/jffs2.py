@@ -14,8 +14,8 @@ from typing import Any
 from construct import Bytes, Int8ul, Int16ub, Int16ul, Int32ub, Int32ul, Struct
 
 from pyimount.formats import Format, Identity, Json, KernelMount, NotThisFormat, Signature, Usage
-from pyimount.layouts import layout, parse_struct
-from pyimount.notation import unix_time
+from pyimount.formats.layouts import layout, parse_struct
+from pyimount.formats.notation import unix_time
 from pyimount.problems import Code, Problem
 from pyimount.sources.view import View
 

@@ -10,7 +10,7 @@ from typing import Any
 from construct import Array, Bytes, Const, Int8ub, Int16ub, Int32ub, Int64ub, Struct
 
 from pyimount.formats import Format, Identity, Json, NotThisFormat, Signature, Usage
-from pyimount.layouts import layout, parse_struct
+from pyimount.formats.layouts import layout, parse_struct
 from pyimount.problems import Code, Problem
 from pyimount.sources.view import ShortRead, View
 

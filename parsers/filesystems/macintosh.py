@@ -8,8 +8,8 @@ https://developer.apple.com/library/archive/technotes/tn/tn1150.html
 from construct import Bytes, Int8ub, Int16ub, Int32ub, Struct
 
 from pyimount.formats import Json
-from pyimount.layouts import layout
-from pyimount.notation import uuid_text
+from pyimount.formats.layouts import layout
+from pyimount.formats.notation import uuid_text
 
 MASTER_DIRECTORY_BLOCK = layout(
     lambda: Struct(

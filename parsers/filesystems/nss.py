@@ -7,8 +7,8 @@ https://github.com/util-linux/util-linux/blob/master/libblkid/src/superblocks/ne
 from construct import Array, Bytes, Const, Int16ul, Int32ul, Int64ul, Struct
 
 from pyimount.formats import Format, Identity, NotThisFormat, Signature, Usage
-from pyimount.layouts import layout, read_struct
-from pyimount.notation import text, unix_time, uuid_text
+from pyimount.formats.layouts import layout, read_struct
+from pyimount.formats.notation import text, unix_time, uuid_text
 from pyimount.sources.view import View
 
 MAGIC = b"SPB5"

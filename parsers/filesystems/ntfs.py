@@ -20,8 +20,8 @@ from pyimount.formats import (
     ToolMount,
     Usage,
 )
-from pyimount.layouts import Layout, layout, parse_struct
-from pyimount.notation import filetime, flag_names, guid_text, text
+from pyimount.formats.layouts import Layout, layout, parse_struct
+from pyimount.formats.notation import filetime, flag_names, guid_text, text
 from pyimount.parsers.filesystems.ntfs_records import attributes, data_size
 from pyimount.parsers.filesystems.ntfs_state import ROOT, Volume, hibernation, log_state
 from pyimount.problems import Code, Problem

@@ -7,8 +7,8 @@ https://github.com/torvalds/linux/blob/master/fs/ocfs2/ocfs1_fs_compat.h
 from construct import Bytes, Int16ul, Int32sl, Int32ul, Int64ul, Struct
 
 from pyimount.formats import Format, Identity, Json, NotThisFormat, Signature, Usage
-from pyimount.layouts import layout, read_struct
-from pyimount.notation import text, uuid_text
+from pyimount.formats.layouts import layout, read_struct
+from pyimount.formats.notation import text, uuid_text
 from pyimount.problems import Code, Problem
 from pyimount.sources.view import ShortRead, View
 

@@ -10,8 +10,8 @@ from typing import Any
 from construct import Bytes, Const, Int8ul, Int16ub, Int16ul, Int32ub, Int32ul, Struct
 
 from pyimount.formats import Format, Identity, Json, NotThisFormat, Signature, Usage
-from pyimount.layouts import layout, read_struct
-from pyimount.notation import text
+from pyimount.formats.layouts import layout, read_struct
+from pyimount.formats.notation import text
 from pyimount.sources.view import View
 
 MAGIC = b"ORCLDISK"

@@ -12,8 +12,8 @@ from typing import Any
 from construct import Bytes, Int8ul, Int16ul, Int32ul, Struct
 
 from pyimount.formats import Format, Identity, Json, KernelMount, NotThisFormat, Signature, TableRule, Usage
-from pyimount.layouts import layout, parse_struct
-from pyimount.notation import flag_names, text, unix_time
+from pyimount.formats.layouts import layout, parse_struct
+from pyimount.formats.notation import flag_names, text, unix_time
 from pyimount.problems import Code, Problem
 from pyimount.sources.view import View
 

@@ -11,8 +11,8 @@ from typing import Any
 from construct import Bytes, Int8ul, Int16ub, Int16ul, Int32ub, Int32ul, Int64ub, Int64ul, Struct
 
 from pyimount.formats import Format, Identity, Json, KernelMount, NotThisFormat, Signature, TableRule, Usage
-from pyimount.layouts import Layout, layout, parse_struct
-from pyimount.notation import unix_time, uuid_text
+from pyimount.formats.layouts import Layout, layout, parse_struct
+from pyimount.formats.notation import unix_time, uuid_text
 from pyimount.problems import Code, Problem
 from pyimount.records import Record
 from pyimount.sources.view import View

@@ -7,8 +7,8 @@ https://sourceforge.net/projects/reiser4/
 from construct import Bytes, Const, Int16ul, Int32ul, Int64ul, Struct
 
 from pyimount.formats import Format, Identity, Json, NotThisFormat, Signature, Usage
-from pyimount.layouts import layout, read_struct
-from pyimount.notation import flag_names, text, uuid_text
+from pyimount.formats.layouts import layout, read_struct
+from pyimount.formats.notation import flag_names, text, uuid_text
 from pyimount.problems import Code, Problem
 from pyimount.sources.view import ShortRead, View
 

@@ -10,8 +10,8 @@ from typing import Any
 from construct import Bytes, Int16ul, Int32ul, Struct
 
 from pyimount.formats import Format, Identity, Json, KernelMount, NotThisFormat, Signature, Usage
-from pyimount.layouts import layout, read_struct
-from pyimount.notation import flag_names, text, unix_time, uuid_text
+from pyimount.formats.layouts import layout, read_struct
+from pyimount.formats.notation import flag_names, text, unix_time, uuid_text
 from pyimount.problems import Code, Problem
 from pyimount.sources.view import ShortRead, View
 

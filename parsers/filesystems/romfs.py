@@ -9,8 +9,8 @@ from struct import unpack
 from construct import Bytes, Const, Int32ub, Struct
 
 from pyimount.formats import Format, Identity, KernelMount, NotThisFormat, Signature, Usage
-from pyimount.layouts import layout, read_struct
-from pyimount.notation import text
+from pyimount.formats.layouts import layout, read_struct
+from pyimount.formats.notation import text
 from pyimount.problems import Code, Problem
 from pyimount.sources.view import ShortRead, View
 

@@ -6,10 +6,10 @@ https://github.com/versity/scoutfs/blob/main/kmod/src/format.h
 
 from construct import Bytes, Const, Int32ul, Int64ul, Struct
 
-from pyimount.checksums import crc32c
 from pyimount.formats import Format, Identity, NotThisFormat, Signature, Usage
-from pyimount.layouts import layout, parse_struct
-from pyimount.notation import uuid_text
+from pyimount.formats.checksums import crc32c
+from pyimount.formats.layouts import layout, parse_struct
+from pyimount.formats.notation import uuid_text
 from pyimount.problems import Code, Problem
 from pyimount.sources.view import View
 

@@ -10,8 +10,8 @@ from typing import Any
 from construct import Bytes, Int8ub, Int8ul, Int16ub, Int16ul, Int32ub, Int32ul, Int64ub, Int64ul, Struct
 
 from pyimount.formats import Format, Identity, Json, KernelMount, NotThisFormat, Signature, Usage
-from pyimount.layouts import layout, read_struct
-from pyimount.notation import flag_names, unix_time
+from pyimount.formats.layouts import layout, read_struct
+from pyimount.formats.notation import flag_names, unix_time
 from pyimount.problems import Code, Problem
 from pyimount.sources.view import View
 

@@ -7,8 +7,8 @@ https://github.com/torvalds/linux/blob/master/include/linux/swap.h
 from construct import Bytes, Int32ub, Int32ul, Int64ub, Int64ul, Struct
 
 from pyimount.formats import Format, Identity, Json, NotThisFormat, Signature, Usage
-from pyimount.layouts import layout, read_struct
-from pyimount.notation import text, uuid_text
+from pyimount.formats.layouts import layout, read_struct
+from pyimount.formats.notation import text, uuid_text
 from pyimount.problems import Code, Problem
 from pyimount.sources.view import View
 

@@ -21,8 +21,8 @@ from pyimount.formats import (
     TableRule,
     Usage,
 )
-from pyimount.layouts import layout, parse_struct, read_struct
-from pyimount.notation import text
+from pyimount.formats.layouts import layout, parse_struct, read_struct
+from pyimount.formats.notation import text
 from pyimount.parsers.filesystems.ecma import recorded_time
 from pyimount.problems import Code, Problem
 from pyimount.sources.view import ShortRead, View

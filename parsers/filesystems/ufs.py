@@ -21,10 +21,10 @@ from construct import (
     Struct,
 )
 
-from pyimount.checksums import crc32c
 from pyimount.formats import Format, Identity, Json, KernelMount, NotThisFormat, Signature, Usage
-from pyimount.layouts import layout, read_struct
-from pyimount.notation import flag_names, text, unix_time
+from pyimount.formats.checksums import crc32c
+from pyimount.formats.layouts import layout, read_struct
+from pyimount.formats.notation import flag_names, text, unix_time
 from pyimount.problems import Code, Problem
 from pyimount.sources.view import ShortRead, View
 

@@ -7,8 +7,8 @@ https://github.com/glandium/vmfs-tools
 from construct import Bytes, Int8ul, Int32ul, Int64ul, Struct
 
 from pyimount.formats import Format, Identity, Json, NotThisFormat, Signature, ToolMount, Usage
-from pyimount.layouts import layout, read_struct
-from pyimount.notation import text, unix_time
+from pyimount.formats.layouts import layout, read_struct
+from pyimount.formats.notation import text, unix_time
 from pyimount.parsers.volumes.vmfs_lvm import vmfs_uuid
 from pyimount.sources.view import View
 

@@ -9,8 +9,8 @@ from typing import Any
 from construct import Bytes, Int8ub, Int16ub, Int16ul, Int32ub, Int32ul, Struct
 
 from pyimount.formats import Format, Identity, KernelMount, NotThisFormat, Signature, Usage
-from pyimount.layouts import layout, read_struct
-from pyimount.notation import text, unix_time
+from pyimount.formats.layouts import layout, read_struct
+from pyimount.formats.notation import text, unix_time
 from pyimount.sources.view import View
 
 

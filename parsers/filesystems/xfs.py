@@ -8,10 +8,10 @@ from typing import Any
 
 from construct import Bytes, Const, Int8ub, Int16ub, Int32ub, Int32ul, Int64ub, Struct
 
-from pyimount.checksums import crc32c
 from pyimount.formats import Format, Identity, Json, KernelMount, NotThisFormat, Signature, Usage
-from pyimount.layouts import layout, read_struct
-from pyimount.notation import flag_names, text, uuid_text
+from pyimount.formats.checksums import crc32c
+from pyimount.formats.layouts import layout, read_struct
+from pyimount.formats.notation import flag_names, text, uuid_text
 from pyimount.problems import Code, Problem
 from pyimount.sources.view import View
 

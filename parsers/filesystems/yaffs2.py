@@ -15,8 +15,8 @@ from typing import Any
 from construct import Bytes, Int16ub, Int16ul, Int32ub, Int32ul, Struct
 
 from pyimount.formats import Format, Identity, Json, NotThisFormat, Precedence, Signature, Usage
-from pyimount.layouts import layout, parse_struct, read_struct
-from pyimount.notation import text, unix_time
+from pyimount.formats.layouts import layout, parse_struct, read_struct
+from pyimount.formats.notation import text, unix_time
 from pyimount.sources.view import View
 
 

@@ -9,8 +9,8 @@ import zlib
 from construct import Bytes, Const, Int32ul, Int64ul, Struct
 
 from pyimount.formats import Format, Identity, Json, NotThisFormat, Signature, Usage
-from pyimount.layouts import layout, parse_struct
-from pyimount.notation import flag_names, text, uuid_text
+from pyimount.formats.layouts import layout, parse_struct
+from pyimount.formats.notation import flag_names, text, uuid_text
 from pyimount.problems import Code, Problem
 from pyimount.sources.view import View
 

@@ -9,8 +9,8 @@ from typing import Any
 from construct import Bytes, Int16ul, Int32ul, Int64ul, Struct
 
 from pyimount.formats import Extent, Json, NotThisFormat, Partition, Signature, Table, TableFormat
-from pyimount.layouts import Layout, layout, parse_struct, read_struct
-from pyimount.notation import flag_names, text
+from pyimount.formats.layouts import Layout, layout, parse_struct, read_struct
+from pyimount.formats.notation import flag_names, text
 from pyimount.problems import Code, Problem
 from pyimount.records import Record
 from pyimount.sources.view import ShortRead, View

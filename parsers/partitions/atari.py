@@ -11,7 +11,7 @@ from struct import unpack
 from construct import Bytes, Int16ub, Int32ub, Struct
 
 from pyimount.formats import Extent, Json, NotThisFormat, Partition, Signature, Table, TableFormat
-from pyimount.layouts import layout, parse_struct
+from pyimount.formats.layouts import layout, parse_struct
 from pyimount.problems import Code, Problem
 from pyimount.sources.view import View
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from construct import Bytes, Int8ul, Int16ul, Int32ul, Struct
 
-from pyimount.layouts import layout, parse_struct
+from pyimount.formats.layouts import layout, parse_struct
 
 SIZE = 512
 """Bytes of the sector that are laid down, whatever a sector of the disk has."""

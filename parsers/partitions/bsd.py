@@ -20,8 +20,8 @@ from construct import (
 )
 
 from pyimount.formats import Extent, Json, NotThisFormat, Partition, Signature, Table, TableFormat
-from pyimount.layouts import Layout, layout, parse_struct
-from pyimount.notation import text
+from pyimount.formats.layouts import Layout, layout, parse_struct
+from pyimount.formats.notation import text
 from pyimount.problems import Code, Problem
 from pyimount.sources.view import View
 

@@ -10,8 +10,8 @@ from zlib import crc32
 from construct import Bytes, Int8ul, Int32ul, Int64ul, Struct
 
 from pyimount.formats import Extent, Json, NotThisFormat, Partition, Signature, Table, TableFormat
-from pyimount.layouts import layout, parse_struct
-from pyimount.notation import guid_text, text
+from pyimount.formats.layouts import layout, parse_struct
+from pyimount.formats.notation import guid_text, text
 from pyimount.parsers.partitions.bsd import FSTYPES
 from pyimount.problems import Code, Problem
 from pyimount.sources.view import View

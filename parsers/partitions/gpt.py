@@ -11,8 +11,8 @@ from zlib import crc32
 from construct import Bytes, Int32ul, Int64ul, Struct
 
 from pyimount.formats import Extent, Json, NotThisFormat, Partition, Signature, Table, TableFormat
-from pyimount.layouts import layout, parse_struct
-from pyimount.notation import guid_text, text
+from pyimount.formats.layouts import layout, parse_struct
+from pyimount.formats.notation import guid_text, text
 from pyimount.parsers.partitions import boot_sector
 from pyimount.parsers.partitions.gpt_types import CHROMEOS_KERNEL, TYPES
 from pyimount.parsers.partitions.mbr_types import TYPES as MBR_TYPES

@@ -10,8 +10,8 @@ from typing import Any
 from construct import Bytes, Int16ul, Int32ul, Struct
 
 from pyimount.formats import Extent, Json, NotThisFormat, Partition, Signature, Table, TableFormat
-from pyimount.layouts import layout, parse_struct
-from pyimount.notation import text
+from pyimount.formats.layouts import layout, parse_struct
+from pyimount.formats.notation import text
 from pyimount.parsers.partitions.sun import FLAGS, TAGS, WHOLE_DISK
 from pyimount.problems import Code, Problem
 from pyimount.sources.view import View

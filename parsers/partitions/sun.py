@@ -10,8 +10,8 @@ from typing import Any
 from construct import Bytes, Const, Int16ub, Int32ub, Struct
 
 from pyimount.formats import Extent, Json, NotThisFormat, Partition, Signature, Table, TableFormat
-from pyimount.layouts import layout, parse_struct
-from pyimount.notation import text
+from pyimount.formats.layouts import layout, parse_struct
+from pyimount.formats.notation import text
 from pyimount.problems import Code, Problem
 from pyimount.sources.view import View
 

@@ -9,7 +9,7 @@ from struct import iter_unpack
 from construct import Bytes, Int32ul, Struct
 
 from pyimount.formats import Extent, Json, NotThisFormat, Partition, Signature, Table, TableFormat
-from pyimount.layouts import layout, read_struct
+from pyimount.formats.layouts import layout, read_struct
 from pyimount.sources.view import View
 
 SLOTS = 8

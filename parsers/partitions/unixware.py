@@ -10,8 +10,8 @@ from typing import Any
 from construct import Bytes, Int16ul, Int32ul, Struct
 
 from pyimount.formats import Extent, Json, NotThisFormat, Partition, Signature, Table, TableFormat
-from pyimount.layouts import layout, read_struct
-from pyimount.notation import text
+from pyimount.formats.layouts import layout, read_struct
+from pyimount.formats.notation import text
 from pyimount.sources.view import View
 
 AT = 29 * 512

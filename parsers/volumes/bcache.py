@@ -8,7 +8,6 @@ from typing import Any
 
 from construct import Bytes, Int16ul, Int32ul, Int64ul, Struct
 
-from pyimount.checksums import crc64
 from pyimount.formats import (
     Format,
     Identity,
@@ -19,8 +18,9 @@ from pyimount.formats import (
     Signature,
     Usage,
 )
-from pyimount.layouts import layout, parse_struct
-from pyimount.notation import flag_names, text, unix_time, uuid_text
+from pyimount.formats.checksums import crc64
+from pyimount.formats.layouts import layout, parse_struct
+from pyimount.formats.notation import flag_names, text, unix_time, uuid_text
 from pyimount.problems import Code, Problem
 from pyimount.sources.view import View
 

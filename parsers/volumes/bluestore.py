@@ -8,7 +8,6 @@ from typing import Any
 
 from construct import Bytes, Int8ul, Int32ul, Int64ul, Struct
 
-from pyimount.checksums import crc32c
 from pyimount.formats import (
     Format,
     Identity,
@@ -18,8 +17,9 @@ from pyimount.formats import (
     Signature,
     Usage,
 )
-from pyimount.layouts import layout, parse_struct
-from pyimount.notation import unix_time, uuid_text
+from pyimount.formats.checksums import crc32c
+from pyimount.formats.layouts import layout, parse_struct
+from pyimount.formats.notation import unix_time, uuid_text
 from pyimount.problems import Code, Problem
 from pyimount.sources.view import ShortRead, View
 

@@ -16,10 +16,10 @@ from typing import Any
 
 from construct import Array, Bytes, Const, Int16ul, Int32ul, Int64ul, Struct
 
-from pyimount.checksums import crc32c
 from pyimount.formats import Format, Identity, Json, NotThisFormat, Precedence, Signature, TableRule, Usage
-from pyimount.layouts import layout, parse_struct
-from pyimount.notation import uuid_text
+from pyimount.formats.checksums import crc32c
+from pyimount.formats.layouts import layout, parse_struct
+from pyimount.formats.notation import uuid_text
 from pyimount.problems import Code, Problem
 from pyimount.records import Record
 from pyimount.sources.view import ShortRead, View

@@ -22,8 +22,8 @@ from pyimount.formats import (
     TableRule,
     Usage,
 )
-from pyimount.layouts import layout, parse_struct
-from pyimount.notation import flag_names, text, unix_time
+from pyimount.formats.layouts import layout, parse_struct
+from pyimount.formats.notation import flag_names, text, unix_time
 from pyimount.problems import Code, Problem
 from pyimount.records import Record
 from pyimount.sources.errors import ReadError

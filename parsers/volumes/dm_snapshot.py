@@ -7,7 +7,7 @@ https://github.com/torvalds/linux/blob/master/drivers/md/dm-snap-persistent.c
 from construct import Const, Int32ul, Struct
 
 from pyimount.formats import Format, Identity, NotThisFormat, Precedence, Signature, Usage
-from pyimount.layouts import layout, read_struct
+from pyimount.formats.layouts import layout, read_struct
 from pyimount.sources.view import View
 
 SECTOR = 512

@@ -20,8 +20,8 @@ from pyimount.formats import (
     TableRule,
     Usage,
 )
-from pyimount.layouts import layout, read_struct
-from pyimount.notation import flag_names
+from pyimount.formats.layouts import layout, read_struct
+from pyimount.formats.notation import flag_names
 from pyimount.sources.view import ShortRead, View
 
 SECTOR = 512

@@ -9,7 +9,7 @@ from string import hexdigits
 from construct import Bytes, Int32ub, Struct
 
 from pyimount.formats import Format, Identity, NotThisFormat, Precedence, Signature, Usage
-from pyimount.layouts import layout, read_struct
+from pyimount.formats.layouts import layout, read_struct
 from pyimount.sources.view import View
 
 MAGIC = b"$DRBDmgr=q"

@@ -7,8 +7,8 @@ https://github.com/util-linux/util-linux/blob/master/libblkid/src/superblocks/dr
 from construct import Bytes, Int64ul, Struct
 
 from pyimount.formats import Format, Identity, NotThisFormat, Precedence, Signature, Usage
-from pyimount.layouts import layout, read_struct
-from pyimount.notation import uuid_text
+from pyimount.formats.layouts import layout, read_struct
+from pyimount.formats.notation import uuid_text
 from pyimount.sources.view import View
 
 MAGIC = b"DRBDdlh*"

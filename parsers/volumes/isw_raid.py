@@ -21,8 +21,8 @@ from pyimount.formats import (
     TableRule,
     Usage,
 )
-from pyimount.layouts import layout, parse_struct
-from pyimount.notation import flag_names, text
+from pyimount.formats.layouts import layout, parse_struct
+from pyimount.formats.notation import flag_names, text
 from pyimount.parsers.volumes.bios_raid import SECTOR, place
 from pyimount.problems import Code, Problem
 from pyimount.sources.errors import ReadError

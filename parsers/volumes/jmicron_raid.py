@@ -8,7 +8,7 @@ from struct import unpack
 from construct import Bytes, Int8ul, Struct
 
 from pyimount.formats import Format, Identity, NotThisFormat, Precedence, Signature, TableRule, Usage
-from pyimount.layouts import layout, parse_struct
+from pyimount.formats.layouts import layout, parse_struct
 from pyimount.parsers.volumes.bios_raid import SECTOR, member, place
 from pyimount.sources.view import View
 

@@ -9,9 +9,9 @@ from typing import Any
 from construct import Bytes, Int8ub, Int16ub, Int32ub, Int64ub, Struct
 
 from pyimount.formats import Json, NotThisFormat
-from pyimount.layouts import layout, parse_struct
-from pyimount.notation import text, uuid_text
-from pyimount.parsers.volumes.ldm import PrivateHeader, checksum
+from pyimount.formats.layouts import layout, parse_struct
+from pyimount.formats.notation import text, uuid_text
+from pyimount.parsers.volumes.ldm_header import PrivateHeader, checksum
 from pyimount.problems import Code, Problem
 from pyimount.records import Record
 from pyimount.sources.errors import ReadError

@@ -18,8 +18,8 @@ from pyimount.formats import (
     Signature,
     Usage,
 )
-from pyimount.layouts import layout, parse_struct, read_struct
-from pyimount.notation import flag_names, text
+from pyimount.formats.layouts import layout, parse_struct, read_struct
+from pyimount.formats.notation import flag_names, text
 from pyimount.parsers.volumes.lvm2 import dashed
 from pyimount.problems import Code, Problem
 from pyimount.sources.view import ShortRead, View

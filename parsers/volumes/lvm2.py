@@ -21,8 +21,8 @@ from pyimount.formats import (
     Signature,
     Usage,
 )
-from pyimount.layouts import layout, parse_struct
-from pyimount.notation import unix_time
+from pyimount.formats.layouts import layout, parse_struct
+from pyimount.formats.notation import unix_time
 from pyimount.parsers.volumes.lvm2_text import Scalar, Section, TooLong, Value, parse_text
 from pyimount.problems import Code, Problem
 from pyimount.records import Record

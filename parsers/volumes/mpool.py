@@ -6,7 +6,6 @@ https://github.com/hse-project/mpool-kmod
 
 from construct import Bytes, Int16ul, Int32ul, Struct
 
-from pyimount.checksums import crc32c
 from pyimount.formats import (
     Format,
     Identity,
@@ -16,8 +15,9 @@ from pyimount.formats import (
     Signature,
     Usage,
 )
-from pyimount.layouts import layout, parse_struct
-from pyimount.notation import text, uuid_text
+from pyimount.formats.checksums import crc32c
+from pyimount.formats.layouts import layout, parse_struct
+from pyimount.formats.notation import text, uuid_text
 from pyimount.problems import Code, Problem
 from pyimount.sources.view import View
 

@@ -8,8 +8,8 @@ from struct import unpack
 from construct import Bytes, Int8ul, Int16ul, Int32ul, Struct
 
 from pyimount.formats import Format, Identity, Json, NotThisFormat, Precedence, Signature, TableRule, Usage
-from pyimount.layouts import layout, parse_struct
-from pyimount.notation import text
+from pyimount.formats.layouts import layout, parse_struct
+from pyimount.formats.notation import text
 from pyimount.parsers.volumes.bios_raid import SECTOR, member, place
 from pyimount.sources.view import View
 

@@ -10,8 +10,8 @@ from zlib import crc32
 from construct import Bytes, Const, Int8ul, Int32ul, Int64ul, Struct
 
 from pyimount.formats import Format, Identity, Json, NotThisFormat, Precedence, Signature, Usage
-from pyimount.layouts import Layout, layout, parse_struct
-from pyimount.notation import uuid_text
+from pyimount.formats.layouts import Layout, layout, parse_struct
+from pyimount.formats.notation import uuid_text
 from pyimount.problems import Code, Problem
 from pyimount.sources.view import ShortRead, View
 

@@ -20,8 +20,8 @@ from pyimount.formats import (
     Signature,
     Usage,
 )
-from pyimount.layouts import layout, parse_struct, read_struct
-from pyimount.notation import text, unix_time
+from pyimount.formats.layouts import layout, parse_struct, read_struct
+from pyimount.formats.notation import text, unix_time
 from pyimount.problems import Code, Problem
 from pyimount.records import Record
 from pyimount.sources.errors import ReadError

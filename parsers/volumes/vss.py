@@ -11,8 +11,8 @@ from typing import Any
 from construct import Bytes, Const, Int16ul, Int32ul, Int64ul, Struct
 
 from pyimount.formats import NotThisFormat
-from pyimount.layouts import layout, parse_struct, read_struct
-from pyimount.notation import guid_text, text
+from pyimount.formats.layouts import layout, parse_struct, read_struct
+from pyimount.formats.notation import guid_text, text
 from pyimount.records import Record
 from pyimount.sources.source import Source
 from pyimount.sources.view import ShortRead, View

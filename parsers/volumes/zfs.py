@@ -12,8 +12,8 @@ from typing import Any, Literal, TypeAlias
 from construct import Bytes, Int64ub, Int64ul, Struct
 
 from pyimount.formats import Format, Identity, Json, Membership, NotThisFormat, Precedence, Signature, Usage
-from pyimount.layouts import layout, parse_struct
-from pyimount.notation import unix_time
+from pyimount.formats.layouts import layout, parse_struct
+from pyimount.formats.notation import unix_time
 from pyimount.parsers.volumes.zfs_nvlist import NvList, Value, parse_nvlist
 from pyimount.problems import Code, Problem
 from pyimount.records import Record

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from importlib import import_module
 
-from pyimount import __version__
+from pyimount.version import __version__
 
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130

@@ -11,7 +11,7 @@ from pyimount.execution.survey import fuse_library, survey
 from pyimount.execution.tools import TOOLS
 from pyimount.formats import KernelMount, ToolMount
 from pyimount.planning.machine import Machine
-from pyimount.registry import volume_formats
+from pyimount.recognition.registry import volume_formats
 
 EXAMPLES = """examples:
   pyimount check                     what is here, and what could be installed

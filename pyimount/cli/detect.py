@@ -23,7 +23,7 @@ from pyimount.layers import Scan
 from pyimount.sources.errors import OpenError
 
 if TYPE_CHECKING:
-    from pyimount.searching import Progress
+    from pyimount.recognition.searching import Progress
 
 EXAMPLES = """examples:
   pyimount detect disk.E01                     a tree of everything in the image

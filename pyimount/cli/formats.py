@@ -10,7 +10,7 @@ from typing import Any
 
 from pyimount.formats import ContainerFormat, Format, KernelMount, TableFormat
 from pyimount.mapping.kinds import ASSEMBLED, OPENED
-from pyimount.registry import container_formats, table_formats, volume_formats
+from pyimount.recognition.registry import container_formats, table_formats, volume_formats
 
 EXAMPLES = """examples:
   pyimount formats

@@ -143,7 +143,7 @@ def _plain(value: Any) -> Any:
 
 
 def _mount(options: argparse.Namespace, policy: Policy, keyring: "Keyring | None") -> int:
-    from pyimount import mounting
+    from pyimount.mounting import mounting
 
     scan = mounting.look(options.images, keys=keyring, **_told(options))
     status = 0

@@ -6,8 +6,8 @@ from contextlib import contextmanager
 from typing import Any, Protocol
 
 from pyimount.execution.asking import AskingExecutor, Helper
-from pyimount.execution.executor import Executor, Observer, nobody
 from pyimount.execution.ledger import BASE, USERS_BASE
+from pyimount.execution.plan_executor import Executor, Observer, nobody
 from pyimount.execution.sessions import sessions
 from pyimount.execution.undoing import undo_session, would_undo
 

@@ -13,12 +13,12 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, Self
 
+from pyimount.confinement.messages import FILES_CAP, MessageError, receive, send
+from pyimount.confinement.own_modules import command
 from pyimount.execution.errors import StepFailed, ToolMissing
-from pyimount.execution.executor import Failure, Observer, Outcome, nobody
 from pyimount.execution.ledger import USERS_BASE
-from pyimount.execution.ourselves import command
+from pyimount.execution.plan_executor import Failure, Observer, Outcome, nobody
 from pyimount.execution.tools import SEARCH_PATH
-from pyimount.messages import FILES_CAP, MessageError, receive, send
 from pyimount.planning.steps import AttachLoop, ExposeRaw, ExposeUnlocked, MountPlan, OpenEncrypted, Step
 from pyimount.records import EMPTY
 

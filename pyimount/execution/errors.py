@@ -1,12 +1,17 @@
 """What can go wrong on the machine: values for a person to read, never a traceback."""
 
+from pyimount.exceptions import StepFailed
 
-class StepFailed(Exception):  # noqa: N818
-    """A step did not do what it should. ``remedy``: what would help, where that is known."""
-
-    def __init__(self, message: str, remedy: str | None = None) -> None:
-        super().__init__(message)
-        self.remedy = remedy
+__all__ = [
+    "Held",
+    "LedgerError",
+    "NoSession",
+    "Refused",
+    "StepFailed",
+    "ToolFailed",
+    "ToolMissing",
+    "WrongKey",
+]
 
 
 class ToolMissing(StepFailed):

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from pyimount.execution import tools
-from pyimount.execution.acts import Act, Given, soon
 from pyimount.execution.errors import Held, Refused, StepFailed, ToolFailed
 from pyimount.execution.ledger import Entry, Made
+from pyimount.execution.step_acts import Act, Given, soon
 from pyimount.planning.steps import FLASH_MODULE, AttachFlash, Names, Result, Step
 
 DEVICES = "/proc/mtd"

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from pyimount.execution import folders, mounts, tools
-from pyimount.execution.acts import Act, Given, mounted, soon
 from pyimount.execution.errors import Held, Refused, StepFailed
 from pyimount.execution.ledger import Entry, Made
+from pyimount.execution.step_acts import Act, Given, mounted, soon
 from pyimount.planning.steps import (
     Carve,
     ExposeShadows,

@@ -13,13 +13,13 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from pyimount.confinement.messages import MessageError, receive, send
 from pyimount.execution.checking import Checker
 from pyimount.execution.errors import LedgerError, Refused, StepFailed
-from pyimount.execution.executor import Executor
 from pyimount.execution.ledger import USERS_BASE
+from pyimount.execution.plan_executor import Executor
 from pyimount.execution.sessions import sessions
 from pyimount.execution.undoing import undo_session, would_undo
-from pyimount.messages import MessageError, receive, send
 from pyimount.planning.steps import ExposeRaw, MakeDirectory, MountPlan, OpenEncrypted, Step, step_from_dict
 
 MOUNTPOINTS = "mnt"

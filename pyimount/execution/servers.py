@@ -17,11 +17,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
+from pyimount.confinement.messages import FILES_CAP, MessageError, receive, send
+from pyimount.confinement.own_modules import command
 from pyimount.execution import folders, syscalls
 from pyimount.execution.errors import Refused, StepFailed, ToolMissing
-from pyimount.execution.ourselves import command
 from pyimount.execution.tools import SEARCH_PATH, printable
-from pyimount.messages import FILES_CAP, MessageError, receive, send
 from pyimount.records import EMPTY, Record
 
 NOBODY = 65534

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from pyimount.execution import ledger as ledgers
-from pyimount.execution import performing, udev
+from pyimount.execution import step_executor, udev
 from pyimount.execution.errors import Held, LedgerError, NoSession, StepFailed
-from pyimount.execution.executor import Observer, nobody
 from pyimount.execution.ledger import BASE, Entry, Ledger, Story
+from pyimount.execution.plan_executor import Observer, nobody
 from pyimount.planning.steps import MakeDirectory, Mount, MountWithTool, Step
 from pyimount.records import Record
 
@@ -78,7 +78,7 @@ def undo_session(
             observe("undoing", step)
             try:
                 if isinstance(step, MakeDirectory) or not _is_past(story):
-                    performing.undo(entry, names, lazy=lazy)
+                    step_executor.undo(entry, names, lazy=lazy)
             except Held as error:
                 left[step.id] = _left(entry, str(error))
                 continue

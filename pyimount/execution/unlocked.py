@@ -10,9 +10,9 @@ from contextlib import ExitStack
 from typing import Any
 
 from pyimount.execution import foreign
-from pyimount.execution.acts import Act, Given
 from pyimount.execution.errors import Refused, ToolFailed, WrongKey
 from pyimount.execution.ledger import Entry, Made
+from pyimount.execution.step_acts import Act, Given
 from pyimount.planning.steps import ExposeUnlocked, Names, Result, Step
 
 _FILES: Mapping[str, Mapping[str, str]] = {"bdemount": {"s": "-s"}, "dislocker-fuse": {"s": "-f"}}

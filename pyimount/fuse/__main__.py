@@ -13,10 +13,10 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from pyimount.confinement import give_up_privileges
+from pyimount.confinement.messages import MessageError, receive, send
+from pyimount.confinement.process import give_up_privileges
 from pyimount.fuse.cache import CachedSource, CacheFiles, open_cache
 from pyimount.fuse.server import Files, is_name, load_library, serve
-from pyimount.messages import MessageError, receive, send
 from pyimount.sources.errors import OpenError, SourceError
 
 if TYPE_CHECKING:

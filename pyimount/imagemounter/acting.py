@@ -8,7 +8,6 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NoReturn
 
-from pyimount import mounting
 from pyimount.exceptions import (
     CleanupError,
     CommandNotFoundError,
@@ -25,12 +24,14 @@ from pyimount.exceptions import (
 )
 from pyimount.execution import ledger
 from pyimount.execution.errors import LedgerError, NoSession
-from pyimount.execution.executor import Executor, Outcome
 from pyimount.execution.ledger import BASE
+from pyimount.execution.plan_executor import Executor, Outcome
 from pyimount.execution.survey import survey
 from pyimount.execution.undoing import undo_session
 from pyimount.imagemounter import views
 from pyimount.layers import DiskLayer, Layer, Scan, VolumeLayer
+from pyimount.mounting import mounting
+from pyimount.mounting.outcome import MountedVolume
 from pyimount.planning import parts
 from pyimount.planning.naming import Naming
 from pyimount.planning.plan import key_kinds
@@ -130,7 +131,7 @@ def mount(
     folder: str | None,
     naming: Naming,
     cache: str | None,
-) -> mounting.MountedVolume:
+) -> MountedVolume:
     """Mount one volume and nothing within it. Raises as ``Volume.mount``; nothing of it stands then."""
     need_root()
     watch = _Watch()

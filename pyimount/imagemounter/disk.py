@@ -7,7 +7,6 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from pyimount import mounting
 from pyimount.exceptions import ArgumentError, ImageMounterError, MountError
 from pyimount.imagemounter import acting
 from pyimount.imagemounter.views import (
@@ -27,6 +26,7 @@ from pyimount.imagemounter.words import (
     vstype_hint,
 )
 from pyimount.layers import DIRECTORY, DiskLayer, Scan, VolumeLayer
+from pyimount.mounting import mounting
 from pyimount.planning.policy import Policy
 from pyimount.sources.segments import gather
 

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 from pyimount.exceptions import ImageMounterError, NoRootFoundError
 from pyimount.execution.errors import NoSession
-from pyimount.execution.executor import Outcome
-from pyimount.execution.observing import observe
+from pyimount.execution.mounted_trees import observe
+from pyimount.execution.plan_executor import Outcome
 from pyimount.imagemounter import acting
 from pyimount.layers import Scan, VolumeLayer
 from pyimount.planning import reconstruct as planning

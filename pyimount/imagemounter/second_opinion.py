@@ -12,9 +12,9 @@ import sys
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, BinaryIO, cast
 
-from pyimount.confinement import give_up_privileges
-from pyimount.dependencies import find
-from pyimount.execution.aside import ask as ask_aside
+from pyimount.confinement.own_modules import ask as ask_aside
+from pyimount.confinement.process import give_up_privileges
+from pyimount.execution.dependencies import find
 from pyimount.execution.errors import StepFailed
 
 if TYPE_CHECKING:

@@ -8,11 +8,11 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from pyimount import mounting
 from pyimount.exceptions import ArgumentError, SubsystemError
 from pyimount.execution.errors import StepFailed
 from pyimount.keys import BadKey, Key, Keyring
 from pyimount.layers import DiskLayer, Layer, Recipe, Scan, VolumeLayer
+from pyimount.mounting import mounting
 from pyimount.records import Record
 
 if TYPE_CHECKING:

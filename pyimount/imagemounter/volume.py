@@ -7,7 +7,6 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pyimount import mounting
 from pyimount.exceptions import (
     ArgumentError,
     CommandNotFoundError,
@@ -33,6 +32,7 @@ from pyimount.imagemounter.words import (
     info_of,
 )
 from pyimount.layers import Scan, VolumeLayer
+from pyimount.mounting import mounting
 from pyimount.planning.naming import Naming
 from pyimount.planning.recipes import format_called
 

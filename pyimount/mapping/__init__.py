@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 
 from pyimount.formats import Details
 from pyimount.layers import DiskLayer, Layer, Scan, VolumeLayer
-from pyimount.opening import open_image
+from pyimount.recognition.opening import open_image
 from pyimount.sources.broker import Broker
 from pyimount.sources.budget import Budget, Meter
 from pyimount.sources.errors import OpenError

@@ -15,14 +15,14 @@ from hashlib import sha256
 from construct import Bytes, Int16ul, Struct
 
 from pyimount.formats import Details, Json, NotThisFormat
+from pyimount.formats.layouts import layout, parse_struct, read_struct
+from pyimount.formats.notation import guid_text
 from pyimount.keys import Key
-from pyimount.layouts import layout, parse_struct, read_struct
 from pyimount.mapping.assembly import Unlocked
 from pyimount.mapping.boot_sectors import BOOT_SECTOR_SIZE, is_boot_sector
 from pyimount.mapping.elephant import undiffuse
 from pyimount.mapping.errors import DamagedHeader, Unsupported, WrongKey
 from pyimount.mapping.sectorcipher import BLOCK, SECTOR, Encryption, SectorCipher
-from pyimount.notation import guid_text
 from pyimount.parsers.encryption.bitlocker import (
     BOOT_SECTOR,
     DATASET,

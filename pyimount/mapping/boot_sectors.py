@@ -2,7 +2,7 @@
 
 from construct import Bytes, Int8ul, Int16ul, Struct
 
-from pyimount.layouts import layout, parse_struct
+from pyimount.formats.layouts import layout, parse_struct
 
 BOOT_SECTOR_SIZE = 512
 

@@ -11,8 +11,8 @@ from hashlib import sha256
 from construct import Bytes, Int32ul, Struct
 
 from pyimount.formats import Details, NotThisFormat
+from pyimount.formats.layouts import layout, parse_struct
 from pyimount.keys import Key
-from pyimount.layouts import layout, parse_struct
 from pyimount.mapping.assembly import Unlocked
 from pyimount.mapping.errors import DamagedHeader, Unsupported, WrongKey
 from pyimount.mapping.kdf import Allowance, KdfLimits, Pbkdf2

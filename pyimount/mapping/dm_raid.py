@@ -9,7 +9,7 @@ from typing import Any
 from construct import Array, Bytes, Const, Int32ul, Int64ul, Struct
 
 from pyimount.formats import NotThisFormat
-from pyimount.layouts import layout, parse_struct
+from pyimount.formats.layouts import layout, parse_struct
 from pyimount.records import Record
 from pyimount.sources.errors import ReadError
 from pyimount.sources.source import Source

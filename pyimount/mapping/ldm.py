@@ -20,7 +20,7 @@ from pyimount.mapping.composed import (
     striped,
 )
 from pyimount.mapping.raid import LEFT_SYMMETRIC
-from pyimount.parsers.volumes.ldm import PrivateHeader, find_header
+from pyimount.parsers.volumes.ldm import find_header
 from pyimount.parsers.volumes.ldm_database import (
     CONCATENATED,
     RAID5,
@@ -32,6 +32,7 @@ from pyimount.parsers.volumes.ldm_database import (
     read_database,
     volume_type,
 )
+from pyimount.parsers.volumes.ldm_header import PrivateHeader
 from pyimount.problems import Code, Problem
 from pyimount.records import Record
 from pyimount.sources.errors import ReadError

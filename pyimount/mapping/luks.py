@@ -15,8 +15,9 @@ from functools import partial
 from typing import Any
 
 from pyimount.formats import Details, Json, NotThisFormat
+from pyimount.formats.layouts import parse_struct, read_struct
+from pyimount.formats.notation import text
 from pyimount.keys import Key
-from pyimount.layouts import parse_struct, read_struct
 from pyimount.mapping.assembly import Unlocked
 from pyimount.mapping.errors import DamagedHeader, KdfTooCostly, UnlockError, Unsupported, WrongKey
 from pyimount.mapping.kdf import Allowance, Argon2, Kdf, KdfLimits, Pbkdf2, hash_name
@@ -28,7 +29,6 @@ from pyimount.mapping.sectorcipher import (
     SectorSource,
     parse_encryption,
 )
-from pyimount.notation import text
 from pyimount.parsers.encryption.luks import (
     ENTRIES,
     KEY_ENABLED,

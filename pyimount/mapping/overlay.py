@@ -13,7 +13,7 @@ from struct import iter_unpack
 from construct import Bytes, Const, Int32ul, Int64ul, Struct
 
 from pyimount.formats import NotThisFormat
-from pyimount.layouts import layout, parse_struct
+from pyimount.formats.layouts import layout, parse_struct
 from pyimount.mapping.persistent_data import Blocks
 from pyimount.mapping.raid import Device
 from pyimount.records import Record

@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 
 from construct import Bytes, Int32ul, Int64ul, Struct
 
-from pyimount.checksums import crc32c
 from pyimount.formats import NotThisFormat
-from pyimount.layouts import Layout, layout, parse_struct
+from pyimount.formats.checksums import crc32c
+from pyimount.formats.layouts import Layout, layout, parse_struct
 from pyimount.sources.errors import ReadError
 from pyimount.sources.source import Source
 

@@ -10,7 +10,7 @@ from struct import unpack
 
 from construct import Bytes, Const, Int32ul, Int64ul, Struct
 
-from pyimount.layouts import layout
+from pyimount.formats.layouts import layout
 from pyimount.mapping.persistent_data import Blocks
 from pyimount.mapping.raid import Device
 from pyimount.records import Record

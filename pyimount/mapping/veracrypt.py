@@ -15,8 +15,8 @@ from typing import Any
 from construct import Bytes, Int16ub, Int32ub, Int64ub, Struct
 
 from pyimount.formats import Details, Json, NotThisFormat
+from pyimount.formats.layouts import layout, parse_struct
 from pyimount.keys import Key
-from pyimount.layouts import layout, parse_struct
 from pyimount.mapping.assembly import Unlocked
 from pyimount.mapping.errors import DamagedHeader, KdfTooCostly, UnlockError, Unsupported, WrongKey
 from pyimount.mapping.kdf import Allowance, KdfLimits, Pbkdf2, hash_name

@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from threading import Lock
 
 from pyimount.formats import Details, Json, NotThisFormat
+from pyimount.formats.notation import filetime, flag_names, guid_text
 from pyimount.mapping.assembly import Assembly, Mapped
-from pyimount.notation import filetime, flag_names, guid_text
 from pyimount.parsers.volumes.vss import (
     ATTRIBUTES,
     BITMAP,

@@ -1,4 +1,4 @@
-"""What a mounted tree says of itself: read by ``execution.observing``, judged by ``planning.reconstruct``."""
+"""What a mounted tree says of itself: read by ``mounted_trees``, judged by ``planning.reconstruct``."""
 
 from collections.abc import Mapping
 

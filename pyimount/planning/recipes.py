@@ -10,7 +10,7 @@ from pyimount.planning.machine import Machine
 from pyimount.planning.policy import Policy
 from pyimount.planning.refusing import Refused
 from pyimount.planning.steps import FLASH_MODULE
-from pyimount.registry import volume_formats
+from pyimount.recognition.registry import volume_formats
 
 UNKNOWN = "unknown"
 """The word for mounting what the kernel may recognise by itself, without a type."""

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from pyimount.cli import main
-from pyimount.registry import container_formats, table_formats, volume_formats
+from pyimount.recognition.registry import container_formats, table_formats, volume_formats
 
 
 def test_every_format_is_listed_once(capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from pyimount.cli import main as pyimount
 from pyimount.cli import parser
-from pyimount.registry import volume_formats
+from pyimount.recognition.registry import volume_formats
 from tests.mounting.images import FILES
 
 TEMPORARY = Path("/run/temporary")

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from fixtures.recipes.lvm2 import MDA, MDA_SIZE, area
-from pyimount.checksums import crc32c
+from pyimount.formats.checksums import crc32c
 from tests.kept import put
 from tests.mapping.lvm2_groups import said
 from tests.mounting.images import MIB, blank, tool

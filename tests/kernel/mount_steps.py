@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pyimount.execution import ledger
-from pyimount.execution.executor import Executor, Outcome
+from pyimount.execution.plan_executor import Executor, Outcome
 from pyimount.execution.undoing import undo_session
 from pyimount.planning.steps import (
     ActivateVolumeGroup,

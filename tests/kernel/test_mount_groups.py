@@ -35,7 +35,7 @@ import os
 import subprocess
 from pathlib import Path
 
-from pyimount import mounting
+from pyimount.mounting import mounting
 from pyimount.execution.undoing import undo_session
 from pyimount.planning.policy import FORENSIC
 from pyimount.planning.steps import ActivateVolumeGroup, MapVolume

@@ -25,8 +25,9 @@ from fixtures.recipes.ldm import (
 from pyimount.formats import NotThisFormat
 from pyimount.mapping import ldm
 from pyimount.mapping.assembly import Mapped
-from pyimount.parsers.volumes.ldm import COPIES, FORMAT, MBR_SECTOR
+from pyimount.parsers.volumes.ldm import FORMAT
 from pyimount.parsers.volumes.ldm_database import CONCATENATED, RAID5, STRIPED
+from pyimount.parsers.volumes.ldm_header import COPIES, MBR_SECTOR
 from pyimount.problems import Code
 from pyimount.sources.errors import ReadError
 from pyimount.sources.view import ShortRead

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from pyimount.checksums import crc32c
+from pyimount.formats.checksums import crc32c
 from pyimount.mapping import overlay
 from pyimount.mapping.overlay import CACHE_SUPERBLOCK, WRITECACHE_SUPERBLOCK, OverlaySource, Replaced
 from pyimount.mapping.persistent_data import ARRAY_BLOCK, BLOCK, NODE_HEADER, Blocks

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from fixtures.recipes.bitlocker import guid
-from pyimount.layouts import Layout
+from pyimount.formats.layouts import Layout
 from pyimount.mapping.vss import FORWARDER, NOT_USED, OVERLAY
 from pyimount.parsers.volumes.vss import (
     BITMAP,

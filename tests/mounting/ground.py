@@ -12,8 +12,8 @@ from pathlib import Path
 
 from fixtures.workshop import find_tool
 from pyimount.execution import ledger, loops, mounts
-from pyimount.execution.acts import soon
-from pyimount.execution.executor import Executor, Outcome
+from pyimount.execution.plan_executor import Executor, Outcome
+from pyimount.execution.step_acts import soon
 from pyimount.execution.undoing import Undone, undo_session
 from pyimount.planning.steps import PREFIX, AttachLoop, MakeDirectory, Mount, MountPlan, Result, Step
 

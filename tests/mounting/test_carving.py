@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from pyimount import mounting
-from pyimount.execution.executor import Executor
+from pyimount.execution.plan_executor import Executor
 from pyimount.execution.survey import survey
+from pyimount.mounting import mounting
 from pyimount.planning.plan import plan
 from pyimount.planning.policy import FORENSIC
 from tests.mounting.ground import MIB, Ground, in_a_child, killer

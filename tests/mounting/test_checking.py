@@ -27,7 +27,7 @@ from pyimount.planning.steps import (
     TableLine,
     step_from_dict,
 )
-from pyimount.registry import volume_formats
+from pyimount.recognition.registry import volume_formats
 
 FOLDER = "/run/pyimount/0123abcd"
 IMAGE = "/evidence/disk.img"

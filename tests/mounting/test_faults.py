@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 import pyimount
-from pyimount.execution import ledger, performing
+from pyimount.execution import ledger, step_executor
 from pyimount.execution.errors import StepFailed
-from pyimount.execution.executor import Executor
+from pyimount.execution.plan_executor import Executor
 from pyimount.planning.steps import (
     AttachLoop,
     BindMount,
@@ -327,16 +327,16 @@ def test_after_the_machine_was_started_anew_only_folders_are_left(
     ground.run(plan)
     story = ledger.read(str(ground.base), plan.session)
     for entry in reversed(story.entries[1:]):
-        performing.undo(entry, story.names(plan.session))
+        step_executor.undo(entry, story.names(plan.session))
     path = ground.base / f"{plan.session}.jsonl"
     path.write_text(path.read_text().replace(ledger.boot_id(), "0" * 36))
     undone_acts: list[Step] = []
-    real = performing.undo
+    real = step_executor.undo
 
     def watched(entry: ledger.Entry, *rest: object, **more: object) -> None:
         undone_acts.append(entry.step)
         real(entry, *rest, **more)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(performing, "undo", watched)
+    monkeypatch.setattr(step_executor, "undo", watched)
     assert ground.undo(plan.session).ended
     assert [type(step) for step in undone_acts] == [MakeDirectory]

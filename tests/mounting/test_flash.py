@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from pyimount.execution import flash, performing, tools
-from pyimount.execution.acts import Given
+from pyimount.execution import flash, step_executor, tools
 from pyimount.execution.errors import Held, StepFailed
-from pyimount.execution.executor import RecordingExecutor
 from pyimount.execution.ledger import Entry, Made
+from pyimount.execution.plan_executor import RecordingExecutor
+from pyimount.execution.step_acts import Given
 from pyimount.layers import Scan
 from pyimount.planning.policy import FORENSIC
 from pyimount.planning.steps import AttachFlash, Names, Result
@@ -50,8 +50,8 @@ class Machine:
         (folder / "listed").write_text(LISTED)
 
     def perform(self) -> Made:
-        performing.before(STEP, self.names, Given())
-        return performing.perform(STEP, self.names, Given())
+        step_executor.before(STEP, self.names, Given())
+        return step_executor.perform(STEP, self.names, Given())
 
     def said(self) -> list[str]:
         return (self.folder / "said").read_text().splitlines()
@@ -77,9 +77,9 @@ def test_the_device_holds_the_volume_and_goes_again(machine: Machine) -> None:
     assert machine.said() == ["mtdram total_size=320 erase_size=64"]
     held = (machine.folder / "mtd1").read_bytes()
     assert held == machine.volume.read_bytes() + b"\xff" * (327_680 - 300_000)
-    performing.undo(Entry(step=STEP, before={"loaded": False}, made=made), machine.names)
+    step_executor.undo(Entry(step=STEP, before={"loaded": False}, made=made), machine.names)
     assert machine.said()[1:] == ["--remove mtdram"]
-    performing.undo(Entry(step=STEP, before={"loaded": False}, made=made), machine.names)
+    step_executor.undo(Entry(step=STEP, before={"loaded": False}, made=made), machine.names)
     assert len(machine.said()) == 2, "twice is as good as once"
 
 
@@ -89,11 +89,11 @@ def test_one_that_is_there_already_is_not_ours(machine: Machine) -> None:
         machine.perform()
     # Killed before it was loaded, and another has loaded it since: it has another size.
     (machine.folder / "mtd").write_text(LISTED.replace("00050000", "00400000"))
-    performing.undo(Entry(step=STEP, before={"loaded": False}), machine.names)
+    step_executor.undo(Entry(step=STEP, before={"loaded": False}), machine.names)
     assert (machine.folder / "module").exists()
     # Killed after.
     (machine.folder / "mtd").write_text(LISTED)
-    performing.undo(Entry(step=STEP, before={"loaded": False}), machine.names)
+    step_executor.undo(Entry(step=STEP, before={"loaded": False}), machine.names)
     assert not (machine.folder / "module").exists()
 
 
@@ -101,14 +101,14 @@ def test_what_is_in_use_stays(machine: Machine) -> None:
     made = machine.perform()
     (machine.folder / "busy").touch()
     with pytest.raises(Held, match="mtdram is in use"):
-        performing.undo(Entry(step=STEP, made=made), machine.names)
+        step_executor.undo(Entry(step=STEP, made=made), machine.names)
 
 
 def test_a_volume_that_ends_early_and_a_kernel_that_makes_nothing(machine: Machine) -> None:
     machine.volume.write_bytes(b"short")
     with pytest.raises(StepFailed, match="299995 bytes early"):
         machine.perform()
-    performing.undo(Entry(step=STEP, before={"loaded": False}), machine.names)
+    step_executor.undo(Entry(step=STEP, before={"loaded": False}), machine.names)
     (machine.folder / "listed").write_text("dev:    size   erasesize  name\n")
     with pytest.raises(StepFailed, match="made 0 devices"):
         machine.perform()

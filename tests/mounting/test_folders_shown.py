@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pyimount.execution import mounts, syscalls
-from pyimount.execution.executor import Executor
+from pyimount.execution.plan_executor import Executor
 from pyimount.planning.steps import MakeDirectory, MountPlan, Result, ShowDirectory
 from tests.mounting.ground import Ground, same_content
 from tests.mounting.images import traces

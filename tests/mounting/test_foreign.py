@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from pyimount.execution import tools
-from pyimount.execution.acts import soon
 from pyimount.execution.errors import ToolFailed, ToolMissing
-from pyimount.execution.executor import Executor
+from pyimount.execution.plan_executor import Executor
+from pyimount.execution.step_acts import soon
 from pyimount.planning.steps import (
     AttachLoop,
     Carve,

@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 
 import pyimount
-from pyimount import mounting
+from pyimount.confinement.messages import receive, send
 from pyimount.execution.asking import AskingExecutor, Helper
 from pyimount.execution.errors import StepFailed
 from pyimount.execution.helper import Service
 from pyimount.execution.ledger import Ledger
 from pyimount.keys import Keyring
-from pyimount.messages import receive, send
+from pyimount.mounting import mounting
 from pyimount.planning.steps import AttachLoop, MakeDirectory, Mount, Result
 from tests.mounting.images import attached, check, content, digest, make, traces
 from tests.needing import needs, needs_root

@@ -213,7 +213,8 @@ def test_without_root_it_says_what_it_needs(raw: dict[str, Path], tmp_path: Path
     image = tmp_path / "disk.img"
     shutil.copy(raw["ext4"], image)
     program = (
-        "import sys; from pyimount.cli import main; from pyimount.confinement import give_up_privileges\n"
+        "import sys; from pyimount.cli import main\n"
+        "from pyimount.confinement.process import give_up_privileges\n"
         "give_up_privileges(); sys.exit(main(sys.argv[1:]))"
     )
     tmp_path.chmod(0o755)

@@ -9,12 +9,11 @@ from typing import Any
 import pytest
 
 from fixtures.recipes.bitlocker import datum
-from pyimount import mounting
 from pyimount.execution.checking import Checker
 from pyimount.execution.errors import Refused
-from pyimount.execution.executor import Executor
+from pyimount.execution.plan_executor import Executor
 from pyimount.keys import Keyring
-from pyimount.mounting import Mounted
+from pyimount.mounting import Mounted, mounting
 from pyimount.planning.mounters import UNLOCKERS
 from pyimount.planning.policy import FORENSIC, Policy
 from pyimount.planning.steps import (

@@ -17,7 +17,7 @@ import pytest
 from fixtures.workshop import find_tool
 from pyimount.cli import main
 from pyimount.execution.sessions import sessions
-from pyimount.registry import volume_formats
+from pyimount.recognition.registry import volume_formats
 from tests.mounting.ground import in_a_child
 from tests.mounting.images import MIB, attached, blank, check, content, digest, make, tool, traces
 from tests.needing import needs, needs_root

@@ -1,6 +1,6 @@
 """A plan without root: what it stands for, and what becomes of it when a step fails."""
 
-from pyimount.execution.executor import RecordingExecutor
+from pyimount.execution.plan_executor import RecordingExecutor
 from pyimount.execution.survey import survey
 from pyimount.planning.steps import AttachLoop, MakeDirectory, Mount, MountPlan, Result
 

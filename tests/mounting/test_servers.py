@@ -520,11 +520,12 @@ def test_a_program_that_only_root_may_read_serves_all_the_same(serve: Served, tm
 import json, sys
 sys.path.insert(0, {str(home)!r})
 import pyimount
-from pyimount.execution import ourselves, servers
+from pyimount.confinement import own_modules
+from pyimount.execution import servers
 from pyimount.keys import Keyring
 assert pyimount.__file__.startswith({str(home)!r})
 # As where nothing else is installed.
-ourselves._PROGRAM = ourselves._PROGRAM.replace("append(", "insert(0, ")
+own_modules._PROGRAM = own_modules._PROGRAM.replace("append(", "insert(0, ")
 scan = json.load(open({str(tmp_path / "scan.json")!r}))
 keys = Keyring({KEYS!r}).reveal()
 servers.start({str(at)!r}, [({opened.id}, "0.raw")], scan, {mark!r}, keys=keys)
@@ -628,7 +629,8 @@ def test_a_plain_user_needs_no_root(serve: Served, tmp_path: Path) -> None:
     code = f"""
 import hashlib, json, os, subprocess
 from pathlib import Path
-from pyimount.execution import ourselves, servers
+from pyimount.confinement import own_modules
+from pyimount.execution import servers
 scan = json.load(open({str(serve.folder / "scan.json")!r}))
 files = [({scan.disks[0].id}, "0.raw")]
 server = servers.start_as_user({str(at)!r}, files, scan, {mark!r}, timeout=60)

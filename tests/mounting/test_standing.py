@@ -13,7 +13,7 @@ import pytest
 
 from pyimount.execution import loops, mounts, sessions, syscalls
 from pyimount.execution.errors import Held
-from pyimount.execution.executor import Executor
+from pyimount.execution.plan_executor import Executor
 from pyimount.execution.undoing import would_undo
 from pyimount.planning.steps import AttachLoop, BindMount, MakeDirectory, Mount, Result
 from tests.mounting.ground import EXT4, MIB, Ground, same_content

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pyimount.execution.observing import observe
+from pyimount.execution.mounted_trees import observe
 from pyimount.planning.facts import Facts
 from pyimount.planning.hives import BASE, REG_DWORD, REG_SZ, name_of, version_of
 from tests.strategies import edited, edits

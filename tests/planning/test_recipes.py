@@ -7,7 +7,7 @@ from pyimount.execution.tools import TOOLS
 from pyimount.formats import Format, KernelMount, ToolMount, Usage
 from pyimount.layers import Scan
 from pyimount.planning.recipes import format_called
-from pyimount.registry import volume_formats
+from pyimount.recognition.registry import volume_formats
 from tests.planning.scans import BARE, disk, part, planned
 
 FORMATS = [declared for declared in volume_formats() if declared.mounts]

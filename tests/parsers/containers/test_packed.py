@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 
 import pyimount
 from fixtures.comparing import codes, inside, mixed_bytes, open_path, where_different
-from pyimount.opening import open_image
 from pyimount.parsers.containers import bzip2, packed, xz, zstd
 from pyimount.parsers.containers.deflate import GZIP, DeflateStream
 from pyimount.parsers.containers.packed import Input, PackedSource, Stream
+from pyimount.recognition.opening import open_image
 from pyimount.sources.broker import Broker
 from pyimount.sources.budget import Budget, Meter
 from pyimount.sources.errors import ReadError

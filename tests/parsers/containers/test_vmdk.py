@@ -10,10 +10,10 @@ from dissect.hypervisor.disk.vmdk import SparseDisk
 import pyimount
 from fixtures.comparing import codes, inside, mixed_bytes, open_path, where_different
 from fixtures.workshop import Workshop
+from pyimount.formats import image as image_module
 from pyimount.mapping import NO_LIMIT
-from pyimount.opening import open_image
 from pyimount.parsers.containers import vmdk
-from pyimount.sources import image as image_module
+from pyimount.recognition.opening import open_image
 from pyimount.sources import pool as pool_module
 from pyimount.sources.broker import Broker
 from pyimount.sources.budget import Meter

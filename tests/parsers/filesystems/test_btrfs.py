@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from pyimount.checksums import crc32c
 from pyimount.formats import Identity
+from pyimount.formats.checksums import crc32c
 from pyimount.parsers.filesystems.btrfs import COPIES, FORMAT, PRIMARY, SIZE, SUPERBLOCK
 from pyimount.sources.source import Source
 from pyimount.sources.view import View

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from pyimount.checksums import crc32c
+from pyimount.formats.checksums import crc32c
 from pyimount.parsers.filesystems.erofs import FORMAT, OFFSET, SUPERBLOCK
 from tests.kept import ask, codes, kept, put, recognise
 

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 
-from pyimount.checksums import crc32c
 from pyimount.formats import Usage
+from pyimount.formats.checksums import crc32c
 from pyimount.parsers.filesystems.ext import FORMAT, JOURNAL_SUPERBLOCK, PRIMARY, SUPERBLOCK
 from tests.kept import ask, codes, kept, put, recognise
 from tests.strategies import edited, edits

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pyimount.checksums import crc32c
+from pyimount.formats.checksums import crc32c
 from pyimount.parsers.filesystems.ufs import BIG, FORMAT, LITTLE
 from tests.kept import ask, codes, kept, put, recognise
 from tests.strategies import edited, edits

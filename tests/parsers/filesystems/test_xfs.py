@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from pyimount.checksums import crc32c
 from pyimount.formats import Usage
+from pyimount.formats.checksums import crc32c
 from pyimount.parsers.filesystems import xfs_copy
 from pyimount.parsers.filesystems.xfs import FORMAT, LOG_RECORD, SUPERBLOCK
 from tests.kept import ask, codes, kept, put, recognise

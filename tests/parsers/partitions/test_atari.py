@@ -6,7 +6,7 @@ import pytest
 
 from fixtures.recipes.atari import Entry, root_sector
 from pyimount.parsers.partitions.atari import BOOT_CHECKSUM, CHAIN_CAP, FORMAT
-from pyimount.registry import table_signatures
+from pyimount.recognition.registry import table_signatures
 from pyimount.sources.source import BytesSource
 from pyimount.sources.view import View
 from tests.parsers.partitions.building import SECTOR, codes, place, places, read, table

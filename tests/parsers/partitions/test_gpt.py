@@ -6,7 +6,7 @@ import pytest
 
 from pyimount.parsers.partitions.gpt import FORMAT
 from pyimount.parsers.partitions.gpt_types import TYPES
-from pyimount.registry import table_signatures
+from pyimount.recognition.registry import table_signatures
 from pyimount.sources.source import BytesSource
 from pyimount.sources.view import View
 from tests.kept import kept

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from pyimount.formats import Table
 from pyimount.parsers.partitions import apm, boot_sector, bsd, gpt, mbr, sun
-from pyimount.registry import table_formats
+from pyimount.recognition.registry import table_formats
 from tests.kept import kept, put
 from tests.parsers.partitions.building import boot, gpt_disk, read, record
 from tests.strategies import edited, edits

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from pyimount.checksums import crc64
+from pyimount.formats.checksums import crc64
 from pyimount.parsers.volumes import bcache
 from pyimount.parsers.volumes.bcache import FORMAT, PLACE, SUPERBLOCK
 from tests.kept import ask, codes, kept, put, recognise

@@ -11,7 +11,8 @@ from fixtures.recipes.ldm import (
     mbr_disk,
     simple,
 )
-from pyimount.parsers.volumes.ldm import COPIES, FORMAT
+from pyimount.parsers.volumes.ldm import FORMAT
+from pyimount.parsers.volumes.ldm_header import COPIES
 from tests.kept import ask, codes, kept, put, recognise
 
 PRIVATE = DATA_START + DATA_SECTORS

@@ -1,0 +1,80 @@
+"""``python -m pyimount.confinement.child``: a scan in a process without privileges, which opens no file.
+
+Root starts this for its scans. The images come as open files through the socket that is its standard
+input; what a header names besides them is asked for there, and the other side decides by the policy of
+``sources.broker``. The answer is the report as JSON.
+"""
+
+import socket
+import sys
+
+from pyimount.confinement.messages import MessageError, receive, send
+from pyimount.confinement.process import end_with_parent, give_up_privileges
+from pyimount.keys import Keyring
+from pyimount.scanning import hints_of, scan
+from pyimount.scanning.unlocking import Unlocking
+from pyimount.sources.broker import LISTING_CAP, Broker
+from pyimount.sources.budget import Budget, Meter
+from pyimount.sources.errors import OpenError
+from pyimount.sources.file import FileSource
+from pyimount.sources.segments import Segments
+
+
+class AskingBroker(Broker):
+    """A broker that has every file opened by the process at the other end of a socket."""
+
+    def __init__(self, other: socket.socket, allow: tuple[str, ...]) -> None:
+        super().__init__()
+        self.allow = allow
+        self._other = other
+
+    def open(self, path: str, meter: Meter) -> FileSource:
+        """As Broker's."""
+        return self._ask({"open": path}, meter)
+
+    def open_named(self, name: str, image: str, meter: Meter, folder: str = "") -> FileSource:
+        """As Broker's."""
+        return self._ask({"named": name, "image": image, "folder": folder}, meter)
+
+    def names_in(self, image: str, folder: str = "", cap: int = LISTING_CAP) -> list[str]:
+        """As Broker's."""
+        send(self._other, {"names": image, "folder": folder, "cap": cap})
+        answer, _ = receive(self._other)
+        return [str(name) for name in answer["names"]]
+
+    def _ask(self, question: dict[str, str], meter: Meter) -> FileSource:
+        send(self._other, question)
+        answer, files = receive(self._other)
+        if "error" in answer:
+            raise OpenError(str(answer["error"]))
+        return FileSource(str(answer["path"]), meter, descriptor=files[0])
+
+
+def main() -> int:
+    """Take one request, answer it, end."""
+    other = socket.socket(fileno=0)
+    give_up_privileges()
+    end_with_parent()
+    try:
+        request, files = receive(other)
+        keyring = Keyring.revealed(request["keys"])
+        header = FileSource(request["header"], descriptor=files[0]) if files else None
+        images = [
+            Segments(tuple(each["paths"]), tuple(each["missing"]), split=each["split"])
+            for each in request["images"]
+        ]
+        found = scan(
+            images,
+            AskingBroker(other, tuple(request["allow"])),
+            Unlocking(keyring if len(keyring) else None, header, try_veracrypt=request["try_veracrypt"]),
+            hints_of(**request["hints"]),
+            Budget(**request["budget"]),
+        )
+        send(other, {"report": found.to_dict()})
+    except MessageError:
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

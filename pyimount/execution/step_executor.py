@@ -1,0 +1,303 @@
+"""Carrying out one step, and taking it back.
+
+``before`` looks, for the ledger, at what a step will find; ``perform`` acts; ``undo`` takes back what stands
+of it. Undo goes by the mark of the step and the identity in the ledger or, where a crash kept that from being
+written, by what only this step could have made; it may be repeated, and leaves alone what is not ours.
+"""
+
+import os
+import stat
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+from pyimount.execution import (
+    flash,
+    folders,
+    foreign,
+    loops,
+    lvm_groups,
+    mapped_devices,
+    mounts,
+    servers,
+    syscalls,
+    unlocked,
+)
+from pyimount.execution.errors import Held, Refused, StepFailed
+from pyimount.execution.ledger import Entry, Made
+from pyimount.execution.step_acts import Act, Given, mounted, soon, unmount_ours
+from pyimount.planning.steps import (
+    AttachLoop,
+    BindMount,
+    ExposeRaw,
+    MakeDirectory,
+    Mount,
+    Names,
+    Place,
+    Result,
+    ShowDirectory,
+    Step,
+)
+
+_ENDS_WITHIN = 2.0
+
+
+class _MakeDirectory(Act[MakeDirectory]):
+    def before(self, step: MakeDirectory, names: Names, given: Given) -> dict[str, Any]:  # noqa: ARG002
+        return {"missing": list(folders.missing_from(_folder(step, names)))}
+
+    def perform(self, step: MakeDirectory, names: Names, given: Given) -> Made:  # noqa: ARG002
+        path = _folder(step, names)
+        made = folders.make(path)
+        # What is mounted within what we made stays in this namespace.
+        private = mounts.make_private(made[0][0]) if made else None
+        return Made(path, {"made": [list(each) for each in made], "private": private})
+
+    def undo(self, entry: Entry, step: MakeDirectory, names: Names, *, lazy: bool) -> None:  # noqa: ARG002
+        if entry.made is not None:
+            known = [tuple(each) for each in entry.made.identity["made"]]
+        else:
+            known = [(path, None, None) for path in entry.before["missing"]]
+        if known:
+            for mount in reversed(mounts.mounted_at(known[0][0])):
+                if mounts.is_bound_on_itself(mount):
+                    mounts.unmount(mount, lazy=lazy)
+        for path, device, inode in reversed(known):
+            if not folders.remove(path, device, inode) and entry.made is not None:
+                raise Held(f"{path} is not empty")
+
+
+def _folder(step: MakeDirectory, names: Names) -> str:
+    path = step.path if step.inside is None else f"{names(step.inside)}/{step.path}"
+    return "/" + "/".join(folders.parts(path))
+
+
+class _AttachLoop(Act[AttachLoop]):
+    def before(self, step: AttachLoop, names: Names, given: Given) -> dict[str, Any]:
+        descriptor = _open_backing(step.backing, names, given, read_only=True)
+        try:
+            return {"backing": list(loops.backing_of(descriptor))}
+        finally:
+            os.close(descriptor)
+
+    def perform(self, step: AttachLoop, names: Names, given: Given) -> Made:
+        descriptor = _open_backing(step.backing, names, given, read_only=step.read_only)
+        try:
+            loop = loops.attach(
+                descriptor, names.mark(step.id), offset=step.offset, size=step.size,
+                sector_size=step.sector_size, read_only=step.read_only,
+            )  # fmt: skip
+        finally:
+            os.close(descriptor)
+        return Made(loop.device, {"mark": loop.mark, "backing": list(loop.backing)})
+
+    def undo(self, entry: Entry, step: AttachLoop, names: Names, *, lazy: bool) -> None:  # noqa: ARG002
+        mark = names.mark(step.id)
+        device, inode = entry.before["backing"]
+        if entry.made is not None and entry.made.place is not None:
+            device, inode = entry.made.identity["backing"]
+            loops.detach(loops.Loop(device=entry.made.place, mark=mark, backing=(device, inode)))
+            return
+        found = loops.find(mark)
+        if found is not None and found.backing == (device, inode):
+            loops.detach(found)
+
+
+def _open_backing(place: Place, names: Names, given: Given, *, read_only: bool) -> int:
+    """A descriptor of a file or block device; an image itself is never opened for writing."""
+    path = names(place)
+    if isinstance(place, str):
+        if not read_only:
+            raise Refused(f"{path} is an image, and images are not written to")
+        if given.opened is not None:
+            if path not in given.opened:
+                raise Refused(f"{path} was not handed over")
+            return os.dup(given.opened[path])
+    try:
+        descriptor = os.open(path, (os.O_RDONLY if read_only else os.O_RDWR) | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise StepFailed(f"{path}: {error.strerror}") from error
+    kind = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(kind) and not stat.S_ISBLK(kind):
+        os.close(descriptor)
+        raise StepFailed(f"{path} is neither a file nor a disk")
+    return descriptor
+
+
+class _ExposeRaw(Act[ExposeRaw]):
+    def perform(self, step: ExposeRaw, names: Names, given: Given) -> Made:
+        at = names(step.at)
+        keys = [each for each in given.keys if isinstance(each, Mapping)]
+        server = servers.start(
+            at, step.files, given.scan, names.mark(step.id), keys=keys, cache=step.cache, opened=given.opened
+        )
+        made = mounted(at)
+        shown = {**made.identity, **server.identity(), "failed": dict(server.failed)}
+        return Made(at, shown)
+
+    def undo(self, entry: Entry, step: ExposeRaw, names: Names, *, lazy: bool) -> None:  # noqa: ARG002
+        mark = names.mark(step.id)
+        at = names(step.at)
+        for mount in reversed(mounts.mounted_at(at)):
+            if mount.source == mark:
+                mounts.unmount(mount, lazy=lazy)
+        # One that is just starting becomes another process, once.
+        while found := servers.find(mark):
+            for server in found:
+                # It ends by itself once it is unmounted, and nobody has a file of it open.
+                if lazy and not soon(partial(_has_ended, server), _ENDS_WITHIN):
+                    raise Held(f"files of {at} are in use; their server ends when they are closed")
+                if not servers.stop(server):
+                    raise Held(f"the FUSE server {server.pid} does not end")
+
+
+def _has_ended(server: servers.Server) -> bool:
+    return not servers.stands(server)
+
+
+class _Mount(Act[Mount]):
+    def perform(self, step: Mount, names: Names, given: Given) -> Made:
+        for place in (step.device, *step.members):
+            if not isinstance(place, Result):
+                raise Refused(f"{place} was not made in this session")
+        path = names(step.at)
+        at = mounts.open_mountpoint(path)
+        options = (*step.options, *(f"device={names(member)}" for member in step.members))
+        try:
+            mounts.mount_device(
+                names(step.device), at, step.type, options, read_only=step.read_only, hold=given.hold
+            )
+        finally:
+            os.close(at)
+        return mounted(path)
+
+    def undo(self, entry: Entry, step: Mount, names: Names, *, lazy: bool) -> None:
+        unmount_ours(entry, names(step.at), names(step.device), lazy=lazy)
+
+
+class _ShowDirectory(Act[ShowDirectory]):
+    def before(self, step: ShowDirectory, names: Names, given: Given) -> dict[str, Any]:  # noqa: ARG002
+        source = folders.open_folder(step.path)
+        try:
+            shown = mounts.mount_of(source)
+        finally:
+            os.close(source)
+        return {"device": None if shown is None else shown.device}
+
+    def perform(self, step: ShowDirectory, names: Names, given: Given) -> Made:  # noqa: ARG002
+        path = names(step.at)
+        source = folders.open_folder(step.path)
+        try:
+            mounts.show_folder(source, path)
+        finally:
+            os.close(source)
+        return mounted(path)
+
+    def undo(self, entry: Entry, step: ShowDirectory, names: Names, *, lazy: bool) -> None:
+        for mount in reversed(mounts.mounted_at(names(step.at))):
+            if entry.made is not None:
+                ours = mount.id == entry.made.identity["mount"]
+            else:
+                ours = not mounts.is_bound_on_itself(mount)
+            if ours and mount.device == entry.before["device"]:
+                mounts.unmount(mount, lazy=lazy)
+
+
+class _BindMount(Act[BindMount]):
+    def before(self, step: BindMount, names: Names, given: Given) -> dict[str, Any]:  # noqa: ARG002
+        source, target = _bind_ends(step, names)
+        try:
+            shown = mounts.mount_of(source)
+            return {"at": folders.path_of(target), "device": None if shown is None else shown.device}
+        finally:
+            os.close(source)
+            os.close(target)
+
+    def perform(self, step: BindMount, names: Names, given: Given) -> Made:  # noqa: ARG002
+        source, target = _bind_ends(step, names)
+        try:
+            path = folders.path_of(target)
+            syscalls.mount(folders.through(source), folders.through(target), syscalls.MS_BIND)
+        finally:
+            os.close(source)
+            os.close(target)
+        return mounted(path)
+
+    def undo(self, entry: Entry, step: BindMount, names: Names, *, lazy: bool) -> None:
+        root = names(step.root)
+        for mount in reversed(mounts.mounted_at(entry.before["at"])):
+            if entry.made is not None:
+                ours = mount.id == entry.made.identity["mount"]
+            else:
+                ours = mount.path.startswith(f"{root}/")
+            if ours and mount.device == entry.before["device"]:
+                mounts.unmount(mount, lazy=lazy)
+
+
+def _bind_ends(step: BindMount, names: Names) -> tuple[int, int]:
+    """Descriptors of what is shown and of where, which lies within the root whatever links are on the way."""
+    root = folders.open_folder(names(step.root))
+    try:
+        target = folders.open_in_root(root, step.target)
+        above, within = folders.path_of(root), folders.path_of(target)
+    finally:
+        os.close(root)
+    if not within.startswith(f"{above}/"):
+        os.close(target)
+        raise Refused(f"{step.target} is the root itself, or outside it")
+    try:
+        return folders.open_folder(names(step.source)), target
+    except StepFailed:
+        os.close(target)
+        raise
+
+
+_ACTS: Mapping[type[Step], Act[Any]] = {
+    **foreign.ACTS,
+    **mapped_devices.ACTS,
+    **lvm_groups.ACTS,
+    **flash.ACTS,
+    **unlocked.ACTS,
+    MakeDirectory: _MakeDirectory(),
+    ExposeRaw: _ExposeRaw(),
+    AttachLoop: _AttachLoop(),
+    Mount: _Mount(),
+    ShowDirectory: _ShowDirectory(),
+    BindMount: _BindMount(),
+}
+
+
+def _act(step: Step) -> Act[Any]:
+    act = _ACTS.get(type(step))
+    if act is None:
+        raise StepFailed(f"{type(step).__name__} cannot be done here")
+    return act
+
+
+def before(step: Step, names: Names, given: Given) -> dict[str, Any]:
+    """What a step will find, for taking it back after a crash. Raises StepFailed."""
+    try:
+        return _act(step).before(step, names, given)
+    except OSError as error:
+        raise _plain(error) from error
+
+
+def perform(step: Step, names: Names, given: Given) -> Made:
+    """Carry out a step. Raises StepFailed."""
+    try:
+        return _act(step).perform(step, names, given)
+    except OSError as error:
+        raise _plain(error) from error
+
+
+def undo(entry: Entry, names: Names, *, lazy: bool = False) -> None:
+    """Take back what stands of a step, if anything does. Raises Held with what keeps it."""
+    try:
+        _act(entry.step).undo(entry, entry.step, names, lazy=lazy)
+    except (OSError, StepFailed) as error:
+        raise Held(str(error)) from error
+
+
+def _plain(error: OSError) -> StepFailed:
+    where = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
+    return StepFailed(f"{where}{error.strerror or error}")

@@ -1,0 +1,69 @@
+"""The files of one image, as a container format gets to see them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from pyimount.records import Record
+from pyimount.sources.broker import Broker
+from pyimount.sources.budget import Meter
+from pyimount.sources.file import FileSource
+from pyimount.sources.pool import OPEN_FILES, FilePool, PooledFile
+from pyimount.sources.source import Source
+
+if TYPE_CHECKING:
+    from pyimount.formats.container import Opened
+
+
+class Image(Record):
+    """One image: its files in order, and the way to others that its header names.
+
+    ``paths`` and ``files`` run in parallel: an image without segments has one of each.
+    ``missing``: names of segments that should stand between these and do not. ``named_files``:
+    the further files that were opened on the header's word, in the order of their opening.
+    """
+
+    paths: tuple[str, ...]
+    files: tuple[Source, ...]
+    broker: Broker
+    meter: Meter
+    open_disk: Callable[[str, Image], Opened]
+    """Open the image that a header calls by this name as a disk, whatever its container:
+    a backing or parent image. Raises OpenError where policy or disk has none, or the chain is too long."""
+    named_files: list[FileSource | PooledFile]
+    missing: tuple[str, ...] = ()
+    chain: tuple[str, ...] = ()
+    """The images whose headers led here, outermost first."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the files, without their folders."""
+        return tuple(map(os.path.basename, self.paths))
+
+    @property
+    def all_paths(self) -> tuple[str, ...]:
+        """Every file that was opened for this image."""
+        return (*self.paths, *(file.path for file in self.named_files))
+
+    def open_named(self, name: str, folder: str = "") -> FileSource | PooledFile:
+        """Open a file that the header names, as plain bytes; raises OpenError as the broker does.
+
+        ``folder``: the one beside the image in which its format keeps such files.
+        """
+        source: FileSource | PooledFile
+        if len(self.named_files) < OPEN_FILES:
+            source = self.broker.open_named(name, self.paths[0], self.meter, folder)
+        else:
+            # A disk can have more extents than a process may have files open.
+            last = self.named_files[-1]
+            pool = last.pool if isinstance(last, PooledFile) else FilePool(self.broker, self.meter)
+            source = pool.open_named(name, self.paths[0], folder)
+        self.named_files.append(source)
+        return source
+
+    def close(self) -> None:
+        """Close every file that was opened for this image."""
+        for file in (*self.files, *self.named_files):
+            file.close()

@@ -1,0 +1,152 @@
+"""From the files of an image to the bytes of the disk inside: containers, split images, plain files."""
+
+import os
+
+from pyimount.formats import Container, ContainerFormat, Json, NotThisFormat, Opened
+from pyimount.formats.image import Image
+from pyimount.problems import Code, Problem
+from pyimount.recognition.registry import container_signatures
+from pyimount.sources.broker import Broker
+from pyimount.sources.budget import Meter
+from pyimount.sources.errors import IsFolder, OpenError, ReadError
+from pyimount.sources.pool import OPEN_FILES, FilePool
+from pyimount.sources.segments import Segments, is_folder
+from pyimount.sources.source import ConcatSource, Source
+from pyimount.sources.view import ShortRead, View
+
+_CHAIN_CAP = 16
+"""No chain of backing files is followed further than this."""
+
+_WRAPPINGS_CAP = 4
+"""A container in a compressed file in a compressed file … is opened, but not for ever."""
+
+_TAIL = 4096
+
+
+def open_image(segments: Segments, broker: Broker, meter: Meter) -> tuple[Image, Opened]:
+    """Open the files of one image, and the disk inside.
+
+    Raises OpenError when the first file cannot be opened (IsFolder where it is a folder); a later one that
+    cannot is a missing segment. ``Opened.source`` is None where the container is recognised and its data
+    cannot be read; its problems say why. Close the image's ``files`` when done.
+    """
+    first = segments.paths[0]
+    if is_folder(first):
+        raise _no_image(first)
+    pool = FilePool(broker, meter) if len(segments.paths) > OPEN_FILES else None
+    missing = list(segments.missing)
+    paths: list[str] = [first]
+    try:
+        files: list[Source] = [pool.open(first) if pool else broker.open(first, meter)]
+    except IsFolder as error:
+        # Who may not look at a path itself learns it from what was opened.
+        raise _no_image(first) from error
+    for path in segments.paths[1:]:
+        try:
+            files.append(pool.open(path) if pool else broker.open(path, meter))
+            paths.append(path)
+        except OpenError:
+            missing.append(os.path.basename(path))
+    image = Image(tuple(paths), tuple(files), broker, meter, _open_named_disk, [], tuple(missing))
+    if segments.split:
+        return image, _open_split(image)
+    return image, _open_disk(image)
+
+
+def _no_image(folder: str) -> IsFolder:
+    return IsFolder(f"{folder}: is a directory without disk image segments")
+
+
+def _open_disk(image: Image) -> Opened:
+    """The disk in the image's files; where these are wrapped, in what they are wrapped in."""
+    wrappings: list[Container] = []
+    opened, more = _open_once(image)
+    while more and opened.source is not None and len(wrappings) < _WRAPPINGS_CAP:
+        inside, more = _open_once(image.replaced(files=(opened.source,), missing=()))
+        if inside.container.type == "raw":
+            break
+        wrappings.append(opened.container)
+        opened = inside
+    if not wrappings:
+        return opened
+    container = opened.container
+    wrapped: list[Json] = [{"type": each.type, **each.details} for each in wrappings]
+    problems = [problem for each in wrappings for problem in each.problems]
+    details = {**container.details, "wrapped_in": wrapped}
+    return opened.replaced(
+        container=container.replaced(details=details, problems=(*problems, *container.problems))
+    )
+
+
+def _open_once(image: Image) -> tuple[Opened, bool]:
+    """The same, and whether it is a file that may be a container itself."""
+    found = _recognise(image.files[0])
+    if found is not None:
+        declared, container = found
+        try:
+            return declared.open(container, image), declared.wraps
+        except (OpenError, ReadError, ShortRead, NotThisFormat) as error:
+            problem = Problem(Code.DAMAGED, f"{declared.title}: {error}")
+            damaged = container.replaced(problems=(*container.problems, problem))
+            return Opened(container=damaged, source=None), False
+    size = image.files[0].size
+    return Opened(container=Container(type="raw", size=size), source=image.files[0]), False
+
+
+def _open_split(image: Image) -> Opened:
+    """The disk in a file that was cut into segments: that file, or what the container that it is holds."""
+    problems = [
+        Problem(Code.MISSING_SEGMENT, f"{name} is missing; what follows it stands at a wrong place")
+        for name in image.missing
+    ]
+    segment_size = image.files[0].size
+    problems += [
+        Problem(
+            Code.TRUNCATED,
+            f"{os.path.basename(path)} is shorter than those before; what follows it stands at a wrong place",
+        )
+        for path, file in zip(image.paths[:-1], image.files[:-1], strict=True)
+        if file.size < segment_size
+    ]
+    details = {"segments": len(image.files), "segment_size": segment_size}
+    whole = ConcatSource(image.files)
+    opened = _open_disk(image.replaced(paths=image.paths[:1], files=(whole,), missing=()))
+    container = opened.container
+    if container.type == "raw":
+        container = Container(type="split", size=whole.size, details=details)
+    else:
+        container = container.replaced(details={**container.details, **details})
+    return opened.replaced(container=container.replaced(problems=(*container.problems, *problems)))
+
+
+def _recognise(source: Source) -> tuple[ContainerFormat, Container] | None:
+    view = View(source)
+    view.preload(((0, _TAIL), (max(0, source.size - _TAIL), _TAIL)))
+    for declared in container_signatures().hits(view):
+        try:
+            return declared, declared.parse(view)
+        except (NotThisFormat, ShortRead, ReadError):
+            continue
+    return None
+
+
+def _open_named_disk(name: str, image: Image) -> Opened:
+    if len(image.chain) >= _CHAIN_CAP:
+        raise OpenError(f"{name}: the chain of backing files is longer than {_CHAIN_CAP}")
+    source = image.open_named(name)
+    path = source.path
+    chain = (*image.chain, *(os.path.realpath(own) for own in image.paths))
+    if path in chain:
+        source.close()
+        raise OpenError(f"{name}: the chain of backing files leads back to {os.path.basename(path)}")
+    return _open_disk(
+        Image(
+            (path,),
+            (source,),
+            image.broker,
+            image.meter,
+            image.open_disk,
+            named_files=image.named_files,
+            chain=chain,
+        )
+    )

@@ -1,0 +1,248 @@
+"""What is in one run of bytes: every reading that holds, and which of them is chosen.
+
+``probe`` asks the formats whose signature stands at its place; ``choose`` is the rule by which
+one reading is preferred, a pure function over what they answered.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+from pyimount.formats import (
+    Candidate,
+    Format,
+    Identity,
+    NotThisFormat,
+    Precedence,
+    Table,
+    TableFormat,
+    TableRule,
+    Usage,
+)
+from pyimount.problems import Code, Problem
+from pyimount.recognition.registry import head_runs, table_signatures, tail_runs, volume_signatures
+from pyimount.records import Record
+from pyimount.sources.errors import ReadError
+from pyimount.sources.view import ShortRead, View
+
+Answer = TypeVar("Answer")
+
+
+class Probe(Record):
+    """What one run of bytes is.
+
+    ``identity`` with ``usage``, or ``table``, or both, or neither; readings that were not chosen;
+    problems of the choice itself and of reading (the readings have their own).
+    """
+
+    identity: Identity | None = None
+    usage: str | None = None
+    table: Table | None = None
+    candidates: tuple[Candidate, ...] = ()
+    problems: tuple[Problem, ...] = ()
+
+
+class Reading(Record):
+    """One format's answer for a volume."""
+
+    format: Format
+    identity: Identity
+
+
+class TableReading(Record):
+    """One format's answer for a partition table."""
+
+    format: TableFormat
+    table: Table
+
+
+def probe(
+    view: View,
+    *,
+    only: str | None = None,
+    vstype: str | None = None,
+    known_tables: frozenset[str] = frozenset(),
+) -> Probe:
+    """Recognise what ``view`` shows. Raises BudgetError.
+
+    ``only``: a type, libblkid's or imagemounter's word; no other format of volumes is asked.
+    ``vstype``: the same for partition tables; ``none`` asks for no table. ``known_tables``: types
+    of table that stand in the same bytes one layer out, and would be found again here.
+    """
+    view.preload(head_runs())
+    view.preload(tail_runs(view.size))
+    tables = list(_tables(view, vstype, known_tables))
+    readings = list(_readings(volume_signatures().hits(view), view, only))
+    if not readings and not tables:
+        readings = list(_readings(volume_signatures().copy_hits(view), view, only))
+    if not readings and not tables:
+        readings = list(_readings(volume_signatures().unsigned(), view, only))
+    chosen = choose(readings, tables)
+    if not view.read_errors:
+        return chosen
+    unread = tuple(Problem(Code.READ_ERROR, message) for message in view.read_errors)
+    return chosen.replaced(problems=(*unread, *chosen.problems))
+
+
+def probe_as(view: View, declared: Iterable[Format | TableFormat]) -> Probe:
+    """The same by these formats alone. Raises BudgetError."""
+    readings: list[Reading] = []
+    tables: list[TableReading] = []
+    for entry in declared:
+        if isinstance(entry, Format):
+            readings.extend(_readings((entry,), view, None))
+        elif (table := _ask(entry.parse, view)) is not None:
+            tables.append(TableReading(entry, table))
+    return choose(readings, tables)
+
+
+def _tables(view: View, vstype: str | None, known: frozenset[str]) -> Iterable[TableReading]:
+    for declared in table_signatures().hits(view):
+        if (
+            vstype is None
+            or vstype == declared.name
+            or vstype in declared.types
+            or vstype in declared.vstypes
+        ):
+            table = _ask(declared.parse, view)
+            if table is not None and table.pttype not in known:
+                yield TableReading(declared, table)
+
+
+def _readings(declared: Iterable[Format], view: View, only: str | None) -> Iterable[Reading]:
+    for entry in declared:
+        identity = _ask(entry.parse, view)
+        if identity is not None and (only is None or only in (entry.name, identity.type, identity.fstype)):
+            yield Reading(entry, identity)
+
+
+def _ask(parse: Callable[[View], Answer], view: View) -> Answer | None:
+    try:
+        return parse(view)
+    except (NotThisFormat, ShortRead):
+        return None
+    except ReadError:
+        return None  # the view has noted it
+
+
+def choose(readings: Iterable[Reading], tables: Iterable[TableReading]) -> Probe:
+    """Which of the readings of one run of bytes counts: the rule, without a look at the bytes.
+
+    - Of several tables, one that overrules the others by its declaration (GPT its protective MBR),
+      else the first by name.
+    - Of several volumes: the lower ``Precedence``; then one whose superblock's checksum holds; then the
+      one without problems; then the first by name. What an array or a lock holds may show through; any
+      other second reading is a left-over, or the first is, and that is said.
+    - Table and volume: as the volume's format declares in ``with_table``.
+    """
+    candidates: list[Candidate] = []
+    problems: list[Problem] = []
+    table = _choose_table(list(tables), candidates, problems)
+    reading = _choose_reading(list(readings), candidates, problems)
+    if table and reading:
+        table, reading = _table_or_volume(table, reading, candidates, problems)
+    return Probe(
+        identity=reading.identity if reading else None,
+        usage=_usage(reading) if reading else None,
+        table=table.table if table else None,
+        candidates=tuple(candidates),
+        problems=tuple(problems),
+    )
+
+
+def _choose_table(
+    tables: list[TableReading], candidates: list[Candidate], problems: list[Problem]
+) -> TableReading | None:
+    if not tables:
+        return None
+    names = {reading.format.name for reading in tables}
+    chosen = max(tables, key=lambda reading: len(reading.format.over & names))
+    for other in tables:
+        if other is chosen:
+            continue
+        if other.table.pttype in chosen.format.belongs:
+            continue
+        if other.format.name in chosen.format.over:
+            why = f"{chosen.format.title} stands in front of it"
+        else:
+            why = f"{chosen.format.title} was read first"
+            problems.append(_ambiguous(chosen.table.pttype, other.table.pttype))
+        candidates.append(Candidate(other.table.pttype, 0, why))
+    return chosen
+
+
+def _choose_reading(
+    readings: list[Reading], candidates: list[Candidate], problems: list[Problem]
+) -> Reading | None:
+    if not readings:
+        return None
+    chosen = min(
+        readings,
+        key=lambda reading: (
+            reading.format.precedence,
+            not reading.identity.checked,
+            bool(reading.identity.problems),
+            reading.format.name,
+        ),
+    )
+    for other in readings:
+        if other is chosen:
+            continue
+        if other.format.name in chosen.format.tolerates or chosen.format.name in other.format.tolerates:
+            why = f"stands beside {chosen.format.title} by design"
+        elif _shows_through(other, chosen):
+            why = f"{chosen.format.title} takes the bytes beneath it"
+        elif chosen.identity.checked and not other.identity.checked:
+            why = f"the checksum of {chosen.format.title} holds, this one has none that does"
+            problems.append(_ambiguous(chosen.identity.type, other.identity.type))
+        else:
+            why = f"nothing tells which is meant; {chosen.format.title} comes first by rule"
+            problems.append(_ambiguous(chosen.identity.type, other.identity.type))
+        candidates.append(Candidate(other.identity.type, other.identity.offset, why))
+    return chosen
+
+
+_BENEATH = frozenset((Usage.RAID, Usage.CRYPTO))
+
+
+def _shows_through(other: Reading, chosen: Reading) -> bool:
+    """Whether ``other`` is what the array or the lock that was chosen holds, and no left-over.
+
+    An array's superblock may stand behind all that it holds, another array or a lock too.
+    """
+    if other.format.precedence <= chosen.format.precedence:
+        return False
+    return chosen.format.precedence is Precedence.RAID or (
+        _usage(chosen) in _BENEATH and _usage(other) not in _BENEATH
+    )
+
+
+def _usage(reading: Reading) -> Usage:
+    return reading.identity.usage or reading.format.usage
+
+
+def _table_or_volume(
+    table: TableReading, reading: Reading, candidates: list[Candidate], problems: list[Problem]
+) -> tuple[TableReading | None, Reading | None]:
+    pttype, identity = table.table.pttype, reading.identity
+    rule = identity.with_table or reading.format.with_table
+    partitions = [entry for entry in table.table.partitions if not entry.meta]
+    inside = next((p for p in partitions if p.offset <= identity.offset < p.offset + p.size), None)
+    if rule is TableRule.SHARES:
+        return table, reading
+    if rule is TableRule.HIDES:
+        candidates.append(
+            Candidate(pttype, 0, f"it lies in the boot sector or the contents of {reading.format.title}")
+        )
+        return None, reading
+    if inside is not None:
+        # Those bytes are looked at again as the partition's own.
+        return table, None
+    if rule is TableRule.HIDES_WHEN_BEHIND and all(p.offset + p.size <= identity.offset for p in partitions):
+        candidates.append(Candidate(pttype, 0, f"it is part of what {reading.format.title} holds"))
+        return None, reading
+    problems.append(_ambiguous(pttype, identity.type))
+    return table, reading
+
+
+def _ambiguous(chosen: str, other: str) -> Problem:
+    return Problem(Code.AMBIGUOUS, f"reads as {chosen} and as {other}; one of the two may be left over")

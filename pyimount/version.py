@@ -1,0 +1,3 @@
+"""The version of pyimount, which every report carries."""
+
+__version__ = "0.1.0"

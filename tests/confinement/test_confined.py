@@ -1,0 +1,121 @@
+"""Root's scans run in a process that is not root, and say the same."""
+
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import pyimount
+from fixtures.workshop import Workshop, fixtures
+from pyimount.confinement import parent as scanning
+from pyimount.confinement.parent import scan_confined
+from pyimount.execution.errors import StepFailed
+from pyimount.keys import Keyring
+from pyimount.sources.errors import OpenError
+from pyimount.sources.segments import gather
+from tests.needing import needs, needs_root
+
+MIB = 1 << 20
+
+
+def request(keys: Keyring | None = None) -> dict[str, Any]:
+    return {"hints": {}, "keys": (keys or Keyring()).reveal(), "budget": {}, "try_veracrypt": False}
+
+
+def confined(*paths: Path, keys: Keyring | None = None, **options: Any) -> pyimount.Scan:
+    report = scan_confined(gather(paths), request=request(keys), timeout=60, **options)
+    return pyimount.Scan.from_dict(report)
+
+
+@pytest.mark.parametrize("name", ["gpt", "ewf", "qcow2-backing", "vmdk-split", "luks2", "lvm2-group", "ntfs"])
+def test_it_says_what_a_scan_in_this_process_says(name: str, tmp_path: Path) -> None:
+    fixture = next(each for each in fixtures() if each.name == name)
+    image = fixture.unpack(tmp_path)
+    assert confined(image) == pyimount.detect(image)
+
+
+def test_keys_reach_it(tmp_path: Path) -> None:
+    needs("cryptsetup")
+    work = Workshop(tmp_path)
+    image = work.blank(17 * MIB)
+    cheap = ("--pbkdf", "pbkdf2", "--pbkdf-force-iterations", "1000")
+    work.run("cryptsetup", "luksFormat", "-q", *cheap, image, "-", stdin=b"key")
+    found = confined(image, keys=Keyring({"*": "p:key"}))
+    assert found["0"].locked is False
+
+
+def test_a_backing_file_is_opened_by_the_policy_and_no_other(tmp_path: Path) -> None:
+    needs("qemu-img")
+    work = Workshop(tmp_path)
+    (tmp_path / "far").mkdir()
+    for base in ("base.img", "far/base2.img"):
+        (tmp_path / base).write_bytes(bytes(MIB))
+    for name, base in (("near.qcow2", "base.img"), ("away.qcow2", str(tmp_path / "far" / "base2.img"))):
+        work.run("qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", base, tmp_path / name)
+    near, away = tmp_path / "near.qcow2", tmp_path / "away.qcow2"
+    assert confined(near) == pyimount.detect(near)
+    assert confined(away) == pyimount.detect(away)
+    allow = str(tmp_path / "far")
+    assert confined(away, allow=(allow,)) == pyimount.detect(away, allow=[allow])
+    assert confined(away, allow=(allow,)).disks[0].size == MIB
+
+
+def test_what_cannot_be_opened_is_said(tmp_path: Path) -> None:
+    found = confined(tmp_path / "none.img")
+    assert found == pyimount.detect(tmp_path / "none.img")
+    with pytest.raises(OpenError, match=r"none\.hdr"):
+        confined(tmp_path / "none.img", header=str(tmp_path / "none.hdr"))
+
+
+def test_the_process_has_no_rights_and_cannot_be_looked_into(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    needs_root()
+    image = tmp_path / "disk.img"
+    image.write_bytes(bytes(MIB))
+    seen: list[str] = []
+    kept = scanning._answer
+
+    def look(child: Any, *rest: Any) -> None:
+        for process in Path("/proc").iterdir():
+            with suppress(FileNotFoundError, NotADirectoryError, ProcessLookupError):  # others come and go
+                if b"pyimount.confinement.child" in (process / "cmdline").read_bytes():
+                    seen.append((process / "status").read_text())
+                    seen.append(str((process / "mem").stat().st_uid))
+        kept(child, *rest)
+
+    monkeypatch.setattr(scanning, "_answer", look)
+    confined(image)
+    status = dict(line.split(":\t", 1) for line in seen[0].splitlines() if ":\t" in line)
+    assert status["Uid"].split() == ["65534"] * 4
+    assert status["Gid"].split() == ["65534"] * 4
+    assert status["Groups"].split() == []
+    assert status["NoNewPrivs"] == "1"
+    assert int(status["CapEff"], 16) == 0
+    assert seen[1] == "0", "what is not dumpable belongs to root"
+
+
+def answers(report: dict[str, Any]) -> dict[str, Any]:
+    return scanning._of_known_files(report, {"/evidence/disk.img"})
+
+
+@pytest.mark.parametrize(
+    "report",
+    [
+        {},
+        {"disks": 5},
+        {"disks": [{"paths": ["/etc/shadow"], "recipe": {"parameters": {}}}]},
+        {"disks": [{"paths": [], "recipe": {"parameters": {"paths": ["/etc/shadow"]}}}]},
+        {"disks": [{"paths": [[]], "recipe": {"parameters": {}}}]},
+    ],
+)
+def test_a_report_that_names_other_files_is_refused(report: dict[str, Any]) -> None:
+    with pytest.raises(StepFailed):
+        answers(report)
+
+
+def test_a_child_that_dies_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scanning, "command", lambda module: ("/bin/false",))
+    with pytest.raises(StepFailed, match="ended before its time"):
+        confined(tmp_path / "disk.img")
