@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any, TypeAlias
 
 from pyimount.formats import Candidate, Details
-from pyimount.problems import Code, Problem
+from pyimount.problems import Code, Problem, Range
 from pyimount.records import EMPTY, Record
 
 SCHEMA = "pyimount/1"
@@ -235,11 +235,11 @@ class Scan(Record):
             "pyimount": __version__,
             "exit_status": self.exit_status(strict=strict),
             "disks": [self._nested(disk) for disk in self.disks],
-            "problems": [_plain(problem) for problem in self.problems],
+            "problems": [plain(problem) for problem in self.problems],
         }
 
     def _nested(self, layer: Layer) -> dict[str, Any]:
-        made: dict[str, Any] = _plain(layer)
+        made: dict[str, Any] = plain(layer)
         problems = made.pop("problems")
         made["volumes"] = [self._nested(child) for child in self.children(layer)]
         made["problems"] = problems
@@ -270,19 +270,28 @@ class Scan(Record):
             raise ValueError(f"the report is incomplete: {error}") from error
 
 
-def _plain(value: Any) -> Any:
-    """A frozen layer, or a value in it, as JSON values."""
+def plain(value: Any) -> Any:
+    """A frozen layer, or a value in it, as JSON values: a mapping of all its fields."""
     if isinstance(value, str | int | float | None):
         return value
     if isinstance(value, tuple | list):
-        return [_plain(entry) for entry in value]
+        return [plain(entry) for entry in value]
     if isinstance(value, Mapping):
-        return {key: _plain(entry) for key, entry in value.items()}
-    return {name: _plain(getattr(value, name)) for name in value.fields}
+        return {key: plain(entry) for key, entry in value.items()}
+    return {name: plain(getattr(value, name)) for name in value.fields}
 
 
 def _problems(entries: list[dict[str, Any]]) -> tuple[Problem, ...]:
-    return tuple(Problem(Code(entry["code"]), entry["message"]) for entry in entries)
+    return tuple(
+        Problem(
+            Code(entry["code"]),
+            entry["message"],
+            entry.get("count", 1),
+            tuple(Range(**each) for each in entry.get("ranges", ())),
+            entry.get("explained", False),
+        )
+        for entry in entries
+    )
 
 
 def _layer(kind: type[Any], report: Mapping[str, Any]) -> Any:

@@ -15,7 +15,7 @@ from pyimount.formats.image import Image
 from pyimount.formats.layouts import layout, parse_struct, read_struct
 from pyimount.parsers.containers.runs import Run, RunSource
 from pyimount.problems import Code, Problem
-from pyimount.sources.errors import ReadError
+from pyimount.sources.errors import MissingBytes
 from pyimount.sources.source import Source
 from pyimount.sources.view import View
 
@@ -126,7 +126,7 @@ def open_image(container: Container, image: Image) -> Opened:
     def locate(offset: int) -> Run:
         block = offset // unit
         if block >= chunks.end:
-            raise ReadError(f"no chunk of the image describes byte {offset}")
+            raise MissingBytes(f"no chunk of the image describes byte {offset}")
         at = bisect_right(chunks.starts, block) - 1
         after = chunks.starts[at + 1] if at + 1 < len(chunks.starts) else chunks.end
         if at < 0 or block >= chunks.starts[at] + chunks.blocks[at]:

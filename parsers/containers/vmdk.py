@@ -21,7 +21,7 @@ from pyimount.parsers.containers.clusters import Unpacked, integers, open_backin
 from pyimount.parsers.containers.runs import EntryTable, Parent, Run, RunSource
 from pyimount.problems import Code, Problem
 from pyimount.records import Record
-from pyimount.sources.errors import OpenError, ReadError
+from pyimount.sources.errors import MissingBytes, OpenError, ReadError
 from pyimount.sources.source import BytesSource, Source
 from pyimount.sources.view import ShortRead, View
 
@@ -403,7 +403,7 @@ def _last_part(name: str) -> str:
 
 def _refusing(why: str) -> _Locate:
     def locate(offset: int) -> Run:  # noqa: ARG001
-        raise ReadError(why)
+        raise MissingBytes(why)
 
     return locate
 
@@ -505,7 +505,7 @@ class _WalkedGrains:
     def sector(self, number: int) -> int:
         """The first sector of a grain; 0: it was never written. ReadError behind the last that was found."""
         if number >= self._end:
-            raise ReadError("these bytes stand in the part of the file that is missing")
+            raise MissingBytes("these bytes stand in the part of the file that is missing")
         return self._sectors.get(number, 0)
 
 

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from pyimount.formats.container import Opened
 
 
+_NAMES_TOLD = 3
+
+
 class Image(Record):
     """One image: its files in order, and the way to others that its header names.
 
@@ -46,6 +49,16 @@ class Image(Record):
     def all_paths(self) -> tuple[str, ...]:
         """Every file that was opened for this image."""
         return (*self.paths, *(file.path for file in self.named_files))
+
+    @property
+    def told_missing(self) -> str:
+        """The segments that are missing, as a sentence begins with them; empty where none is."""
+        *others, last = self.missing or ("",)
+        if len(others) > _NAMES_TOLD:
+            return f"{len(self.missing)} segments from {others[0]} to {last} are missing"
+        return (
+            f"{', '.join(others)} and {last} are missing" if others else f"{last} is missing" if last else ""
+        )
 
     def open_named(self, name: str, folder: str = "") -> FileSource | PooledFile:
         """Open a file that the header names, as plain bytes; raises OpenError as the broker does.

@@ -95,10 +95,10 @@ def _open_once(image: Image) -> tuple[Opened, bool]:
 
 def _open_split(image: Image) -> Opened:
     """The disk in a file that was cut into segments: that file, or what the container that it is holds."""
-    problems = [
-        Problem(Code.MISSING_SEGMENT, f"{name} is missing; what follows it stands at a wrong place")
-        for name in image.missing
-    ]
+    problems = []
+    if image.missing:
+        message = f"{image.told_missing}; what follows stands at a wrong place"
+        problems.append(Problem(Code.MISSING_SEGMENT, message))
     segment_size = image.files[0].size
     problems += [
         Problem(

@@ -77,10 +77,8 @@ def probe(
     if not readings and not tables:
         readings = list(_readings(volume_signatures().unsigned(), view, only))
     chosen = choose(readings, tables)
-    if not view.read_errors:
-        return chosen
-    unread = tuple(Problem(Code.READ_ERROR, message) for message in view.read_errors)
-    return chosen.replaced(problems=(*unread, *chosen.problems))
+    unread = view.unread
+    return chosen.replaced(problems=(*unread, *chosen.problems)) if unread else chosen
 
 
 def probe_as(view: View, declared: Iterable[Format | TableFormat]) -> Probe:

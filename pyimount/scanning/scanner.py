@@ -4,13 +4,13 @@ import os
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from time import monotonic
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from pyimount.formats import Details, Json, Membership, Opened
 from pyimount.formats.image import Image
 from pyimount.layers import DIRECTORY, DiskLayer, Recipe, Scan, VolumeLayer
 from pyimount.mapping.assembly import Mapped, Member, Unlocked, by_members
-from pyimount.problems import Code, Problem
+from pyimount.problems import Code, Problem, told
 from pyimount.recognition.opening import open_image
 from pyimount.recognition.probing import Probe, probe
 from pyimount.records import Record
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from pyimount.recognition.searching import Progress
 
 PathLike: TypeAlias = str | os.PathLike[str]
+
+AnyLayer = TypeVar("AnyLayer", DiskLayer, VolumeLayer)
 
 SECTOR_SIZE = 512
 """Bytes in a sector where nothing says otherwise."""
@@ -178,7 +180,8 @@ class _Scanner:
         """The scan of all images that were added, with what their members make up."""
         while (ready := self._groups.ready()) is not None:
             self._assemble(*ready)
-        return Scan(tuple(self._disks), tuple(self._groups.on(self._volumes)), tuple(self._problems))
+        volumes = (_with_told(volume) for volume in self._groups.on(self._volumes))
+        return Scan(tuple(map(_with_told, self._disks)), tuple(volumes), told(self._problems))
 
     def add(self, segments: Segments) -> None:
         """Scan one image."""
@@ -447,6 +450,11 @@ class _Scanner:
     def _stopped(self, error: BudgetError | ReadError) -> None:
         code = Code.BUDGET if isinstance(error, BudgetError) else Code.READ_ERROR
         self._problems.append(Problem(code, f"the scan of assembled volumes stopped: {error}"))
+
+
+def _with_told(layer: AnyLayer) -> AnyLayer:
+    """The layer with those of its problems put together that have one cause."""
+    return layer.replaced(problems=told(layer.problems)) if layer.problems else layer
 
 
 def _taken(volume: VolumeLayer) -> int:
