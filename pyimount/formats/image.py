@@ -53,12 +53,12 @@ class Image(Record):
     @property
     def told_missing(self) -> str:
         """The segments that are missing, as a sentence begins with them; empty where none is."""
-        *others, last = self.missing or ("",)
+        if not self.missing:
+            return ""
+        *others, last = self.missing
         if len(others) > _NAMES_TOLD:
             return f"{len(self.missing)} segments from {others[0]} to {last} are missing"
-        return (
-            f"{', '.join(others)} and {last} are missing" if others else f"{last} is missing" if last else ""
-        )
+        return f"{', '.join(others)} and {last} are missing" if others else f"{last} is missing"
 
     def open_named(self, name: str, folder: str = "") -> FileSource | PooledFile:
         """Open a file that the header names, as plain bytes; raises OpenError as the broker does.

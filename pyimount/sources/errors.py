@@ -13,7 +13,7 @@ class ReadError(SourceError):
 
 
 class MissingBytes(ReadError):  # noqa: N818  (what they are)
-    """Bytes that stand in a file, or in a part of one, that is not there: a problem of the container says so."""
+    """Bytes that stand in a file, or a part of one, that is not there: a problem of the container says so."""
 
 
 class BudgetError(SourceError):
