@@ -40,7 +40,11 @@ EXAMPLES = """examples:
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add this command's options."""
     parser.add_argument(
-        "images", nargs="+", metavar="IMAGE", help="a disk image, one of its segments, or their folder"
+        "images",
+        nargs="+",
+        type=shared.image,
+        metavar="IMAGE",
+        help="a disk image, one of its segments, or their folder",
     )
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print one JSON document")
@@ -81,12 +85,12 @@ def run(options: argparse.Namespace) -> int:
     except (ValueError, OpenError) as error:
         cli.complain(str(error))
         return cli.EXIT_USAGE
+    if shared.misplaced(options, scan):
+        return cli.EXIT_USAGE
     for disk in scan.disks:
         if disk.size is None:
-            from pyimount.reports.wording import printable
-
             for problem in disk.problems:
-                cli.complain(printable(problem.message))
+                cli.complain(problem.message)
     _print(scan, options)
     return scan.exit_status(strict=options.strict)
 
@@ -130,3 +134,5 @@ def _print(scan: Scan, options: argparse.Namespace) -> None:
         )
         for tree in report.trees(scan):
             console.print(tree)
+        for line in report.of_all(scan):
+            console.print(line)

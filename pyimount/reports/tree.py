@@ -45,6 +45,12 @@ class TreeReport:
             self._children(scan, disk, tree)
             yield tree
 
+    @staticmethod
+    def of_all(scan: Scan) -> Iterator[Text]:
+        """What is wrong with the call as a whole: a line each."""
+        for problem in scan.problems:
+            yield Text(f"{problem.code}: {printable(problem.message)}", style=_WARNING)
+
     def _children(self, scan: Scan, layer: Layer, tree: Tree) -> None:
         pending = [(layer, tree)]
         while pending:

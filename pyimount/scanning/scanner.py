@@ -181,7 +181,20 @@ class _Scanner:
         while (ready := self._groups.ready()) is not None:
             self._assemble(*ready)
         volumes = (_with_told(volume) for volume in self._groups.on(self._volumes))
-        return Scan(tuple(map(_with_told, self._disks)), tuple(volumes), told(self._problems))
+        problems = told((*self._problems, *self._for_no_volume()))
+        return Scan(tuple(map(_with_told, self._disks)), tuple(volumes), problems)
+
+    def _for_no_volume(self) -> Iterator[Problem]:
+        """What the caller said of volumes that there are not."""
+        indexes = {volume.index.lower() for volume in self._volumes}
+        for index, word in (self._hints.fstypes or {}).items():
+            if index not in indexes | {"*", "?"}:
+                yield Problem(
+                    Code.NOT_AS_TOLD, f"told to read {index} as {word}, and there is no volume {index}"
+                )
+        known = indexes | {volume.uuid.lower() for volume in self._volumes if volume.uuid}
+        for name in sorted(self._unlocking.expected - known):
+            yield Problem(Code.NOT_AS_TOLD, f"a key was given for {name}, and there is no such volume")
 
     def add(self, segments: Segments) -> None:
         """Scan one image."""
