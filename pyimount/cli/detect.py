@@ -14,7 +14,7 @@ import argparse
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyimount
 from pyimount import cli
@@ -55,8 +55,15 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--search",
         action="store_true",
-        help="look at every sector, for what nothing points to: this reads the whole image "
+        help="look everywhere, for what nothing points to: this reads the whole image "
         "(not found so: what has a signature of two bytes or none)",
+    )
+    parser.add_argument(
+        "--align",
+        type=shared.some_bytes,
+        metavar="BYTES",
+        help="search at every so many bytes, down to 1 (default: at every sector, and at every fourth byte "
+        "for what firmware is made of); implies --search",
     )
     parser.add_argument(
         "--strict", action="store_true", help="exit with 3 when anything is not plain and whole"
@@ -71,14 +78,16 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Scan the images and print the report; returns the exit status."""
     told = shared.told(options)
-    if options.search and options.max_seconds is None and options.max_read is None:
-        del told["budget"]  # the image's size decides
+    searching = options.search or options.align is not None
+    if searching:
+        _lift_limits(told, options)
     try:
-        with _progress(wanted=options.search) as progress:
+        with _progress(wanted=searching) as progress:
             scan = pyimount.detect(
                 options.images,
                 keys=shared.keyring(options),
-                search=options.search,
+                search=searching,
+                align=options.align,
                 progress=progress,
                 **told,
             )
@@ -93,6 +102,19 @@ def run(options: argparse.Namespace) -> int:
                 cli.complain(problem.message)
     _print(scan, options)
     return scan.exit_status(strict=options.strict)
+
+
+_NO_LIMIT = 1 << 62
+
+
+def _lift_limits(told: dict[str, Any], options: argparse.Namespace) -> None:
+    """Of a search, only those limits hold that were asked for; without any, the image's size decides."""
+    if options.max_seconds is None and options.max_read is None:
+        del told["budget"]
+    elif options.max_read is None:
+        told["budget"] = told["budget"].replaced(bytes_read=_NO_LIMIT)
+    elif options.max_seconds is None:
+        told["budget"] = told["budget"].replaced(seconds=float(_NO_LIMIT))
 
 
 @contextmanager

@@ -70,6 +70,8 @@ def run(options: argparse.Namespace) -> int:
         if disk.size is None:
             for problem in disk.problems:
                 cli.complain(problem.message)
+    for problem in scan.problems:
+        cli.complain(problem.message)
     try:
         layer = _layer(scan, options.index)
     except KeyError as error:

@@ -162,6 +162,11 @@ def _mount(options: argparse.Namespace, policy: Policy, keyring: "Keyring | None
             status = 1
             for problem in disk.problems:
                 cli.complain(printable(problem.message))
+    for problem in scan.problems:
+        cli.complain(problem.message)
+    for index, word in options.fstypes:
+        if index not in ("*", "?") and not _names_volume(scan, index):
+            raise ValueError(f"--fstypes {index}={word}: there is no volume {index}")
     session = mounting.new_session()
     wanted: dict[str, Any] = {
         "session": session,
@@ -197,6 +202,10 @@ def _mount(options: argparse.Namespace, policy: Policy, keyring: "Keyring | None
         _clean(session, lazy=options.lazy_unmount)
         raise
     return _exit_status(mounted) or status
+
+
+def _names_volume(scan: pyimount.Scan, name: str) -> bool:
+    return any(name in (volume.index, volume.uuid) for volume in scan.volumes)
 
 
 def _told(options: argparse.Namespace) -> dict[str, Any]:

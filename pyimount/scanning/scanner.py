@@ -53,9 +53,10 @@ class Hints(Record, kw_only=True):
 
 
 class Searching(Record, kw_only=True):
-    """That a search is wanted; ``bounded``: the budget holds for it as well."""
+    """That a search is wanted; ``bounded``: the budget holds for it as well; ``align``: as in ``Search``."""
 
     bounded: bool
+    align: int | None = None
     progress: "Progress | None" = None
 
 
@@ -73,6 +74,7 @@ def detect(
     allow: Sequence[PathLike] = (),
     budget: Budget | None = None,
     search: bool = False,
+    align: int | None = None,
     progress: "Progress | None" = None,
 ) -> Scan:
     """Tell what is in these images, layer by layer. Needs no root and starts no other program.
@@ -86,7 +88,9 @@ def detect(
     ``try_veracrypt``: try the keys on what is not recognised, too. ``allow``: folders from which files that
     an image names may be opened, besides its own. ``budget``: what one image may cost. ``search``: look, at
     every sector of each image, for what nothing points to as well; without a budget, that may cost as much as
-    reading the image does. ``progress``: told how far the search is, ``(bytes, of bytes)``.
+    reading the image does. ``align``: at every so many bytes in place
+    of every sector, down to 1 (what firmware is made of is looked for at every fourth byte by default).
+    ``progress``: told how far the search is, ``(bytes, of bytes)``.
 
     Never raises for what the images hold, and not for a path that cannot be opened: its disk has
     size None and a problem. Raises ValueError for arguments that contradict themselves, for a key that is not
@@ -95,7 +99,9 @@ def detect(
     named = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
     hints = hints_of(offset=offset, size=size, sector_size=sector_size, vstype=vstype, fstypes=fstypes)
     unlocking = Unlocking(keys, header, try_veracrypt=try_veracrypt)
-    searching = Searching(bounded=budget is not None, progress=progress) if search else None
+    if align is not None and align < 1:
+        raise ValueError(f"a search looks at every byte at the most, not at every {align}")
+    searching = Searching(bounded=budget is not None, align=align, progress=progress) if search else None
     return scan(gather(named), Broker(allow), unlocking, hints, budget or Budget(), searching)
 
 
@@ -305,7 +311,7 @@ class _Scanner:
             if volume.offset is not None and (taken := _taken(volume)):
                 known.add(volume.offset - base, taken)
                 running = volume.type if taken == SECTOR_SIZE else running
-        search = Search(within, known, running, self._searching.progress)
+        search = Search(within, known, running, self._searching.progress, self._searching.align)
         try:
             if not search.run(self._budget.layers):
                 yield Problem(Code.BUDGET, f"the search ended with {self._budget.layers} volumes found")
