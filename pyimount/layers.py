@@ -4,6 +4,7 @@ A layer knows its parents and never its children; ``Scan`` derives those. Every 
 JSON has, so a scan can be stored and loaded again: ``Scan.from_dict(scan.to_dict()) == scan``.
 """
 
+import os
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Any, TypeAlias
@@ -128,6 +129,9 @@ class VolumeLayer(Record, kw_only=True):
 
 Layer: TypeAlias = DiskLayer | VolumeLayer
 
+_NAMES_SHOWN = 3
+_KINDS_SHOWN = 6
+
 
 class Scan(Record):
     """Everything that one call of ``detect`` found, in one frozen value.
@@ -139,6 +143,24 @@ class Scan(Record):
     disks: tuple[DiskLayer, ...]
     volumes: tuple[VolumeLayer, ...]
     problems: tuple[Problem, ...] = ()
+
+    def __repr__(self) -> str:
+        """A line or two: what ``print(scan)`` and a prompt show; the tree is ``pyimount detect``'s."""
+        paths = ", ".join(os.path.basename(disk.paths[0]) for disk in self.disks[:_NAMES_SHOWN])
+        more = f" and {len(self.disks) - _NAMES_SHOWN} more" if len(self.disks) > _NAMES_SHOWN else ""
+        kinds = [str(layer.type or layer.pttype) for layer in self.volumes if layer.type or layer.pttype]
+        found = ", ".join(list(dict.fromkeys(kinds))[:_KINDS_SHOWN])
+        problems = sum(1 for _ in self.all_problems())
+        return (
+            f"<Scan of {paths!r}{more}: {len(self.volumes)} volumes{f' ({found})' if found else ''}, "
+            f"{problems} problem{'' if problems == 1 else 's'}>"
+        )
+
+    def _repr_html_(self) -> str:
+        """The tree, for notebooks: text that is escaped, without a script or anything from elsewhere."""
+        from pyimount.notebook import page
+
+        return page(self)
 
     @cached_property
     def _by_id(self) -> Mapping[int, Layer]:
@@ -171,8 +193,12 @@ class Scan(Record):
             layer = self._by_id[layer.parents[0]]
         return layer
 
-    def walk(self, layer: Layer) -> Iterator[VolumeLayer]:
-        """All volumes under ``layer``, each before those within it."""
+    def walk(self, layer: Layer | None = None) -> Iterator[VolumeLayer]:
+        """All volumes under ``layer``, each before those within it; those of every disk, without it."""
+        if layer is None:
+            for disk in self.disks:
+                yield from self.walk(disk)
+            return
         pending = list(reversed(self.children(layer)))
         while pending:
             volume = pending.pop()

@@ -96,12 +96,28 @@ def run(options: argparse.Namespace) -> int:
         return cli.EXIT_USAGE
     if shared.misplaced(options, scan):
         return cli.EXIT_USAGE
+    _tell_passed_over(scan, options)
     for disk in scan.disks:
         if disk.size is None:
             for problem in disk.problems:
                 cli.complain(problem.message)
     _print(scan, options)
     return scan.exit_status(strict=options.strict)
+
+
+def _tell_passed_over(scan: Scan, options: argparse.Namespace) -> None:
+    """Say what in the folders that were named is no image by its name: how much, with -v what."""
+    from pyimount.sources.segments import Segments, passed_over
+
+    left = passed_over(options.images, [Segments(disk.paths) for disk in scan.disks])
+    if not left:
+        return
+    if options.details:
+        for path in left:
+            cli.complain(f"{path}: passed over: neither called nor beginning like a disk image")
+    else:
+        number = "1 file that is" if len(left) == 1 else f"{len(left)} files that are"
+        cli.complain(f"passed over {number} no disk image by name or content; -v names them")
 
 
 _NO_LIMIT = 1 << 62

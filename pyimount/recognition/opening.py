@@ -2,13 +2,15 @@
 
 import os
 
-from pyimount.formats import Container, ContainerFormat, Json, NotThisFormat, Opened
+from pyimount.formats import Container, ContainerFormat, Json, NotThisFormat, Opened, Usage
 from pyimount.formats.image import Image
 from pyimount.problems import Code, Problem
+from pyimount.recognition.probing import probe
 from pyimount.recognition.registry import container_signatures
 from pyimount.sources.broker import Broker
 from pyimount.sources.budget import Meter
-from pyimount.sources.errors import IsFolder, OpenError, ReadError
+from pyimount.sources.errors import BudgetError, IsFolder, OpenError, ReadError
+from pyimount.sources.file import FileSource
 from pyimount.sources.pool import OPEN_FILES, FilePool
 from pyimount.sources.segments import Segments, is_folder
 from pyimount.sources.source import ConcatSource, Source
@@ -128,6 +130,37 @@ def _recognise(source: Source) -> tuple[ContainerFormat, Container] | None:
         except (NotThisFormat, ShortRead, ReadError):
             continue
     return None
+
+
+LOOKED_AT = 256
+"""So many files of a folder that are not called images are looked into, at most."""
+
+_SECTOR = 512
+_DISKS = frozenset((Usage.FILESYSTEM, Usage.RAID, Usage.CRYPTO))
+
+
+def begins_like_image(path: str) -> bool:
+    """Whether a file that is not called an image is one: a container, or a disk or volume in whole sectors.
+
+    What other files may be as well, archives and what is only compressed, is not taken for one.
+    """
+    try:
+        source = FileSource(path)
+    except OpenError:
+        return False
+    try:
+        found = _recognise(source)
+        if found is not None:
+            return not found[0].wraps
+        if source.size == 0 or source.size % _SECTOR:
+            return False
+        read = probe(View(source))
+    except BudgetError:
+        return False
+    else:
+        return read.table is not None or (read.identity is not None and read.usage in _DISKS)
+    finally:
+        source.close()
 
 
 def _open_named_disk(name: str, image: Image) -> Opened:

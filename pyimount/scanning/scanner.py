@@ -1,6 +1,7 @@
 """The scan: a worklist over layers, from the files that were named to the last volume inside."""
 
 import os
+import sys
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from time import monotonic
@@ -11,7 +12,7 @@ from pyimount.formats.image import Image
 from pyimount.layers import DIRECTORY, DiskLayer, Recipe, Scan, VolumeLayer
 from pyimount.mapping.assembly import Mapped, Member, Unlocked, by_members
 from pyimount.problems import Code, Problem, told
-from pyimount.recognition.opening import open_image
+from pyimount.recognition.opening import LOOKED_AT, begins_like_image, open_image
 from pyimount.recognition.probing import Probe, probe
 from pyimount.records import Record
 from pyimount.scanning.groups import Groups, Key
@@ -20,7 +21,7 @@ from pyimount.scanning.unlocking import Unlocking
 from pyimount.sources.broker import Broker
 from pyimount.sources.budget import Budget, Meter
 from pyimount.sources.errors import BudgetError, IsFolder, OpenError, ReadError
-from pyimount.sources.segments import Segments, gather
+from pyimount.sources.segments import Segments, gather, passed_over
 from pyimount.sources.source import SliceSource, Source
 from pyimount.sources.view import View
 
@@ -96,13 +97,42 @@ def detect(
     size None and a problem. Raises ValueError for arguments that contradict themselves, for a key that is not
     written as one (BadKey), and OpenError for a header that cannot be opened.
     """
-    named = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
+    named = _named(paths)
     hints = hints_of(offset=offset, size=size, sector_size=sector_size, vstype=vstype, fstypes=fstypes)
     unlocking = Unlocking(keys, header, try_veracrypt=try_veracrypt)
     if align is not None and align < 1:
         raise ValueError(f"a search looks at every byte at the most, not at every {align}")
     searching = Searching(bounded=budget is not None, align=align, progress=progress) if search else None
-    return scan(gather(named), Broker(allow), unlocking, hints, budget or Budget(), searching)
+    return scan(
+        _with_unnamed(named, gather(named)), Broker(allow), unlocking, hints, budget or Budget(), searching
+    )
+
+
+def _with_unnamed(named: Sequence[PathLike], images: tuple[Segments, ...]) -> tuple[Segments, ...]:
+    """The images, with those in the folders that are called something else, and are images by their bytes."""
+    left = passed_over(named, images)[:LOOKED_AT]
+    found = [Segments((path,)) for path in left if begins_like_image(path)]
+    parents = {os.path.dirname(each.paths[0]) for each in found}
+    # A folder stands for itself where there is no image in it, and now there is.
+    return (*(each for each in images if each.paths[0] not in parents), *found)
+
+
+def _named(paths: PathLike | Sequence[PathLike]) -> list[PathLike]:
+    """The paths, one or several; raises TypeError for what is none, and says what is wanted."""
+    named = [paths] if isinstance(paths, str | os.PathLike) else paths
+    if isinstance(named, bytes | bytearray | memoryview) or hasattr(named, "read"):
+        raise TypeError(_WANTED.format(type(paths).__name__))
+    listed = list(named)
+    for each in listed:
+        if not isinstance(each, str | os.PathLike):
+            raise TypeError(_WANTED.format(type(each).__name__))
+    return listed
+
+
+_WANTED = (
+    "an image is a path (str or os.PathLike), or several: not {}. What is in memory or open has to be a file"
+    " with a name first; a path of bytes becomes one by os.fsdecode()."
+)
 
 
 def hints_of(
@@ -209,6 +239,7 @@ class _Scanner:
             "id": self._new_id(),
             "index": str(len(self._disks) + 1) if self._several else None,
         }
+        _log("opening %s", segments.paths[0])
         try:
             image, found = open_image(segments, self._broker, meter)
         except OpenError as error:
@@ -231,7 +262,9 @@ class _Scanner:
             "container": {"type": container.type, **container.details},
             "recipe": Recipe("image", parameters),
         }
-        self._disks.append(self._disk(place, found, meter))
+        disk = self._disk(place, found, meter)
+        _log("%s: %s, %d bytes read", segments.paths[0], container.type, meter.bytes_read)
+        self._disks.append(disk)
 
     def _disk(self, place: dict[str, Any], opened_image: Opened, meter: Meter) -> DiskLayer:
         source, problems = opened_image.source, opened_image.container.problems
@@ -469,6 +502,13 @@ class _Scanner:
     def _stopped(self, error: BudgetError | ReadError) -> None:
         code = Code.BUDGET if isinstance(error, BudgetError) else Code.READ_ERROR
         self._problems.append(Problem(code, f"the scan of assembled volumes stopped: {error}"))
+
+
+def _log(message: str, *values: object) -> None:
+    """Tell the logger ``pyimount``, where the program that uses this has loaded logging at all."""
+    logging = sys.modules.get("logging")
+    if logging is not None:
+        logging.getLogger("pyimount").debug(message, *values)
 
 
 def _with_told(layer: AnyLayer) -> AnyLayer:

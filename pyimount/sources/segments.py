@@ -26,6 +26,25 @@ class Segments(Record):
     split: bool = False
 
 
+def passed_over(paths: Iterable[str | os.PathLike[str]], images: Iterable[Segments]) -> tuple[str, ...]:
+    """The plain files of the folders among ``paths`` that belong to none of the images found there."""
+    taken = {path for image in images for path in image.paths}
+    found = []
+    for named in paths:
+        path = _plain(os.fspath(named))
+        if is_folder(path):
+            folder = _list(path)
+            if _bundle_of(folder) is not None:
+                continue
+            found += [
+                folder.file(stem, suffix)
+                for stem, suffixes in folder.sizes.items()
+                for suffix in suffixes
+                if not _is_extent(stem, suffix)
+            ]
+    return tuple(sorted({*found} - taken))
+
+
 def gather(paths: Iterable[str | os.PathLike[str]]) -> tuple[Segments, ...]:
     """Group what the user named into images, in the order in which they were named.
 
@@ -113,11 +132,10 @@ _BUNDLES = (("DiskDescriptor.xml",), ("Info.plist", "Info.bckup"), ("file_000.af
 
 
 def _images_in(folder: _Folder) -> Iterator[Segments]:
-    for names in _BUNDLES:
-        parts = [_parts(name) for name in names]
-        if all(suffix in folder.sizes.get(stem, ()) for stem, suffix in parts):
-            yield Segments((folder.file(*parts[0]),))
-            return
+    bundle = _bundle_of(folder)
+    if bundle is not None:
+        yield bundle
+        return
     taken: set[str] = set()
     for stem, suffixes in sorted(folder.sizes.items()):
         for suffix in sorted(suffixes):
@@ -132,6 +150,15 @@ def _images_in(folder: _Folder) -> Iterator[Segments]:
                 yield segments
     if not taken:
         yield Segments((folder.path,))
+
+
+def _bundle_of(folder: _Folder) -> Segments | None:
+    """The image that the folder as a whole is, if it is one."""
+    for names in _BUNDLES:
+        parts = [_parts(name) for name in names]
+        if all(suffix in folder.sizes.get(stem, ()) for stem, suffix in parts):
+            return Segments((folder.file(*parts[0]),))
+    return None
 
 
 def _is_image(stem: str, suffix: str) -> bool:
