@@ -179,6 +179,20 @@ class Scan(Record):
             yield volume
             pending.extend(reversed(self.children(volume)))
 
+    def named(self, name: str) -> tuple[Layer, ...]:
+        """The disks and volumes that a caller calls so; empty: there is none.
+
+        Those of this index; else of this UUID, an array before its members; else of this label; else those
+        last mounted at this path.
+        """
+        layers: tuple[Layer, ...] = self.disks + self.volumes
+        return (
+            tuple(layer for layer in layers if layer.index == name)
+            or tuple(self._with_uuid(name.lower()))
+            or tuple(volume for volume in self.volumes if volume.label == name)
+            or tuple(volume for volume in self.volumes if volume.last_mountpoint == name)
+        )
+
     def __getitem__(self, key: str) -> VolumeLayer:
         """The volume of this index or UUID; raises KeyError when there is none, or several of that UUID.
 
@@ -191,7 +205,7 @@ class Scan(Record):
 
     def _with_uuid(self, key: str) -> list[VolumeLayer]:
         found = [volume for volume in self.volumes if volume.uuid and volume.uuid.lower() == key]
-        made = [volume for volume in self.volumes if str(volume.mapping.get("uuid") or "").lower() == key]
+        made = [volume for volume in self.volumes if str(volume.mapping.get("uuid", "")).lower() == key != ""]
         if len(made) == 1 and all(volume.id in made[0].parents for volume in found):
             return made
         return [volume for volume in found if volume.mapping.get("type") != "vss"] or found or made

@@ -14,6 +14,7 @@ import argparse
 import json
 import os
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import pyimount
@@ -155,8 +156,8 @@ def _mount(options: argparse.Namespace, policy: Policy, keyring: "Keyring | None
     session = mounting.new_session()
     wanted: dict[str, Any] = {
         "session": session,
-        "only": mounting.volumes_called(scan, options.only_mount),
-        "skip": mounting.volumes_called(scan, options.skip) | _without_table(scan, options),
+        "only": _named(scan, options.only_mount),
+        "skip": {*_named(scan, options.skip), *_without_table(scan, options)},
         "fstypes": dict(options.fstypes),
         "shadows": options.vshadow,
         "folder": None if options.mountdir is None else os.path.realpath(options.mountdir),
@@ -196,6 +197,14 @@ def _told(options: argparse.Namespace) -> dict[str, Any]:
     if options.single:
         told["vstype"] = "none"
     return told
+
+
+def _named(scan: pyimount.Scan, names: Sequence[str]) -> Sequence[str]:
+    """The names, each of which something has; raises ValueError for one that nothing has."""
+    for name in names:
+        if not scan.named(name):
+            raise ValueError(f"{name}: there is no such volume; 'pyimount detect' lists what there is")
+    return names
 
 
 def _without_table(scan: pyimount.Scan, options: argparse.Namespace) -> set[str]:

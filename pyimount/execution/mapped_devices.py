@@ -216,7 +216,7 @@ class _ConnectNbd(Act[ConnectNbd]):
                 continue
             argv = [f"/dev/{block}" if one == DEVICE else one for one in step.argv(names)]
             try:
-                tools.run((argv[0], f"--description={mark}", "--fork", *argv[1:]), daemon=True)
+                tools.start_daemon((argv[0], f"--description={mark}", "--fork", *argv[1:]))
             except ToolFailed as error:
                 last = str(error)
                 continue

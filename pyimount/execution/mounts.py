@@ -7,9 +7,9 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 
-from pyimount.execution import folders, syscalls
+from pyimount.execution import folders, syscalls, tools
 from pyimount.execution.errors import Held, Refused, StepFailed
-from pyimount.execution.tools import printable, run
+from pyimount.execution.tools import printable
 from pyimount.planning.steps import ALWAYS
 from pyimount.records import Record
 
@@ -122,7 +122,7 @@ def mount_device(
         # process that can be waited for.
         argv = ("mount", "-c", "-i", "-n", "-t", driver, "-o", every, device, folders.through(at))
         try:
-            run(argv, timeout=timeout, pass_fds=(at, *hold))
+            tools.mount(argv, timeout=timeout, pass_fds=(at, *hold))
         except StepFailed as error:
             if number < len(drivers):
                 continue

@@ -110,26 +110,6 @@ def checked(report: Mapping[str, Any]) -> Scan:
         raise StepFailed(f"the scan gave what is no report: {message[:200]}") from error
 
 
-def volumes_called(scan: Scan, names: Collection[str]) -> set[str]:
-    """The indexes of the volumes that are meant by an index, a UUID, a label or a last mount point.
-
-    The index of a disk stands for itself. Raises ValueError for a name that nothing has.
-    """
-    found: set[str] = set()
-    for name in names:
-        meant = {
-            volume.index
-            for volume in scan.volumes
-            if name in (volume.index, volume.label, volume.last_mountpoint)
-            or (volume.uuid or "").lower() == name.lower()
-        }
-        meant |= {disk.index for disk in scan.disks if disk.index == name}
-        if not meant:
-            raise ValueError(f"{name}: there is no such volume; 'pyimount detect' lists what there is")
-        found |= meant
-    return found
-
-
 def planned(
     scan: Scan, policy: Policy, machine: "Machine", *, keys: "Keyring | None" = None, **arguments: Any
 ) -> MountPlan:

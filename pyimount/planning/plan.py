@@ -8,7 +8,7 @@ from pyimount.formats import Format, KernelMount, ToolMount, Usage
 from pyimount.layers import DiskLayer, Layer, Scan, VolumeLayer
 from pyimount.planning.machine import Machine
 from pyimount.planning.naming import USUAL, Naming, Unique, safe_name
-from pyimount.planning.places import LOCKS, Folders, Places, Steps
+from pyimount.planning.places import LOCKS, Places
 from pyimount.planning.policy import Policy
 from pyimount.planning.recipes import (
     UNKNOWN,
@@ -20,6 +20,7 @@ from pyimount.planning.recipes import (
     way_to_mount,
 )
 from pyimount.planning.refusing import Refused
+from pyimount.planning.session_steps import Folders, Steps
 from pyimount.planning.steps import (
     AttachFlash,
     Carve,
@@ -121,7 +122,7 @@ def plan(
     if policy.read_write and cache is None:
         raise ValueError("reading and writing needs a folder for what is written")
     steps = Steps(first)
-    folders = Folders(steps, first, session, base, cache if policy.read_write else None)
+    folders = Folders(steps, session, base, cache if policy.read_write else None)
     places = Places(scan, policy, machine, steps, folder=folders, keys=keys_for, cwd=cwd)
     planner = _Planner(scan, policy, machine, steps=steps, places=places, folders=folders)
     choice = _Choice(scan, only, skip, shadows=shadows)
@@ -199,8 +200,8 @@ class _Choice:
 
     def __init__(self, scan: Scan, only: Collection[str], skip: Collection[str], *, shadows: bool) -> None:
         self._scan = scan
-        self._only = {layer.id for name in only for layer in named(scan, name)} if only else None
-        self._skip = {layer.id for name in skip for layer in named(scan, name)}
+        self._only = {layer.id for name in only for layer in scan.named(name)} if only else None
+        self._skip = {layer.id for name in skip for layer in scan.named(name)}
         self._shadows = shadows
 
     def has(self, volume: VolumeLayer, *, gaps: bool = False) -> bool:
@@ -228,14 +229,6 @@ class _Choice:
             yield layer
             if isinstance(layer, VolumeLayer):
                 layer = self._scan.parents(layer)[0]
-
-
-def named(scan: Scan, name: str) -> tuple[Layer, ...]:
-    """The disks and volumes that a user calls so: of this index, else of this UUID, else of this label."""
-    layers: tuple[Layer, ...] = scan.disks + scan.volumes
-    by_index = tuple(layer for layer in layers if layer.index == name)
-    by_uuid = tuple(volume for volume in scan.volumes if (volume.uuid or "").lower() == name.lower())
-    return by_index or by_uuid or tuple(volume for volume in scan.volumes if volume.label == name)
 
 
 def _told(volume: VolumeLayer, fstypes: Mapping[str, str]) -> str | None:
