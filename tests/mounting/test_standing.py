@@ -22,6 +22,13 @@ from tests.needing import needs, needs_root
 pytestmark = pytest.mark.usefixtures("tools")
 
 
+def those_of(image: Path, base: Path) -> list[sessions.Session]:
+    """The sessions whose image this is."""
+    return [
+        each for each in sessions.sessions(str(base)) if sessions.meant(str(image), each.to_dict()) is None
+    ]
+
+
 @pytest.fixture
 def tools() -> None:
     needs("mkfs.ext4", "mksquashfs", "debugfs")
@@ -96,7 +103,7 @@ def test_one_image_mounted_twice_each_undone_alone(ground: Ground) -> None:
     first, second = ground.mounting(image), ground.mounting(image)
     devices = {ground.run(plan).places[2] for plan in (first, second)}
     assert len(devices) == 2
-    found = sessions.find(str(image), str(ground.base))
+    found = those_of(image, ground.base)
     assert {session.id for session in found} == {first.session, second.session}
     assert ground.undo(first.session).ended
     same_content(at(ground, second.session))
@@ -351,7 +358,7 @@ def test_names_are_only_names(name: str, ground: Ground, monkeypatch: pytest.Mon
     )  # fmt: skip
     ground.run(plan)
     same_content(Path(place))
-    (standing,) = sessions.find(str(image), str(ground.base))
+    (standing,) = those_of(image, ground.base)
     assert [(mount.path, mount.stands) for mount in standing.mounts] == [(place, True)]
     lines = (ground.base / f"{session}.jsonl").read_bytes().splitlines()
     assert all(json.loads(line) for line in lines)
