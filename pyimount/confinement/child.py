@@ -40,6 +40,8 @@ class AskingBroker(Broker):
         """As Broker's."""
         send(self._other, {"names": image, "folder": folder, "cap": cap})
         answer, _ = receive(self._other)
+        if "error" in answer:
+            raise OpenError(str(answer["error"]))
         return [str(name) for name in answer["names"]]
 
     def _ask(self, question: dict[str, str], meter: Meter) -> FileSource:

@@ -9,6 +9,8 @@ from pyimount.sources.errors import OpenError
 from pyimount.sources.file import FileSource
 
 LISTING_CAP = 1 << 14
+FOLDERS = frozenset(("bands",))
+"""The folders beside an image in which formats keep their files: a closed list, no name is an image's."""
 _NAMES_CAP = 64
 
 
@@ -101,5 +103,7 @@ class Broker:
 
 
 def _beside(image: str, folder: str) -> str:
+    if folder and folder not in FOLDERS:
+        raise OpenError(f"no format keeps its files in a folder {folder!r}")
     base = os.path.dirname(os.path.realpath(image))
     return os.path.join(base, folder) if folder else base

@@ -9,6 +9,7 @@ import pytest
 import pyimount
 from fixtures.workshop import Workshop, fixtures
 from pyimount.confinement import parent as scanning
+from pyimount.confinement.crossing import report_of
 from pyimount.confinement.parent import scan_confined
 from pyimount.execution.errors import StepFailed
 from pyimount.keys import Keyring
@@ -97,7 +98,7 @@ def test_the_process_has_no_rights_and_cannot_be_looked_into(
 
 
 def answers(report: dict[str, Any]) -> dict[str, Any]:
-    return scanning._of_known_files(report, {"/evidence/disk.img"})
+    return report_of(report, {"/evidence/disk.img"})
 
 
 @pytest.mark.parametrize(
