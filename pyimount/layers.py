@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 from pyimount.formats import Candidate, Details
 from pyimount.problems import Code, Problem
 from pyimount.records import EMPTY, Record
+from pyimount.sources.identity import FileIdentity
 
 SCHEMA = "pyimount/1"
 
@@ -133,12 +134,14 @@ class Scan(Record):
     """Everything that one call of ``detect`` found, in one frozen value.
 
     ``disks``: one for every image that was named, in that order, readable or not. ``volumes``:
-    all layers within them, each after its parents. ``problems``: those of the whole call.
+    all layers within them, each after its parents. ``problems``: those of the whole call. ``files``: what was
+    read under each absolute path, where that was noted; it is no part of the report.
     """
 
     disks: tuple[DiskLayer, ...]
     volumes: tuple[VolumeLayer, ...]
     problems: tuple[Problem, ...] = ()
+    files: Mapping[str, FileIdentity] = EMPTY
 
     @cached_property
     def _by_id(self) -> Mapping[int, Layer]:

@@ -11,12 +11,21 @@ from pyimount.confinement.crossing import question_of, report_of
 from pyimount.confinement.messages import MessageError, receive, send
 from pyimount.confinement.own_modules import command
 from pyimount.exceptions import StepFailed
+from pyimount.records import Record
 from pyimount.sources.broker import Broker
 from pyimount.sources.errors import OpenError
+from pyimount.sources.identity import FileIdentity
 from pyimount.sources.segments import Segments
 
 _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
 _FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class Confined(Record):
+    """What a confined scan gave: its ``report``, as JSON values, and the ``files`` that it read, by path."""
+
+    report: dict[str, Any]
+    files: Mapping[str, FileIdentity]
 
 
 def scan_confined(
@@ -26,8 +35,8 @@ def scan_confined(
     header: str | None = None,
     request: Mapping[str, Any],
     timeout: float,
-) -> dict[str, Any]:
-    """The report of a scan that a process without privileges makes, as JSON values that nobody has checked.
+) -> Confined:
+    """A scan by a process without privileges; its report is JSON values that nobody has checked.
 
     ``request``: its ``hints``, ``keys``, ``budget``, ``try_veracrypt``. ``timeout``: seconds without a word
     from it. Raises StepFailed when it says nothing, or speaks of files that it was not given; OpenError when
@@ -57,12 +66,15 @@ def _serve(
     broker: Broker,
     header: str | None,
     request: Mapping[str, Any],
-) -> dict[str, Any]:
+) -> Confined:
+    read: dict[str, FileIdentity] = {}
     known = {path for segments in images for path in segments.paths}
     told = [
         {"paths": list(each.paths), "missing": list(each.missing), "split": each.split} for each in images
     ]
     files = [] if header is None else [_open(header)]
+    if header is not None:
+        read[os.path.abspath(header)] = FileIdentity.of(files[0])
     try:
         send(child, {**request, "images": told, "allow": list(broker.allow), "header": header}, files)
     finally:
@@ -74,11 +86,13 @@ def _serve(
             os.close(file)
         if isinstance(message, dict) and message.keys() == {"report"}:
             absolute = None if header is None else os.path.abspath(header)
-            return report_of(message["report"], known, header=absolute, allow=broker.allow)
-        _answer(child, broker, message, known)
+            return Confined(report_of(message["report"], known, header=absolute, allow=broker.allow), read)
+        _answer(child, broker, message, known, read)
 
 
-def _answer(child: socket.socket, broker: Broker, message: object, known: set[str]) -> None:
+def _answer(
+    child: socket.socket, broker: Broker, message: object, known: set[str], read: dict[str, FileIdentity]
+) -> None:
     """Give the child the file or the names that it asks for, if the table and the policy have them."""
     try:
         question = question_of(message, known)
@@ -96,6 +110,8 @@ def _answer(child: socket.socket, broker: Broker, message: object, known: set[st
         return
     try:
         known.add(path)
+        # The first that was read under this path: another one is not what was scanned.
+        read.setdefault(os.path.abspath(path), FileIdentity.of(file))
         send(child, {"path": path}, [file])
     finally:
         os.close(file)

@@ -230,6 +230,21 @@ def _show_in_steps(source: int, at: int, path: str) -> None:
         os.close(shown)
 
 
+def bind(source: int, at: int) -> None:
+    """Show what stands at the folder of one descriptor at that of another too. Raises OSError."""
+    try:
+        made = syscalls.clone_mount(source)
+    except OSError as error:
+        if error.errno not in _NO_SUCH_CALL:
+            raise
+        syscalls.mount(folders.through(source), folders.through(at), syscalls.MS_BIND)
+        return
+    try:
+        syscalls.place_mount(made, at)
+    finally:
+        os.close(made)
+
+
 def is_bound_on_itself(mount: MountPoint) -> bool:
     """Whether a mount is a folder bound onto itself, as ``make_private`` does."""
     above = next((each for each in mounts() if each.id == mount.parent), None)

@@ -35,6 +35,7 @@ from pyimount.planning.steps import (
 from pyimount.records import EMPTY
 from pyimount.scanning import PathLike, detect, hints_of
 from pyimount.sources.budget import Budget
+from pyimount.sources.identity import identities
 from pyimount.sources.segments import gather
 
 if TYPE_CHECKING:
@@ -62,10 +63,13 @@ def look(
 ) -> Scan:
     """Scan as ``detect`` does; for root, in a process that has given up root's privileges.
 
-    Raises as ``detect`` does, and StepFailed when that process did not come to an end.
+    The scan has which files it was made from, so that no other is mounted in their place. Raises as
+    ``detect`` does, and StepFailed when that process did not come to an end.
     """
+    named = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
     if not hasattr(os, "geteuid") or os.geteuid() != 0:
-        return detect(
+        before = identities(path for segments in gather(named) for path in segments.paths)
+        scan = detect(
             paths,
             keys=keys,
             header=header,
@@ -74,10 +78,13 @@ def look(
             budget=budget,
             **hints,
         )
-    named = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
+        further = [path for disk in scan.disks for path in disk.paths]
+        if header is not None:
+            further.append(os.fspath(header))
+        return scan.replaced(files={**identities(further), **before})
     told = hints_of(**hints)
     limits = budget or Budget()
-    report = scan_confined(
+    found = scan_confined(
         gather(named),
         allow=[os.fspath(folder) for folder in allow],
         header=None if header is None else os.fspath(header),
@@ -89,7 +96,7 @@ def look(
         },
         timeout=limits.seconds * max(1, len(named)) + _PATIENCE,
     )
-    return checked(report)
+    return checked(found.report).replaced(files=found.files)
 
 
 def checked(report: Mapping[str, Any]) -> Scan:
@@ -166,7 +173,7 @@ def mount(
         carve=carve,
         base=base or executor.base,
     )
-    outcome = executor.run(made, scan.to_dict(), keys_of(made, keys))
+    outcome = executor.run(made, scan.to_dict(), keys_of(made, keys), files=scan.files)
     return Mounted(
         session=made.session,
         scan=scan,
@@ -218,7 +225,7 @@ def carve(
             layer=volume.id, index=volume.index, code=why.code, reason=why.reason, remedy=why.remedy
         )
         return Carved(volume=volume, index=volume.index, refusal=refusal)
-    outcome = executor.run(made, scan.to_dict(), keys_of(made, keys))
+    outcome = executor.run(made, scan.to_dict(), keys_of(made, keys), files=scan.files)
     (found,) = what_was_carved(scan, made, outcome)
     undone = undo_session(session, base=base or executor.base)
     if not undone.ended:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pyimount.layers import DiskLayer, Layer, VolumeLayer
-from pyimount.planning.steps import MakeDirectory, Result, Step
+from pyimount.planning.steps import MOUNTPOINTS, MakeDirectory, Result, Step
 
 
 class Steps:
@@ -64,7 +64,7 @@ class Folders:
 
     def of_mountpoints(self, named: str | None, case: str | None) -> Result:
         """Where mountpoints are made: the folder that the caller named, else the session's."""
-        made = self._folder("mnt", self.session()) if named is None else self._folder(named, None)
+        made = self._folder(MOUNTPOINTS, self.session()) if named is None else self._folder(named, None)
         return made if case is None else self._folder(case, made)
 
     def cache(self) -> str | None:

@@ -25,8 +25,8 @@ def request(keys: Keyring | None = None) -> dict[str, Any]:
 
 
 def confined(*paths: Path, keys: Keyring | None = None, **options: Any) -> pyimount.Scan:
-    report = scan_confined(gather(paths), request=request(keys), timeout=60, **options)
-    return pyimount.Scan.from_dict(report)
+    found = scan_confined(gather(paths), request=request(keys), timeout=60, **options)
+    return pyimount.Scan.from_dict(found.report)
 
 
 @pytest.mark.parametrize("name", ["gpt", "ewf", "qcow2-backing", "vmdk-split", "luks2", "lvm2-group", "ntfs"])

@@ -22,6 +22,7 @@ from pyimount.planning.steps.devices import (
     OpenEncrypted,
 )
 from pyimount.planning.steps.files import (
+    MOUNTPOINTS,
     ExposeRaw,
     ExposeShadows,
     ExposeUnlocked,
@@ -36,6 +37,7 @@ __all__ = [
     "DEVICE",
     "FLASH_MODULE",
     "LVM_CONFIG",
+    "MOUNTPOINTS",
     "PREFIX",
     "STEPS",
     "ActivateVolumeGroup",

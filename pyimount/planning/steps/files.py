@@ -2,6 +2,9 @@
 
 from pyimount.planning.steps.base import Names, Place, Step
 
+MOUNTPOINTS = "mnt"
+"""The folder of a session in which its mount points are."""
+
 
 class MakeDirectory(Step, kw_only=True):
     """Make a folder for its owner alone: ``path``, absolute or within ``inside``; undone when it is empty."""
