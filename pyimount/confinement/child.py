@@ -5,11 +5,14 @@ input; what a header names besides them is asked for there, and the other side d
 ``sources.broker``. The answer is the report as JSON.
 """
 
+import os
 import socket
 import sys
 
+from pyimount.confinement.everything import load_everything
 from pyimount.confinement.messages import MessageError, receive, send
-from pyimount.confinement.process import end_with_parent, give_up_privileges
+from pyimount.confinement.namespaces import go_on_in_a_child, leave_namespaces
+from pyimount.confinement.prison import shut_in
 from pyimount.keys import Keyring
 from pyimount.scanning import hints_of, scan
 from pyimount.scanning.unlocking import Unlocking
@@ -55,8 +58,11 @@ class AskingBroker(Broker):
 def main() -> int:
     """Take one request, answer it, end."""
     other = socket.socket(fileno=0)
-    give_up_privileges()
-    end_with_parent()
+    user = int(sys.argv[1])
+    alone = os.geteuid() == 0 and leave_namespaces()
+    if alone:
+        go_on_in_a_child()
+    shut_in(user, namespaces=alone, with_parent=True, load_first=load_everything)
     try:
         request, files = receive(other)
         keyring = Keyring.revealed(request["keys"])

@@ -10,6 +10,8 @@ from typing import Any
 from pyimount.confinement.crossing import question_of, report_of
 from pyimount.confinement.messages import MessageError, receive, send
 from pyimount.confinement.own_modules import command
+from pyimount.confinement.process import NOBODY
+from pyimount.confinement.users import own_user
 from pyimount.exceptions import StepFailed
 from pyimount.records import Record
 from pyimount.sources.broker import Broker
@@ -44,8 +46,9 @@ def scan_confined(
     """
     ours, theirs = socket.socketpair()
     ours.settimeout(timeout)
+    own = own_user() if os.geteuid() == 0 else None
     with theirs:
-        line = command("pyimount.confinement.child")
+        line = command("pyimount.confinement.child", str(NOBODY if own is None else own.number))
         # ^C is for us, who end it.
         child = subprocess.Popen(  # noqa: S603
             line, stdin=theirs.fileno(), env={"LC_ALL": "C.UTF-8"}, cwd="/", start_new_session=True
@@ -58,6 +61,9 @@ def scan_confined(
         finally:
             ours.close()
             child.kill()
+            if own is not None:
+                child.wait()
+                os.close(own.lock)
 
 
 def _serve(

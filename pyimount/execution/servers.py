@@ -19,15 +19,14 @@ from typing import Any
 
 from pyimount.confinement.messages import FILES_CAP, MessageError, receive, send
 from pyimount.confinement.own_modules import command
+from pyimount.confinement.process import NOBODY
+from pyimount.confinement.users import own_user
 from pyimount.execution import folders, syscalls
 from pyimount.execution.errors import Refused, StepFailed, ToolMissing
 from pyimount.execution.scanned_files import open_scanned
 from pyimount.execution.tools import SEARCH_PATH, printable
 from pyimount.records import EMPTY, Record
 from pyimount.sources.identity import FileIdentity
-
-NOBODY = 65534
-"""The user and the group that the server runs as, unless others are named."""
 
 FUSE_TYPE = "fuse.pyimount"
 """The type of our mounts in /proc/self/mountinfo; their source is the mark of their step."""
@@ -76,8 +75,6 @@ def start(
     cache: str | None = None,
     opened: Mapping[str, int] | None = None,
     scanned: Mapping[str, FileIdentity] = EMPTY,
-    user: int = NOBODY,
-    group: int = NOBODY,
     timeout: float = 120.0,
 ) -> Server:
     """Mount layers of a scan as raw files at ``at``, an empty folder of ours; needs root.
@@ -103,8 +100,15 @@ def start(
             raise StepFailed(f"{at}: FUSE cannot be mounted: {error.strerror}", "modprobe fuse") from error
         undone = stack.enter_context(ExitStack())
         undone.callback(_unmounted, at)
-        settings = {"user": user, "group": group, "owner": 0, "owner_group": 0, "files": names}
-        server = _started(mark, [device, *held], settings, told, keys=keys, timeout=timeout)
+        own = own_user()
+        if own is not None:
+            stack.callback(os.close, own.lock)
+        settings = {
+            "user": NOBODY if own is None else own.number, "locked": own is not None,
+            "owner": 0, "owner_group": 0, "files": names,
+        }  # fmt: skip
+        handed = [device, *([] if own is None else [own.lock]), *held]
+        server = _started(mark, handed, settings, told, keys=keys, timeout=timeout)
         undone.pop_all()
     _read_further_ahead(mark)
     return server
@@ -135,7 +139,7 @@ def start_as_user(
         undone = stack.enter_context(ExitStack())
         undone.callback(_unmounted_as_user, tool, at, timeout)
         user, group = os.getuid(), os.getgid()
-        settings = {"user": user, "group": group, "owner": user, "owner_group": group, "files": names}
+        settings = {"user": user, "locked": False, "owner": user, "owner_group": group, "files": names}
         server = _started(mark, [device, *held], settings, told, keys=keys, timeout=timeout)
         undone.pop_all()
     return server
