@@ -5,7 +5,6 @@ import encodings
 import pkgutil
 from contextlib import suppress
 from importlib import import_module
-from importlib.util import find_spec
 
 _ROOMS = (
     "formats", "parsers", "recognition", "layers", "keys", "mapping", "scanning", "sources",
@@ -27,7 +26,7 @@ def load_everything() -> None:
     for room in _ROOMS:
         _load_all(f"pyimount.{room}")
     for name in _OTHERS:
-        if _is_installed(name):
+        with suppress(ImportError):
             import_module(name)
     for each in pkgutil.iter_modules(encodings.__path__):
         if each.name not in ("mbcs", "oem", "cp65001"):  # Windows has these
@@ -38,10 +37,3 @@ def _load_all(name: str) -> None:
     module = import_module(name)
     for each in pkgutil.iter_modules(getattr(module, "__path__", ())):
         _load_all(f"{name}.{each.name}")
-
-
-def _is_installed(name: str) -> bool:
-    try:
-        return find_spec(name) is not None
-    except ModuleNotFoundError:
-        return False  # What it lies in is not there.

@@ -126,11 +126,14 @@ def test_a_users_server_reaches_nothing_but_by_its_own_limits(secret: Path) -> N
 def test_where_landlock_is_missing_nothing_is_opened_at_all(secret: Path) -> None:
     if not seccomp.is_known():
         pytest.skip("no filter is known for this processor")
-    prologue = (
-        "prison.landlock.version = lambda: 0\n"
-        "import ctypes, json, mmap, os, signal, socket, subprocess, sys, _thread\n"
-        "from pyimount.confinement.everything import load_everything\n"
-        "bars = prison.shut_in(prison.NOBODY, load_first=load_everything)\nassert not bars.landlock and bars.seccomp"
+    prologue = "\n".join(
+        (
+            "prison.landlock.version = lambda: 0",
+            "import ctypes, json, mmap, os, signal, socket, subprocess, sys, _thread",
+            "from pyimount.confinement.everything import load_everything",
+            "bars = prison.shut_in(prison.NOBODY, load_first=load_everything)",
+            "assert not bars.landlock and bars.seccomp",
+        )
     )
     assert set(taken_over(prologue, secret)) <= {"threads"}
 
