@@ -2,8 +2,11 @@
 
 import io
 import json
+import os
+import pty
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +64,11 @@ TRANSLATIONS: tuple[tuple[str, list[str]], ...] = (
 @pytest.mark.parametrize(("line", "wanted"), TRANSLATIONS)
 def test_its_options_are_those_of_mount(line: str, wanted: list[str]) -> None:
     assert translated(*line.split()) == wanted
+
+
+def test_the_package_has_both_commands() -> None:
+    scripts = tomllib.loads((TOP / "pyproject.toml").read_text())["project"]["scripts"]
+    assert scripts == {"pyimount": "pyimount.cli:main", "imount": "pyimount.cli.imount:main"}
 
 
 def test_what_cannot_keep_a_cache_mounts_read_only(capsys: pytest.CaptureFixture[str]) -> None:
@@ -198,6 +206,31 @@ def test_a_second_opinion_is_told(tmp_path: Path, disk: Path) -> None:
         assert len(list((tmp_path / "mnt").iterdir())) == 3
     finally:
         subprocess.run([sys.executable, "-m", "pyimount", "unmount", disk], check=True, cwd=TOP)
+
+
+def test_it_stops_where_a_volume_is_not_mounted(tmp_path: Path) -> None:
+    needs_root()
+    image = tmp_path / "blank.img"
+    image.write_bytes(bytes(1 << 20))
+    code = "import sys; from pyimount.cli.imount import main; sys.exit(main())"
+    ours, theirs = pty.openpty()
+    try:
+        with subprocess.Popen(
+            [sys.executable, "-c", code, "-w", "-k", image],
+            stdin=theirs, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=TOP,
+        ) as process:  # fmt: skip
+            assert process.stdout is not None
+            said = b""
+            while b"press Enter" not in said:
+                piece = process.stdout.read(1)
+                assert piece, said
+                said += piece
+            assert process.poll() is None
+            os.write(ours, b"\n")
+            assert process.wait() == 4
+    finally:
+        os.close(ours)
+        os.close(theirs)
 
 
 # What it stands on: types of tables by index.

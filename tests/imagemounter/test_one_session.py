@@ -132,6 +132,23 @@ def test_what_was_locked_when_the_server_began(parsers: Make, tmp_path: Path, on
     only_session(parser)
 
 
+def test_what_is_written_goes_through_the_one_server(parsers: Make, tree_e01: Path) -> None:
+    parser = parsers(tree_e01, read_write=True)
+    found = mounted(parser)
+    assert list(found) == ["1", "2", "3"]
+    assert len(servers(only_session(parser))) == 1
+    Path(found["2"].mountpoint or "", "new").write_bytes(b"written")
+    found["2"].unmount()
+    assert found["2"].init_volume()
+    assert Path(found["2"].mountpoint or "", "new").read_bytes() == b"written"
+    # What is shown of the disk has it, too; the image has not.
+    shown = Path(parser.disks[0].get_raw_path() or "").read_bytes()
+    assert b"written" in shown
+    assert parser.rw_active()
+    parser.clean(remove_rw=True)
+    assert parser.case.sessions == ()
+
+
 def test_mounts_of_a_copy_in_another_process_stay(parsers: Make, three_e01: Path) -> None:
     """As with a parser that a service stores before it is done with it."""
     parser = parsers(three_e01)
