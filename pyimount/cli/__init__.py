@@ -87,19 +87,19 @@ def _run(arguments: Sequence[str]) -> int:
         status = run(parsed)
         sys.stdout.flush()
     except BrokenPipeError:
-        _drop_output()  # whoever read it has seen enough
+        drop_output()  # whoever read it has seen enough
         return 0
     except KeyboardInterrupt:
         complain("stopped")
         return EXIT_INTERRUPTED
     except OSError as error:
         complain(f"cannot write the report: {error.strerror or error}")
-        _drop_output()
+        drop_output()
         return 1
     return status
 
 
-def _drop_output() -> None:
+def drop_output() -> None:
     """Have what could not be written go nowhere: Python would try again at exit, and complain."""
     with suppress(OSError, ValueError):  # where standard output is no file
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -42,6 +42,14 @@ def add_told(parser: argparse.ArgumentParser) -> None:
         "--vstype", metavar="TYPE", help="type of the partition table (dos, gpt …); none: there is none"
     )
     told.add_argument(
+        "--vstypes",
+        type=_index_and_type,
+        action="append",
+        default=[],
+        metavar="INDEX=TYPE",
+        help="the same for the disk or volume of this index alone",
+    )
+    told.add_argument(
         "--fstypes",
         type=_index_and_type,
         action="append",
@@ -70,7 +78,7 @@ def told(options: argparse.Namespace) -> dict[str, Any]:
         "offset": options.offset,
         "size": options.size,
         "sector_size": options.sector_size,
-        "vstype": options.vstype,
+        "vstype": _tables(options),
         "fstypes": dict(options.fstypes),
         "allow": options.allow,
         "header": options.header,
@@ -80,6 +88,13 @@ def told(options: argparse.Namespace) -> dict[str, Any]:
             bytes_read=usual.bytes_read if options.max_read is None else options.max_read,
         ),
     }
+
+
+def _tables(options: argparse.Namespace) -> str | dict[str, str] | None:
+    """The types of partition tables: one for all, or by index."""
+    if not options.vstypes:
+        return str(options.vstype) if options.vstype else None
+    return {**({"*": options.vstype} if options.vstype else {}), **dict(options.vstypes)}
 
 
 def add_keys(parser: argparse.ArgumentParser) -> None:

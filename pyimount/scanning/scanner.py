@@ -40,8 +40,14 @@ class Hints(Record, kw_only=True):
     offset: int | None = None
     size: int | None = None
     sector_size: int | None = None
-    vstype: str | None = None
+    vstype: str | Mapping[str, str] | None = None
     fstypes: Mapping[str, str] | None = None
+
+    def table(self, index: str) -> str | None:
+        """The type of partition table that the caller named for the disk or volume of this index."""
+        if self.vstype is None or isinstance(self.vstype, str):
+            return self.vstype
+        return self.vstype.get(index, self.vstype.get("*"))
 
     def fstype(self, index: str) -> str | None:
         """The type that the caller named for the volume of this index."""
@@ -63,7 +69,7 @@ def detect(
     offset: int | None = None,
     size: int | None = None,
     sector_size: int | None = None,
-    vstype: str | None = None,
+    vstype: str | Mapping[str | int, str] | None = None,
     fstypes: Mapping[str | int, str] | None = None,
     keys: "Keyring | Mapping[str | int, str] | None" = None,
     header: PathLike | None = None,
@@ -78,9 +84,10 @@ def detect(
     ``paths``: one image or several that belong together; any segment of a split image, or its
     folder, stands for all of it. ``offset``, ``size``: bytes; look only there, as at one volume.
     ``sector_size``: bytes. ``vstype``: the type of partition table to look for, ``none`` for no
-    table. ``fstypes``: ``{index: type}``, with ``*`` for every volume: read it as this and
-    nothing else. ``keys``: for encrypted volumes, a Keyring or ``{index or UUID: "p:…"}``, with
-    ``*`` for every volume; ``header``: a file with the header of a LUKS volume that has none of its own.
+    table; for single disks and volumes ``{index: type}``. ``fstypes``: ``{index: type}``, with ``*``
+    for every volume: read it as this and nothing else. ``keys``: for encrypted volumes, a Keyring or
+    ``{index or UUID: "p:…"}``, with ``*`` for every volume; ``header``: a file with the header of a LUKS
+    volume that has none of its own.
     ``try_veracrypt``: try the keys on what is not recognised, too. ``allow``: folders from which files that
     an image names may be opened, besides its own. ``budget``: what one image may cost. ``search``: look, at
     every sector of each image, for what nothing points to as well; without a budget, that may cost as much as
@@ -102,7 +109,7 @@ def hints_of(
     offset: int | None = None,
     size: int | None = None,
     sector_size: int | None = None,
-    vstype: str | None = None,
+    vstype: str | Mapping[str | int, str] | None = None,
     fstypes: Mapping[str | int, str] | None = None,
 ) -> Hints:
     """What the caller knows, from arguments of ``detect``. Raises ValueError for what cannot be."""
@@ -114,9 +121,16 @@ def hints_of(
         offset=offset,
         size=size,
         sector_size=sector_size,
-        vstype=None if vstype in ("", "detect") else vstype,
+        vstype=_table_types(vstype),
         fstypes={str(index): word for index, word in fstypes.items()} if fstypes else None,
     )
+
+
+def _table_types(told: str | Mapping[str | int, str] | None) -> str | Mapping[str, str] | None:
+    """A type of partition table, or types by index, without those that leave it to the image."""
+    if told is None or isinstance(told, str):
+        return None if told in ("", "detect") else told
+    return {str(index): word for index, word in told.items() if word not in ("", "detect")}
 
 
 def scan(  # noqa: PLR0917  (what detect has made of its arguments)
@@ -222,7 +236,7 @@ class _Scanner:
         pending: deque[Task] = deque()
         try:
             if self._hints.offset is None and self._hints.size is None:
-                found = self._probe(View(source, sector_size), self._hints.fstype("0"))
+                found = self._probe(View(source, sector_size), "0", place["index"] or "0")
             pending.extend(self._on_disk(place, source, found))
         except BudgetError as error:
             over = error
@@ -247,8 +261,12 @@ class _Scanner:
             bytes_read=meter.bytes_read,
         )
 
-    def _probe(self, view: View, fstype: str | None, known_tables: frozenset[str] = frozenset()) -> Probe:
-        found = probe(view, only=fstype, vstype=self._hints.vstype, known_tables=known_tables)
+    def _probe(
+        self, view: View, index: str, disk: str | None = None, known_tables: frozenset[str] = frozenset()
+    ) -> Probe:
+        """What stands at a volume's index, or on a disk (``disk``: its own index)."""
+        fstype, vstype = self._hints.fstype(index), self._hints.table(disk or index)
+        found = probe(view, only=fstype, vstype=vstype, known_tables=known_tables)
         if fstype is None or found.identity is not None:
             return found
         problem = Problem(Code.NOT_AS_TOLD, f"told to read this as {fstype}, and its bytes are not that")
@@ -334,7 +352,7 @@ class _Scanner:
                         view = View(
                             task.source, sector_size, place.get("disk_offset"), place.get("part_type")
                         )
-                        found = self._probe(view, self._hints.fstype(task.place["index"]), task.known_tables)
+                        found = self._probe(view, task.place["index"], known_tables=task.known_tables)
                     begun = monotonic()
                     unlocked, found = self._unlocking.of(task.source, found, task.place["index"])
                     meter.forgive(monotonic() - begun)

@@ -2,7 +2,6 @@
 
 import subprocess
 from pathlib import Path
-from typing import Any
 
 from fixtures.workshop import find_tool
 from pyimount import ImageParser
@@ -66,10 +65,7 @@ def plain(folder: Path, name: str = "plain.img") -> Path:
 
 def sessions(parser: ImageParser) -> list[str]:
     """The sessions that a parser has in the ledger."""
-    found: list[Any] = [volume.session for volume in parser.get_volumes()]
-    found += [volume._raw[0] for volume in parser.get_volumes() if volume._raw is not None]
-    found += [disk._session for disk in parser.disks]
-    return [each for each in found if each is not None]
+    return list(parser.case.sessions)
 
 
 def left_of(names: list[str]) -> list[str]:

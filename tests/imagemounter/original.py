@@ -28,6 +28,26 @@ print(json.dumps(told))
 """A program that was written for imagemounter; the first argument is what it imports."""
 
 
+RUNNER = """
+import importlib, sys, types
+import pyimount.exceptions, pyimount.imagemounter
+package = types.ModuleType("imagemounter")
+package.__path__ = [sys.argv.pop(1)]
+for name in pyimount.imagemounter.__all__:
+    setattr(package, name, getattr(pyimount.imagemounter, name))
+sys.modules["imagemounter"] = package
+for old, new in {
+    "exceptions": "exceptions", "disk": "imagemounter.disk", "parser": "imagemounter.image_parser",
+    "volume": "imagemounter.volume", "unmounter": "imagemounter.unmounter",
+}.items():
+    sys.modules[f"imagemounter.{old}"] = importlib.import_module(f"pyimount.{new}")
+from imagemounter.cli.imount import main
+sys.argv[0] = "imount"
+main()
+"""
+"""Runs imagemounter's own command with its classes taken from pyimount; the first argument is its package."""
+
+
 def install(folder: Path) -> Path:
     """Install imagemounter in a virtual environment; its interpreter. Skips where PyPI is not reached."""
     python = folder / "bin" / "python"

@@ -443,6 +443,33 @@ def test_a_part_of_a_session_goes_alone(ground: Ground) -> None:
     ground.check()
 
 
+def test_what_is_to_be_kept_stays_with_all_that_it_needs(ground: Ground) -> None:
+    """A loop device that two mounts share goes with the second, and one that is kept with neither."""
+    ext4, squashfs = ground.ext4(), ground.squashfs()
+    session = ground.session()
+    top = f"{ground.base}/{session}"
+    plan = ground.plan(
+        MakeDirectory(id=0, path=top),
+        MakeDirectory(id=1, inside=Result(0), path="0"),
+        MakeDirectory(id=2, inside=Result(0), path="1"),
+        AttachLoop(id=3, backing=str(ext4)),
+        Mount(id=4, device=Result(3), at=Result(1), type="ext4", options=EXT4),
+        Mount(id=5, device=Result(3), at=Result(2), type="ext4", options=EXT4),
+        AttachLoop(id=6, backing=str(squashfs)),
+        session=session,
+    )
+    ground.run(plan)
+    undone = ground.undo(session, only={1, 3, 4}, keep={5, 6})
+    assert [step.id for step in undone.steps] == [4, 1]
+    same_content(Path(f"{top}/1"))
+    undone = ground.undo(session, only={2, 3, 5}, keep={6})
+    assert [step.id for step in undone.steps] == [5, 3, 2, 0]
+    assert not undone.ended
+    assert ground.undo(session, only={6}, keep={6}).nothing
+    assert ground.undo(session).ended
+    ground.check()
+
+
 def test_a_mount_over_ours_is_not_unmounted(ground: Ground) -> None:
     plan = ground.mounting(ground.ext4())
     place = ground.run(plan).places[3]

@@ -133,6 +133,15 @@ def test_a_table_that_the_caller_denies_is_not_looked_for(demo: Path) -> None:
     assert pyimount.detect(demo, vstype="gpt").disks[0].pttype == "gpt"
 
 
+def test_a_table_may_be_denied_for_one_disk_or_volume(demo: Path) -> None:
+    usual = pyimount.detect(demo)
+    assert pyimount.detect(demo, vstype={0: "none"}).disks[0].pttype is None
+    assert pyimount.detect(demo, vstype={"*": "none"}).disks[0].pttype is None
+    for told in ({"1": "none"}, {"0": "gpt", "*": "none"}, {"0": "detect"}):
+        assert pyimount.detect(demo, vstype=told).to_dict()["disks"][0]["pttype"] == "gpt", told
+    assert pyimount.detect(demo, vstype={"9": "none"}).to_dict()["disks"] == usual.to_dict()["disks"]
+
+
 def test_a_type_that_the_caller_names_is_held_against_the_bytes(demo: Path) -> None:
     scan = pyimount.detect(demo, fstypes={2: "ntfs", "3": "ntfs"})
     assert scan["2"].type is None
