@@ -442,4 +442,5 @@ FORMAT = ContainerFormat(
     open=open_image,
     signatures=(Signature(DISK_SIGNATURE, 0), Signature(LOGICAL_SIGNATURE, 0)),
     types=("ewf2",),
+    segments=True,
 )

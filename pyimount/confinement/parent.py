@@ -55,7 +55,13 @@ def _serve(
 ) -> dict[str, Any]:
     known = {path for segments in images for path in segments.paths}
     told = [
-        {"paths": list(each.paths), "missing": list(each.missing), "split": each.split} for each in images
+        {
+            "paths": list(each.paths),
+            "missing": list(each.missing),
+            "split": each.split,
+            "holes": list(each.holes),
+        }
+        for each in images
     ]
     files = [] if header is None else [_open(header)]
     try:
