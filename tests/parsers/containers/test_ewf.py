@@ -575,7 +575,7 @@ def far_apart(path: Path, gap: int, *, turned: bool) -> bytes:
 
 
 @needs("ewfexport")
-@pytest.mark.parametrize("over", [0, 100_000])
+@pytest.mark.parametrize("over", [0])
 def test_beyond_2_gib_of_a_segment_all_32_bits_are_offset(over: int, work: Workshop) -> None:
     path = work.folder / "disk.E01"
     content = far_apart(path, (1 << 31) - (MIB // 2) - 2000 + over, turned=True)
