@@ -10,6 +10,7 @@ from typing import Any
 
 from pyimount.formats import Container, ContainerFormat, NotThisFormat, Opened, Signature
 from pyimount.formats.image import Image
+from pyimount.parsers.containers.file_names import file_name
 from pyimount.parsers.containers.runs import Parent, Run, RunSource, open_parent
 from pyimount.parsers.containers.vmdk_descriptor import (
     DESCRIPTOR_CAP,
@@ -223,7 +224,7 @@ class _Parts:
     def _named(self, extent: Extent) -> Source:
         """The file of this name, or the one beside the image that can be it; raises OpenError."""
         try:
-            return self._image.open_named(extent.name)
+            return self._image.open_named(file_name(extent.name).name)
         except OpenError:
             name = that_fits(extent.raw_name, _beside(self._image))
             if name is None:
