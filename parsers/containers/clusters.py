@@ -8,10 +8,11 @@ from typing import Literal
 
 from pyimount.formats import Container
 from pyimount.formats.image import Image
+from pyimount.parsers.containers.file_names import file_name
 from pyimount.parsers.containers.runs import Parent, open_parent
 from pyimount.problems import Code, Problem
 from pyimount.sources.errors import OpenError, ReadError
-from pyimount.sources.source import Source
+from pyimount.sources.source import SliceSource, Source
 
 SURVEY = 64 << 10
 """No more bytes of one table than these are read to see whether a file is truncated."""
@@ -74,13 +75,17 @@ def open_backing(
     ``raw``: its bytes as they are, whatever they look like: what a guest writes there decides nothing.
     ``refuse`` says why a disk that was found cannot be it. Never raises for what is there or is not.
     """
-    if not raw:
-        return open_parent(image, [name], refuse, what)
     try:
-        return Parent(image.open_named(name))
+        named = file_name(name)
+        if not raw and not named.raw:
+            return open_parent(image, [name], refuse, what)
+        source = image.open_named(named.name)
     except OpenError as error:
         message = f"{what} cannot be read, nor what this image has from it: {error}"
         return Parent(None, (Problem(Code.MISSING_BACKING_FILE, message),))
+    if named.offset or named.size is not None:
+        return Parent(SliceSource(source, named.offset, source.size if named.size is None else named.size))
+    return Parent(source)
 
 
 def truncated(file: Source, what: str) -> Problem:

@@ -13,11 +13,12 @@ from pyimount.formats.image import Image
 from pyimount.formats.layouts import layout, read_struct
 from pyimount.formats.notation import flag_names, text, unix_time
 from pyimount.parsers.containers.clusters import Unpacked, inflate_raw, open_backing, truncated
+from pyimount.parsers.containers.file_names import file_name
 from pyimount.parsers.containers.runs import EntryTable, Parent, Run, RunSource
 from pyimount.parsers.containers.zstd_library import MISSING, zstd_library
 from pyimount.problems import Code, Problem
 from pyimount.sources.errors import OpenError, ReadError
-from pyimount.sources.source import BytesSource, Source
+from pyimount.sources.source import BytesSource, SliceSource, Source
 from pyimount.sources.view import ShortRead, View
 
 
@@ -220,7 +221,7 @@ def open(container: Container, image: Image) -> Opened:  # noqa: A001
     if header.incompatible_features & EXTERNAL_DATA_FILE:
         data = None
         try:
-            data = image.open_named(str(details.get("data_file") or ""))
+            data = _data_file(image, str(details.get("data_file") or ""))
         except OpenError as error:
             problems.append(Problem(Code.MISSING_BACKING_FILE, f"the data file cannot be read: {error}"))
     backing = None
@@ -239,6 +240,15 @@ def open(container: Container, image: Image) -> Opened:  # noqa: A001
         problems.append(truncated(file, "clusters"))
     source = RunSource(header.size, clusters.locate)
     return Opened(container=container.replaced(problems=tuple(problems)), source=source)
+
+
+def _data_file(image: Image, name: str) -> Source:
+    """The file with the clusters, whose bytes are taken as they are; raises OpenError."""
+    named = file_name(name)
+    file = image.open_named(named.name)
+    if named.offset or named.size is not None:
+        return SliceSource(file, named.offset, file.size if named.size is None else named.size)
+    return file
 
 
 def _refusal(header: Any, details: Any) -> str | None:

@@ -7,6 +7,7 @@ from typing import Literal
 
 from pyimount.formats import Container, Opened
 from pyimount.formats.image import Image
+from pyimount.parsers.containers.file_names import file_name
 from pyimount.problems import Code, Problem
 from pyimount.records import Record
 from pyimount.sources.errors import OpenError, ReadError
@@ -156,7 +157,7 @@ def open_parent(
     whys = []
     for name in dict.fromkeys(names):
         try:
-            opened: Opened = image.open_disk(name, image)
+            opened: Opened = image.open_disk(file_name(name).name, image)
         except OpenError as error:
             whys.append(str(error))
             continue

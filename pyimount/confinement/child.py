@@ -68,7 +68,12 @@ def main() -> int:
         keyring = Keyring.revealed(request["keys"])
         header = FileSource(request["header"], descriptor=files[0]) if files else None
         images = [
-            Segments(tuple(each["paths"]), tuple(each["missing"]), split=each["split"])
+            Segments(
+                tuple(each["paths"]),
+                tuple(each["missing"]),
+                split=each["split"],
+                holes=tuple(each["holes"]),
+            )
             for each in request["images"]
         ]
         found = scan(

@@ -76,7 +76,13 @@ def _serve(
     read: dict[str, FileIdentity] = {}
     known = {path for segments in images for path in segments.paths}
     told = [
-        {"paths": list(each.paths), "missing": list(each.missing), "split": each.split} for each in images
+        {
+            "paths": list(each.paths),
+            "missing": list(each.missing),
+            "split": each.split,
+            "holes": list(each.holes),
+        }
+        for each in images
     ]
     files = [] if header is None else [_open(header)]
     if header is not None:

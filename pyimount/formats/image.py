@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from pyimount.records import Record
@@ -34,6 +35,8 @@ class Image(Record):
     a backing or parent image. Raises OpenError where policy or disk has none, or the chain is too long."""
     named_files: list[FileSource | PooledFile]
     missing: tuple[str, ...] = ()
+    lost: Mapping[int, str] = MappingProxyType({})
+    """Of a file that was cut up: what is missing, by its place in the set, counted from 0."""
     chain: tuple[str, ...] = ()
     """The images whose headers led here, outermost first."""
 

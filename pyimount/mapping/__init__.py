@@ -150,7 +150,12 @@ class Opener:
         if disk.recipe.kind != "image":
             raise OpenError(f"{disk.paths[0]}: was not read when it was scanned")
         recipe = disk.recipe.parameters
-        segments = Segments(tuple(_texts(recipe["paths"])), split=recipe.get("split") is True)
+        holes = recipe.get("holes")
+        segments = Segments(
+            tuple(_texts(recipe["paths"])),
+            split=recipe.get("split") is True,
+            holes=tuple(each for each in holes if isinstance(each, int)) if isinstance(holes, list) else (),
+        )
         broker = Broker(_texts(recipe.get("allow")), self._descriptors)
         image, opened = open_image(segments, broker, self._meter)
         self._stack.callback(image.close)

@@ -1,6 +1,7 @@
 """From the files of an image to the bytes of the disk inside: containers, split images, plain files."""
 
 import os
+from itertools import islice, zip_longest
 
 from pyimount.formats import Container, ContainerFormat, Json, NotThisFormat, Opened
 from pyimount.formats.image import Image
@@ -11,7 +12,7 @@ from pyimount.sources.budget import Meter
 from pyimount.sources.errors import IsFolder, OpenError, ReadError
 from pyimount.sources.pool import OPEN_FILES, FilePool
 from pyimount.sources.segments import Segments, is_folder
-from pyimount.sources.source import ConcatSource, Source
+from pyimount.sources.source import ConcatSource, LostSource, Source
 from pyimount.sources.view import ShortRead, View
 
 _CHAIN_CAP = 16
@@ -21,6 +22,8 @@ _WRAPPINGS_CAP = 4
 """A container in a compressed file in a compressed file … is opened, but not for ever."""
 
 _TAIL = 4096
+_MAGIC = 4
+"""Bytes with which the segments of a container begin alike, as the pieces of a disk hardly do."""
 
 
 def open_image(segments: Segments, broker: Broker, meter: Meter) -> tuple[Image, Opened]:
@@ -35,22 +38,56 @@ def open_image(segments: Segments, broker: Broker, meter: Meter) -> tuple[Image,
         raise _no_image(first)
     pool = FilePool(broker, meter) if len(segments.paths) > OPEN_FILES else None
     missing = list(segments.missing)
+    places, lost = _places(segments)
     paths: list[str] = [first]
     try:
         files: list[Source] = [pool.open(first) if pool else broker.open(first, meter)]
     except IsFolder as error:
         # Who may not look at a path itself learns it from what was opened.
         raise _no_image(first) from error
-    for path in segments.paths[1:]:
+    for path, place in zip(segments.paths[1:], places[1:], strict=True):
         try:
             files.append(pool.open(path) if pool else broker.open(path, meter))
             paths.append(path)
         except OpenError:
             missing.append(os.path.basename(path))
-    image = Image(tuple(paths), tuple(files), broker, meter, _open_named_disk, [], tuple(missing))
-    if segments.split:
+            lost[place] = os.path.basename(path)
+    image = Image(
+        tuple(paths),
+        tuple(files),
+        broker,
+        meter,
+        _open_named_disk,
+        [],
+        missing=tuple(missing),
+        lost=lost if segments.split else {},
+    )
+    if segments.split and not _has_segments(image):
         return image, _open_split(image)
     return image, _open_disk(image)
+
+
+def _places(segments: Segments) -> tuple[list[int], dict[int, str]]:
+    """The place in the set of every file, and what is called the one that is missing at a place."""
+    holes = set(segments.holes)
+    free = (place for place in range(len(segments.paths) + len(holes)) if place not in holes)
+    places = list(islice(free, len(segments.paths)))
+    names = zip_longest(segments.holes, segments.missing[: len(segments.holes)], fillvalue="a segment")
+    return places, {
+        place: str(name) for place, name in names if isinstance(place, int) and place < places[-1]
+    }
+
+
+def _has_segments(image: Image) -> bool:
+    """Whether the numbered files begin as a container's segments do, each for itself: nothing was cut up."""
+    try:
+        heads = {file.read_at(0, _MAGIC) for file in image.files[:2]}
+        if len(image.files) == 1 or len(heads) > 1:
+            return False
+        found = _recognise(image.files[0])
+    except ReadError:
+        return False
+    return found is not None and found[0].segments
 
 
 def _no_image(folder: str) -> IsFolder:
@@ -95,28 +132,50 @@ def _open_once(image: Image) -> tuple[Opened, bool]:
 
 def _open_split(image: Image) -> Opened:
     """The disk in a file that was cut into segments: that file, or what the container that it is holds."""
-    problems = [
-        Problem(Code.MISSING_SEGMENT, f"{name} is missing; what follows it stands at a wrong place")
-        for name in image.missing
-    ]
     segment_size = image.files[0].size
-    problems += [
-        Problem(
-            Code.TRUNCATED,
-            f"{os.path.basename(path)} is shorter than those before; what follows it stands at a wrong place",
-        )
-        for path, file in zip(image.paths[:-1], image.files[:-1], strict=True)
-        if file.size < segment_size
-    ]
-    details = {"segments": len(image.files), "segment_size": segment_size}
-    whole = ConcatSource(image.files)
-    opened = _open_disk(image.replaced(paths=image.paths[:1], files=(whole,), missing=()))
+    whole, problems = _joined(image)
+    details: dict[str, Json] = {"segments": len(image.files), "segment_size": segment_size}
+    opened = _open_disk(image.replaced(paths=image.paths[:1], files=(whole,), missing=(), lost={}))
     container = opened.container
     if container.type == "raw":
         container = Container(type="split", size=whole.size, details=details)
     else:
         container = container.replaced(details={**container.details, **details})
     return opened.replaced(container=container.replaced(problems=(*container.problems, *problems)))
+
+
+def _joined(image: Image) -> tuple[Source, list[Problem]]:
+    """Segments one after the other, and what is wrong about that.
+
+    Files that were cut up are all as long as the first, but the last: so is one that is missing, and what one
+    that is shorter lacks. Where most are not, nothing tells how long these were.
+    """
+    size = image.files[0].size
+    short = [
+        (name, file.size)
+        for name, file in zip(image.names[:-1], image.files[:-1], strict=True)
+        if file.size < size
+    ]
+    known = 2 * len(short) < len(image.files)
+    wrong = "what follows it stands at a wrong place"
+    parts: list[Source] = []
+    problems, at = [], 0
+    files = iter(zip(image.names, image.files, strict=True))
+    last = len(image.files) + len(image.lost) - 1
+    for place in range(last + 1):
+        name, held, code, what = image.lost.get(place), 0, Code.MISSING_SEGMENT, "is missing"
+        if name is None:
+            name, file = next(files)
+            parts.append(file)
+            held, code, what = file.size, Code.TRUNCATED, "is shorter than those before"
+        if held < size and place < last:
+            which = f"bytes {at + held} to {at + size} of the image cannot be read" if known else wrong
+            problems.append(Problem(code, f"{name} {what}; {which}"))
+            if known:
+                parts.append(LostSource(size - held, f"{name} {what}"))
+                held = size
+        at += held
+    return ConcatSource(parts), problems
 
 
 def _recognise(source: Source) -> tuple[ContainerFormat, Container] | None:

@@ -119,3 +119,16 @@ class ZeroSource(Source):
 
     def _read(self, offset: int, length: int) -> bytes:  # noqa: ARG002
         return bytes(length)
+
+
+class LostSource(Source):
+    """Bytes whose place is known and that are not to be had: reading them raises ReadError."""
+
+    __slots__ = ("_why",)
+
+    def __init__(self, size: int, why: str) -> None:
+        self.size = size
+        self._why = why
+
+    def _read(self, offset: int, length: int) -> bytes:  # noqa: ARG002
+        raise ReadError(self._why)
