@@ -302,7 +302,7 @@ class Session:
             added = joined(plan, standing, first=_next_id(story), files=files)
         made = added.plan.replaced(images=self.images)
         try:
-            outcome = Executor().run(made, scan.to_dict(), mounting.keys_of(made, way.keys))
+            outcome = Executor().run(made, scan.to_dict(), mounting.keys_of(made, way.keys), files=scan.files)
         except LedgerError as error:
             self._forget(self._part(added, []))
             raise SubsystemError(str(error)) from error
