@@ -15,7 +15,7 @@ from construct import Bytes, Int8ul, Int16ul, Int32ul, Int64ul, Struct
 from pyimount.formats import Container, ContainerFormat, Json, NotThisFormat, Opened, Signature
 from pyimount.formats.image import Image
 from pyimount.formats.layouts import Layout, layout, parse_struct, read_struct
-from pyimount.formats.notation import guid_text, text, unix_time
+from pyimount.formats.notation import decimal, guid_text, text, unix_time
 from pyimount.parsers.containers.chunks import (
     CHUNK_CAP,
     ChunkSource,
@@ -26,6 +26,7 @@ from pyimount.parsers.containers.chunks import (
 from pyimount.parsers.containers.runs import EntryTable
 from pyimount.problems import Code, Problem
 from pyimount.records import Record
+from pyimount.sources.budget import Meter
 from pyimount.sources.errors import ReadError
 from pyimount.sources.source import Source
 from pyimount.sources.view import ShortRead, View
@@ -231,7 +232,7 @@ def open_image(container: Container, image: Image) -> Opened:
     made = _container(ordered, sum(file.size for file in image.files))
     source = None
     if made.size is not None and not ordered[0].logical:
-        source, flaws = _disk(ordered, made.size)
+        source, flaws = _disk(ordered, made.size, image.meter)
         problems += flaws
     return Opened(container=made.replaced(problems=(*made.problems, *problems)), source=source)
 
@@ -416,14 +417,18 @@ def _read_values(view: View, section: _Section, segment: _Segment) -> None:
 def _date(value: str) -> str:
     """Seconds since 1970, or ``2006 3 12 11 44 5`` in the time of wherever that was, as ISO 8601."""
     parts = value.split()
-    if not all(part.isascii() and part.isdecimal() and len(part) <= 11 for part in parts):
+    numbers = [number for part in parts if (number := decimal(part, 11)) is not None]
+    if len(numbers) != len(parts):
         return value
-    if len(parts) == 1:
-        return unix_time(int(parts[0])) or value
-    if len(parts) != 6:
+    if len(numbers) == 1:
+        return unix_time(numbers[0]) or value
+    if len(numbers) != 6:
         return value
-    year, *rest = (int(part) for part in parts)
-    month, day, hour, minute, second = rest
+    year, month, day, hour, minute, second = numbers
+    # What no calendar has stays as it is written.
+    on_a_calendar = 1 <= year <= 9999 and 1 <= month <= 12 and 1 <= day <= 31
+    if not (on_a_calendar and hour < 24 and minute < 60 and second < 61):
+        return value
     return f"{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}"
 
 
@@ -499,7 +504,7 @@ def _media(volume: Any) -> dict[str, Json]:
     }
 
 
-def _disk(segments: Sequence[_Segment], size: int) -> tuple[Source, list[Problem]]:
+def _disk(segments: Sequence[_Segment], size: int, meter: Meter) -> tuple[Source, list[Problem]]:
     """The disk, and what is wrong about the place of its chunks.
 
     A table does not say which chunks it lists: they follow those of the table before. Where one
@@ -545,7 +550,7 @@ def _disk(segments: Sequence[_Segment], size: int) -> tuple[Source, list[Problem
             )
             problems.append(Problem(Code.TRUNCATED, message))
     chunks = _Chunks(placed, chunk_size, size, always_packed=not hasattr(volume, "media_type"))
-    return ChunkSource(size, chunk_size, chunks.load), problems
+    return ChunkSource(size, chunk_size, chunks.load, meter), problems
 
 
 class _Chunks:

@@ -15,12 +15,13 @@ from construct import Bytes, Int8ul, Int16ul, Int32ul, Int64ul, Struct
 from pyimount.formats import Container, ContainerFormat, Json, NotThisFormat, Opened, Signature
 from pyimount.formats.image import Image
 from pyimount.formats.layouts import layout, parse_struct, read_struct
-from pyimount.formats.notation import text
+from pyimount.formats.notation import decimal, text
 from pyimount.parsers.containers.chunks import inflate, packed_bound
 from pyimount.parsers.containers.clusters import Unpacked, integers, open_backing, truncated
 from pyimount.parsers.containers.runs import EntryTable, Parent, Run, RunSource
 from pyimount.problems import Code, Problem
 from pyimount.records import Record
+from pyimount.sources.budget import Meter
 from pyimount.sources.errors import OpenError, ReadError
 from pyimount.sources.source import BytesSource, Source
 from pyimount.sources.view import ShortRead, View
@@ -168,7 +169,8 @@ class _Descriptor(Record):
             "long_content_id": values.get("ddb.longcontentid"),
             "encoding": values.get("encoding"),
             "geometry": {
-                name: int(value) if value.isdecimal() else value for name, value in geometry.items()
+                name: value if (number := decimal(value)) is None else number
+                for name, value in geometry.items()
             },
             "extent_count": len(self.extents),
             "extents": extents,
@@ -291,7 +293,7 @@ def open(container: Container, image: Image) -> Opened:  # noqa: A001
     parent_cid = embedded.parent_cid if embedded else None
     below = _open_parent(container, parent_cid, image, problems)
     problems.extend(container.problems)
-    extent = _open_sparse(image.files[0], below, 0, problems)
+    extent = _open_sparse(image.files[0], below, 0, problems, image.meter)
     if embedded is None and re.fullmatch(_PART_NAME, image.names[0]):
         message = "this is one part of a disk, and the descriptor that names the others was not found"
         problems.append(Problem(Code.MISSING_SEGMENT, message))
@@ -371,7 +373,7 @@ class _Parts:
             return _refusing(f"the extent {extent.name!r} is missing")
         if extent.type not in ("FLAT", "VMFS"):
             try:
-                return _open_sparse(file, self._below, start, self._problems)
+                return _open_sparse(file, self._below, start, self._problems, self._image.meter)
             except (NotThisFormat, ShortRead, ReadError) as error:
                 return self._unreadable(Code.DAMAGED, f"the extent {extent.name!r} cannot be read: {error}")
         if extent.offset + extent.size > file.size:
@@ -424,7 +426,9 @@ class _Disk:
         return run if run.length <= left else Run(run.source, run.offset, left)
 
 
-def _open_sparse(file: Source, below: Parent | None, start: int, problems: list[Problem]) -> _Locate:
+def _open_sparse(
+    file: Source, below: Parent | None, start: int, problems: list[Problem], meter: Meter
+) -> _Locate:
     """An extent with tables of grains, which begins at byte ``start`` of the disk."""
     view = View(file)
     header = _header(view)
@@ -440,12 +444,12 @@ def _open_sparse(file: Source, below: Parent | None, start: int, problems: list[
             grains = _WalkedGrains(view, header)
             message = "the stream's last part is missing; its grains were looked for one by one"
             problems.append(Problem(Code.TRUNCATED, message))
-            return _Sparse(file, header, grains.sector, unallocated).locate
+            return _Sparse(file, header, grains.sector, unallocated, meter).locate
         header = footer
     tables = _Grains(file, header, problems)
     if tables.end_too_early():
         problems.append(truncated(file, "grains"))
-    return _Sparse(file, header, tables.sector, unallocated).locate
+    return _Sparse(file, header, tables.sector, unallocated, meter).locate
 
 
 def _footer(view: View) -> Any:
@@ -531,7 +535,12 @@ class _Sparse:
     """A hosted sparse or COWD extent: grains plain, zero or deflated, where ``sector`` says."""
 
     def __init__(
-        self, file: Source, header: Any, sector: Callable[[int], int], unallocated: Callable[[int, int], Run]
+        self,
+        file: Source,
+        header: Any,
+        sector: Callable[[int], int],
+        unallocated: Callable[[int, int], Run],
+        meter: Meter,
     ) -> None:
         hosted = header.magicNumber == SPARSE
         self._file = file
@@ -541,7 +550,7 @@ class _Sparse:
         self._zeroed = hosted and bool(header.flags & ZEROED_GRAINS)
         self._packed = hosted and bool(header.flags & COMPRESSED)
         self._markers = hosted and bool(header.flags & MARKERS)
-        self._unpacked = Unpacked()
+        self._unpacked = Unpacked(meter)
 
     def locate(self, offset: int) -> Run:
         """The run at this byte of the extent, within its grain."""
@@ -554,7 +563,7 @@ class _Sparse:
             return Run(None, 0, length)
         if not self._packed:
             return Run(self._file, sector * SECTOR + within, length)
-        grain = self._unpacked.get(sector, lambda: self._unpack(sector))
+        grain = self._unpacked.get(sector, lambda: self._unpack(sector), self._grain)
         if within >= len(grain):
             raise ReadError(f"the grain in sector {sector} has only {len(grain)} bytes")
         return Run(BytesSource(grain), within, len(grain) - within)

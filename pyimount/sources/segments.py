@@ -7,8 +7,10 @@ segment's is one only beside others of its set: ``disk.001`` alone is a plain im
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 
 from pyimount.records import Record
+from pyimount.sources.pool import POOL
 
 LISTING_CAP = 1 << 14
 """No more entries of a folder than this are looked at."""
@@ -82,7 +84,7 @@ class _Folder:
 def _list(path: str) -> _Folder:
     folder = _Folder(path)
     try:
-        with os.scandir(path or os.curdir) as entries:
+        with POOL.with_room(partial(os.scandir, path or os.curdir)) as entries:
             for _, entry in zip(range(LISTING_CAP), entries, strict=False):
                 if entry.is_file():  # no FIFO, socket, device: opening one may wait for ever
                     stem, suffix = _parts(entry.name)
