@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any, TypeAlias
 
 from pyimount.formats import Candidate, Details
-from pyimount.problems import Code, Problem
+from pyimount.problems import NOT_DONE, Code, Problem
 from pyimount.records import EMPTY, Record
 from pyimount.sources.identity import FileIdentity
 
@@ -214,11 +214,13 @@ class Scan(Record):
         return [volume for volume in found if volume.mapping.get("type") != "vss"] or found or made
 
     def exit_status(self, *, strict: bool = False) -> int:
-        """What the command ends with: 0; 1 when an image could not be read.
+        """What the command ends with: 0; 1 when an image, or what it holds, could not be looked into here.
 
         3 with ``strict`` when something is locked, incomplete, damaged, ambiguous or unknown.
         """
         if any(disk.size is None for disk in self.disks):
+            return 1
+        if any(problem.code in NOT_DONE for _, problem in self.all_problems()):
             return 1
         if not strict:
             return 0

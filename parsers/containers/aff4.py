@@ -17,7 +17,7 @@ from construct import Int32ul, Int64ul, Struct
 from pyimount.formats import Container, ContainerFormat, Json, NotThisFormat, Opened, Signature
 from pyimount.formats.image import Image
 from pyimount.formats.layouts import layout, parse_struct
-from pyimount.parsers.containers.chunks import CHUNK_CAP, ChunkSource, inflate, packed_bound
+from pyimount.parsers.containers.chunks import CHUNK_CAP, OWN_WORTH, ChunkSource, inflate, packed_bound
 from pyimount.parsers.containers.lz4 import unpack_lz4
 from pyimount.parsers.containers.runs import Run, RunSource
 from pyimount.parsers.containers.snappy import unpack_snappy
@@ -364,7 +364,8 @@ class _Streams:
         bevies = _OldBevies if old else _Bevies
         meter = self._volumes.image.meter
         chunks = _Chunks(bevies(volume, urn, meter), chunk_size, per_bevy, size, compression or "")
-        return ChunkSource(size, chunk_size, chunks.load)
+        worth = OWN_WORTH if compression in (SNAPPY, ALWAYS_SNAPPY, LZ4) else 1
+        return ChunkSource(size, chunk_size, chunks.load, meter, worth)
 
     def _map(self, volume: _Volume, urn: str, depth: int) -> Source:
         objects, meter = self._volumes.objects, self._volumes.image.meter

@@ -11,6 +11,7 @@ from pyimount.formats.image import Image
 from pyimount.parsers.containers.file_names import file_name
 from pyimount.parsers.containers.runs import Parent, open_parent
 from pyimount.problems import Code, Problem
+from pyimount.sources.budget import Meter
 from pyimount.sources.errors import OpenError, ReadError
 from pyimount.sources.source import SliceSource, Source
 
@@ -23,21 +24,26 @@ _KEPT = 4 << 20
 class Unpacked:
     """Unpacked clusters by a number; the least recently used go when all together pass 4 MiB.
 
-    The newest stays however large it is.
+    The newest stays however large it is. Each that is unpacked is charged to ``meter``.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, meter: Meter) -> None:
+        self._meter = meter
         self._held = 0
         self._values: OrderedDict[int, bytes] = OrderedDict()
         self._lock = threading.Lock()
 
-    def get(self, number: int, unpack: Callable[[], bytes]) -> bytes:
-        """The cluster of this number, unpacked now if it is not kept; raises what ``unpack`` does."""
+    def get(self, number: int, unpack: Callable[[], bytes], cost: int) -> bytes:
+        """The cluster of this number, unpacked now if it is not kept; raises what ``unpack`` does.
+
+        ``cost``: its size in bytes, or several times that where unpacking is slow.
+        """
         with self._lock:
             value = self._values.get(number)
             if value is not None:
                 self._values.move_to_end(number)
                 return value
+        self._meter.charge_unpacked(cost)
         value = unpack()  # not under the lock: other threads may unpack others meanwhile
         with self._lock:
             if number not in self._values:

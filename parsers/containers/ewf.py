@@ -24,6 +24,7 @@ from pyimount.parsers.containers.ewf_sections import (
 from pyimount.parsers.containers.ewf_table import Table
 from pyimount.parsers.containers.segment_sets import in_order
 from pyimount.problems import Code, Problem
+from pyimount.sources.budget import Meter
 from pyimount.sources.errors import ReadError
 from pyimount.sources.source import Source
 from pyimount.sources.view import ShortRead, View
@@ -57,7 +58,7 @@ def open_image(container: Container, image: Image) -> Opened:
     made = _container(ordered, sum(file.size for file in image.files))
     source = None
     if made.size is not None and not ordered[0].logical:
-        source, flaws = _disk(ordered, made.size)
+        source, flaws = _disk(ordered, made.size, image.meter)
         problems += flaws
     return Opened(container=made.replaced(problems=(*made.problems, *problems)), source=source)
 
@@ -161,7 +162,7 @@ def _media(volume: Any) -> dict[str, Json]:
     }
 
 
-def _disk(segments: Sequence[Segment], size: int) -> tuple[Source, list[Problem]]:
+def _disk(segments: Sequence[Segment], size: int, meter: Meter) -> tuple[Source, list[Problem]]:
     """The disk, and what is wrong about the place of its chunks.
 
     A table does not say which chunks it lists: they follow those of the table before. Where one
@@ -212,7 +213,7 @@ def _disk(segments: Sequence[Segment], size: int) -> tuple[Source, list[Problem]
             )
             problems.append(Problem(Code.TRUNCATED, message))
     chunks = _Chunks(placed, chunk_size, size, always_packed=not hasattr(volume, "media_type"))
-    return ChunkSource(size, chunk_size, chunks.load), problems
+    return ChunkSource(size, chunk_size, chunks.load, meter), problems
 
 
 class _Chunks:

@@ -14,8 +14,9 @@ from construct import Bytes, Int8ul, Int16ul, Int32ul, Int64ul, Struct
 from pyimount.formats import Container, ContainerFormat, Json, NotThisFormat, Opened, Signature
 from pyimount.formats.image import Image
 from pyimount.formats.layouts import layout, parse_struct, read_struct
-from pyimount.formats.notation import guid_text, unix_time
+from pyimount.formats.notation import decimal, guid_text, unix_time
 from pyimount.parsers.containers.chunks import (
+    BZIP2_WORTH,
     CHUNK_CAP,
     ChunkSource,
     inflate,
@@ -178,7 +179,9 @@ def open_image(container: Container, image: Image) -> Opened:
             (table for segment in segments for table in segment.tables), key=lambda table: table.first
         )
         method = segments[0].header.compression_method
-        source = ChunkSource(made.size, chunk_size, _Chunks(tables, chunk_size, made.size, method).load)
+        chunks = _Chunks(tables, chunk_size, made.size, method)
+        worth = BZIP2_WORTH if method == 2 else 1
+        source = ChunkSource(made.size, chunk_size, chunks.load, image.meter, worth)
         problems += _gaps(tables, -(-made.size // chunk_size))
     return Opened(container=made.replaced(problems=(*made.problems, *problems)), source=source)
 
@@ -318,7 +321,7 @@ def _read_hash(view: View, section: _Section, segment: _Segment) -> None:
 
 def _number(values: dict[str, str], tag: str) -> int | None:
     word = values.get(tag, "")
-    return int(word) if word.isascii() and word.isdecimal() and len(word) <= 20 else None
+    return decimal(word)
 
 
 def _figures(segments: Sequence[_Segment]) -> tuple[int, int, int]:
@@ -399,7 +402,7 @@ def _container(segments: Sequence[_Segment], stored: int) -> Container:
 
 
 def _date(value: str) -> str:
-    number = int(value) if value.isascii() and value.isdecimal() and len(value) <= 12 else 0
+    number = decimal(value, 12) or 0
     return unix_time(number) or value
 
 

@@ -12,7 +12,7 @@ from construct import Bytes, Int8ul, Int16ul, Int32ul, Int64ul, Struct
 
 from pyimount.formats import Json, NotThisFormat
 from pyimount.formats.layouts import Layout, layout, parse_struct, read_struct
-from pyimount.formats.notation import guid_text, text, unix_time
+from pyimount.formats.notation import decimal, guid_text, text, unix_time
 from pyimount.parsers.containers.chunks import inflate, packed_bound
 from pyimount.parsers.containers.ewf_table import Table
 from pyimount.parsers.containers.runs import EntryTable
@@ -379,14 +379,18 @@ def _read_values(view: View, section: Section, segment: Segment) -> None:
 def _date(value: str) -> str:
     """Seconds since 1970, or ``2006 3 12 11 44 5`` in the time of wherever that was, as ISO 8601."""
     parts = value.split()
-    if not all(part.isascii() and part.isdecimal() and len(part) <= 11 for part in parts):
+    numbers = [number for part in parts if (number := decimal(part, 11)) is not None]
+    if len(numbers) != len(parts):
         return value
-    if len(parts) == 1:
-        return unix_time(int(parts[0])) or value
-    if len(parts) != 6:
+    if len(numbers) == 1:
+        return unix_time(numbers[0]) or value
+    if len(numbers) != 6:
         return value
-    year, *rest = (int(part) for part in parts)
-    month, day, hour, minute, second = rest
+    year, month, day, hour, minute, second = numbers
+    # What no calendar has stays as it is written.
+    on_a_calendar = 1 <= year <= 9999 and 1 <= month <= 12 and 1 <= day <= 31
+    if not (on_a_calendar and hour < 24 and minute < 60 and second < 61):
+        return value
     return f"{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}"
 
 

@@ -17,6 +17,7 @@ from pyimount.parsers.containers.file_names import file_name
 from pyimount.parsers.containers.runs import EntryTable, Parent, Run, RunSource
 from pyimount.parsers.containers.zstd_library import MISSING, zstd_library
 from pyimount.problems import Code, Problem
+from pyimount.sources.budget import Meter
 from pyimount.sources.errors import OpenError, ReadError
 from pyimount.sources.source import BytesSource, SliceSource, Source
 from pyimount.sources.view import ShortRead, View
@@ -232,7 +233,7 @@ def open(container: Container, image: Image) -> Opened:  # noqa: A001
     elif header.backing_file_offset:
         backing = Parent()
         problems.append(Problem(Code.DAMAGED, "the image has a backing file, and its name cannot be read"))
-    clusters = _Clusters(file, header, data, backing, unpack)
+    clusters = _Clusters(file, header, data, backing, unpack, meter=image.meter)
     if clusters.l1_is_short():
         message = f"{header.l1_size} entries of the first table are too few for {header.size} bytes"
         problems.append(Problem(Code.DAMAGED, message))
@@ -314,6 +315,8 @@ class _Clusters:
         data: Source | None,
         backing: Parent | None,
         unpack: Callable[[bytes, int], bytes] | None,
+        *,
+        meter: Meter,
     ) -> None:
         self._file = file
         self._data = data
@@ -329,7 +332,7 @@ class _Clusters:
         self._l1_needed: int = -(-header.size // (self._size * self._l2_entries))
         self._l1 = EntryTable(file, header.l1_table_offset, header.l1_size, 8, "big")
         self._words = EntryTable(file, 0, file.size // 8, 8, "big")
-        self._unpacked = Unpacked()
+        self._unpacked = Unpacked(meter)
 
     def l1_is_short(self) -> bool:
         """Whether the first table is too short for the disk."""
@@ -348,7 +351,7 @@ class _Clusters:
         word = l2_table // 8 + l2_index * self._l2_width
         entry = self._words[word]
         if entry & COMPRESSED:
-            cluster = self._unpacked.get(entry, lambda: self._unpack_cluster(entry))
+            cluster = self._unpacked.get(entry, lambda: self._unpack_cluster(entry), self._size)
             return Run(BytesSource(cluster), within, length)
         if self._extended:
             return self._subcluster(entry, self._words[word + 1], offset, within)

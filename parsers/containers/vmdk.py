@@ -80,7 +80,7 @@ def open(container: Container, image: Image) -> Opened:  # noqa: A001
     problems: list[Problem] = []
     below = _open_parent(container, embedded, image, problems)
     problems.extend(container.problems)
-    extent = open_sparse(image.files[0], below, 0, problems)
+    extent = open_sparse(image.files[0], below, 0, problems, image.meter)
     if embedded is None and re.fullmatch(_PART_NAME, image.names[0]):
         message = "this is one part of a disk, and the descriptor that names the others was not found"
         problems.append(Problem(Code.MISSING_SEGMENT, message))
@@ -199,7 +199,7 @@ class _Parts:
             return _refusing(f"the extent {extent.name!r} is missing")
         if extent.type not in ("FLAT", "VMFS"):
             try:
-                return open_sparse(file, self._below, start, self._problems)
+                return open_sparse(file, self._below, start, self._problems, self._image.meter)
             except (NotThisFormat, ShortRead, ReadError) as error:
                 return self._unreadable(Code.DAMAGED, f"the extent {extent.name!r} cannot be read: {error}")
         if extent.offset + extent.size > file.size:

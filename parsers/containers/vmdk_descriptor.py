@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Mapping
 
 from pyimount.formats import Json, NotThisFormat
+from pyimount.formats.notation import decimal
 from pyimount.records import Record
 from pyimount.sources.view import View
 
@@ -119,7 +120,7 @@ class Descriptor(Record):
             "long_content_id": values.get("ddb.longcontentid"),
             "encoding": values.get("encoding"),
             "geometry": {
-                name: int(value) if value.isascii() and value.isdecimal() else value
+                name: value if (number := decimal(value)) is None else number
                 for name, value in geometry.items()
             },
             "extent_count": len(self.extents),

@@ -16,6 +16,7 @@ from pyimount.parsers.containers.chunks import inflate, packed_bound
 from pyimount.parsers.containers.clusters import Unpacked, integers, truncated
 from pyimount.parsers.containers.runs import EntryTable, Parent, Run
 from pyimount.problems import Code, Problem
+from pyimount.sources.budget import Meter
 from pyimount.sources.errors import ReadError
 from pyimount.sources.source import BytesSource, Source
 from pyimount.sources.view import ShortRead, View
@@ -153,7 +154,9 @@ def header_details(header: Any) -> dict[str, Json]:
     return {"variant": "seSparse", **details, "version": "2.1"}
 
 
-def open_sparse(file: Source, below: Parent | None, start: int, problems: list[Problem]) -> Locate:
+def open_sparse(
+    file: Source, below: Parent | None, start: int, problems: list[Problem], meter: Meter
+) -> Locate:
     """An extent with tables of grains, which begins at byte ``start`` of the disk."""
     view = View(file)
     header = header_of(view)
@@ -171,12 +174,12 @@ def open_sparse(file: Source, below: Parent | None, start: int, problems: list[P
         if footer is None and grains is not None:
             message = "the stream's last part is missing; its grains were looked for one by one"
             problems.append(Problem(Code.TRUNCATED, message))
-            return _Sparse(file, header, grains.sector, unallocated).locate
+            return _Sparse(file, header, grains.sector, unallocated, meter).locate
         header = footer
     tables = _Grains(file, header, problems)
     if tables.end_too_early():
         problems.append(truncated(file, "grains"))
-    return _Sparse(file, header, tables.sector, unallocated).locate
+    return _Sparse(file, header, tables.sector, unallocated, meter).locate
 
 
 def _footer(view: View) -> Any:
@@ -282,7 +285,12 @@ class _Sparse:
     """A hosted sparse or COWD extent: grains plain, zero or deflated, where ``sector`` says."""
 
     def __init__(
-        self, file: Source, header: Any, sector: Callable[[int], int], unallocated: Callable[[int, int], Run]
+        self,
+        file: Source,
+        header: Any,
+        sector: Callable[[int], int],
+        unallocated: Callable[[int, int], Run],
+        meter: Meter,
     ) -> None:
         hosted = header.magicNumber == SPARSE
         self._file = file
@@ -292,7 +300,7 @@ class _Sparse:
         self._zeroed = hosted and bool(header.flags & ZEROED_GRAINS)
         self._packed = hosted and bool(header.flags & COMPRESSED)
         self._markers = hosted and bool(header.flags & MARKERS)
-        self._unpacked = Unpacked()
+        self._unpacked = Unpacked(meter)
 
     def locate(self, offset: int) -> Run:
         """The run at this byte of the extent, within its grain."""
@@ -305,7 +313,7 @@ class _Sparse:
             return Run(None, 0, length)
         if not self._packed:
             return Run(self._file, sector * SECTOR + within, length)
-        grain = self._unpacked.get(sector, lambda: self._unpack(sector))
+        grain = self._unpacked.get(sector, lambda: self._unpack(sector), self._grain)
         if within >= len(grain):
             raise ReadError(f"the grain in sector {sector} has only {len(grain)} bytes")
         return Run(BytesSource(grain), within, len(grain) - within)

@@ -9,6 +9,7 @@ from construct import Bytes, Int16ul, Int32ul, Struct
 
 from pyimount.formats import NotThisFormat
 from pyimount.formats.layouts import layout, read_struct
+from pyimount.parsers.containers.checked import Crc32Source
 from pyimount.parsers.containers.deflate import RAW, DeflateStream
 from pyimount.parsers.containers.packed import Input, PackedSource
 from pyimount.sources.budget import Meter
@@ -73,15 +74,20 @@ class Directory:
         return [
             member
             for member in self.members.values()
-            if member.file_size and not member.is_dir() and not _is_link(member)
+            if member.file_size and not member.filename.endswith("/") and not _is_link(member)
         ]
 
     def source(self, member: zipfile.ZipInfo, meter: Meter) -> Source:
-        """The bytes of a member; raises ReadError where it is encrypted, or packed by another method."""
-        packed = self._packed(member)
-        if member.compress_type == zipfile.ZIP_STORED:
-            return packed
-        return PackedSource(lambda _: DeflateStream(Input(packed), RAW), meter, member.file_size)
+        """The bytes of a member, which are held against its checksum when they are read to the end.
+
+        Raises ReadError where it is encrypted, or packed by another method.
+        """
+        source = packed = self._packed(member)
+        if member.compress_type != zipfile.ZIP_STORED:
+            source = PackedSource(lambda _: DeflateStream(Input(packed), RAW), meter, member.file_size)
+        if source.size != member.file_size:
+            return source  # cut off, which is said elsewhere
+        return Crc32Source(source, member.CRC, f"{member.filename} in the zip file")
 
     def read(self, name: str, cap: int) -> bytes | None:
         """A small member's bytes, None where there is none; raises ReadError when it is damaged or large."""

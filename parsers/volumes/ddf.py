@@ -23,7 +23,7 @@ from pyimount.formats import (
     Usage,
 )
 from pyimount.formats.layouts import layout, parse_struct
-from pyimount.formats.notation import flag_names, text, unix_time
+from pyimount.formats.notation import decimal, flag_names, text, unix_time
 from pyimount.problems import Code, Problem
 from pyimount.records import Record
 from pyimount.sources.errors import ReadError
@@ -298,7 +298,7 @@ def load(view: View) -> Metadata:
     order = "big" if raw[:4] == MAGIC_BIG else "little"
     anchor = parse_struct(raw, HEADER[order])
     revision = text(anchor.DDF_rev)
-    if revision is None or not all(part.isdecimal() for part in revision.split(".")):
+    if revision is None or any(decimal(part) is None for part in revision.split(".")):
         raise NotThisFormat(f"revision {revision}")
     problems: list[Problem] = []
     if crc_of(raw) != anchor.CRC:

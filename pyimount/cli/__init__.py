@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from importlib import import_module
 
+from pyimount.cli.open_files import raise_limit
 from pyimount.version import __version__
 
 EXIT_USAGE = 2
@@ -68,6 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _run(arguments)
     # Looking through every object for garbage, most of all when the process ends, takes longer than a scan.
     gc.set_threshold(100_000)
+    raise_limit()
     try:
         return _run(sys.argv[1:])
     finally:

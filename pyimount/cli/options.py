@@ -25,6 +25,13 @@ def byte_count(text: str) -> int:
     return value
 
 
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise ValueError(f"{text} is negative")
+    return value
+
+
 def _index_and_type(text: str) -> tuple[str, str]:
     index, equals, word = text.partition("=")
     if not (index and equals and word):
@@ -64,16 +71,39 @@ def add_told(parser: argparse.ArgumentParser) -> None:
         metavar="FOLDER",
         help="files that the image names, a backing file say, may be opened below this folder too",
     )
-    limits = parser.add_argument_group("limits for each image")
-    limits.add_argument("--max-seconds", type=float, metavar="SECONDS", help="time (default: 20)")
+    limits = parser.add_argument_group(
+        "limits for each image",
+        "All but the time count work, so that a report is the same on every machine, busy or idle.",
+    )
+    limits.add_argument(
+        "--max-seconds", type=float, metavar="SECONDS", help="time on the clock (default: no such limit)"
+    )
     limits.add_argument(
         "--max-read", type=byte_count, metavar="BYTES", help="bytes read from it (default: 512M)"
+    )
+    limits.add_argument(
+        "--max-derivation",
+        type=_count,
+        metavar="NUMBER",
+        help="what deriving keys may cost, in iterations of PBKDF2 (default: 400000000); "
+        "a KiB of Argon2 in a pass counts as 3",
+    )
+    limits.add_argument(
+        "--max-derivation-memory",
+        type=byte_count,
+        metavar="BYTES",
+        help="memory that deriving one key may take (default: 4G)",
     )
 
 
 def told(options: argparse.Namespace) -> dict[str, Any]:
     """What ``add_told`` and ``add_keys`` took, as arguments of ``detect``, save the keys themselves."""
-    usual = pyimount.Budget()
+    limits = {
+        "seconds": options.max_seconds,
+        "bytes_read": options.max_read,
+        "derivation": options.max_derivation,
+        "derivation_memory": options.max_derivation_memory,
+    }
     return {
         "offset": options.offset,
         "size": options.size,
@@ -83,10 +113,7 @@ def told(options: argparse.Namespace) -> dict[str, Any]:
         "allow": options.allow,
         "header": options.header,
         "try_veracrypt": options.try_veracrypt,
-        "budget": pyimount.Budget(
-            seconds=usual.seconds if options.max_seconds is None else options.max_seconds,
-            bytes_read=usual.bytes_read if options.max_read is None else options.max_read,
-        ),
+        "budget": pyimount.Budget(**{name: most for name, most in limits.items() if most is not None}),
     }
 
 

@@ -33,11 +33,11 @@ class AskingBroker(Broker):
 
     def open(self, path: str, meter: Meter) -> FileSource:
         """As Broker's."""
-        return self._ask({"open": path}, meter)
+        return self._file({"open": path}, meter)
 
     def open_named(self, name: str, image: str, meter: Meter, folder: str = "") -> FileSource:
         """As Broker's."""
-        return self._ask({"named": name, "image": image, "folder": folder}, meter)
+        return self._file({"named": name, "image": image, "folder": folder}, meter)
 
     def names_in(self, image: str, folder: str = "", cap: int = LISTING_CAP) -> list[str]:
         """As Broker's."""
@@ -47,12 +47,18 @@ class AskingBroker(Broker):
             raise OpenError(str(answer["error"]))
         return [str(name) for name in answer["names"]]
 
-    def _ask(self, question: dict[str, str], meter: Meter) -> FileSource:
+    def _file(self, question: dict[str, str], meter: Meter) -> FileSource:
+        path, descriptor = self._ask(question)
+        # It may be closed in between, while others are read.
+        return FileSource(path, meter, opener=lambda: self._ask(question)[1], descriptor=descriptor)
+
+    def _ask(self, question: dict[str, str]) -> tuple[str, int]:
+        """The path of a file, and its descriptor; raises OpenError."""
         send(self._other, question)
         answer, files = receive(self._other)
         if "error" in answer:
             raise OpenError(str(answer["error"]))
-        return FileSource(str(answer["path"]), meter, descriptor=files[0])
+        return str(answer["path"]), files[0]
 
 
 def main() -> int:

@@ -36,13 +36,13 @@ def scan_confined(
     allow: Sequence[str] = (),
     header: str | None = None,
     request: Mapping[str, Any],
-    timeout: float,
+    timeout: float | None,
 ) -> Confined:
     """A scan by a process without privileges; its report is JSON values that nobody has checked.
 
     ``request``: its ``hints``, ``keys``, ``budget``, ``try_veracrypt``. ``timeout``: seconds without a word
-    from it. Raises StepFailed when it says nothing, or speaks of files that it was not given; OpenError when
-    the ``header`` cannot be opened.
+    from it, None where a scan may take any time. Raises StepFailed when it says nothing, or speaks of files
+    that it was not given; OpenError when the ``header`` cannot be opened.
     """
     ours, theirs = socket.socketpair()
     ours.settimeout(timeout)

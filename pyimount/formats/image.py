@@ -11,7 +11,6 @@ from pyimount.records import Record
 from pyimount.sources.broker import Broker
 from pyimount.sources.budget import Meter
 from pyimount.sources.file import FileSource
-from pyimount.sources.pool import OPEN_FILES, FilePool, PooledFile
 from pyimount.sources.source import Source
 
 if TYPE_CHECKING:
@@ -33,7 +32,7 @@ class Image(Record):
     open_disk: Callable[[str, Image], Opened]
     """Open the image that a header calls by this name as a disk, whatever its container:
     a backing or parent image. Raises OpenError where policy or disk has none, or the chain is too long."""
-    named_files: list[FileSource | PooledFile]
+    named_files: list[FileSource]
     missing: tuple[str, ...] = ()
     lost: Mapping[int, str] = MappingProxyType({})
     """Of a file that was cut up: what is missing, by its place in the set, counted from 0."""
@@ -50,19 +49,12 @@ class Image(Record):
         """Every file that was opened for this image."""
         return (*self.paths, *(file.path for file in self.named_files))
 
-    def open_named(self, name: str, folder: str = "") -> FileSource | PooledFile:
+    def open_named(self, name: str, folder: str = "") -> FileSource:
         """Open a file that the header names, as plain bytes; raises OpenError as the broker does.
 
         ``folder``: the one beside the image in which its format keeps such files.
         """
-        source: FileSource | PooledFile
-        if len(self.named_files) < OPEN_FILES:
-            source = self.broker.open_named(name, self.paths[0], self.meter, folder)
-        else:
-            # A disk can have more extents than a process may have files open.
-            last = self.named_files[-1]
-            pool = last.pool if isinstance(last, PooledFile) else FilePool(self.broker, self.meter)
-            source = pool.open_named(name, self.paths[0], folder)
+        source = self.broker.open_named(name, self.paths[0], self.meter, folder)
         self.named_files.append(source)
         return source
 

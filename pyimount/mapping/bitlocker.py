@@ -22,6 +22,7 @@ from pyimount.mapping.assembly import Unlocked
 from pyimount.mapping.boot_sectors import BOOT_SECTOR_SIZE, is_boot_sector
 from pyimount.mapping.elephant import undiffuse
 from pyimount.mapping.errors import DamagedHeader, Unsupported, WrongKey
+from pyimount.mapping.kdf import STRETCH_WORTH, charge
 from pyimount.mapping.sectorcipher import BLOCK, SECTOR, Encryption, SectorCipher
 from pyimount.parsers.encryption.bitlocker import (
     BOOT_SECTOR,
@@ -42,6 +43,7 @@ from pyimount.parsers.encryption.bitlocker import (
 )
 from pyimount.problems import Code, Problem
 from pyimount.records import Record
+from pyimount.sources.budget import Meter
 from pyimount.sources.errors import ReadError
 from pyimount.sources.source import Source
 from pyimount.sources.view import ShortRead, View
@@ -69,8 +71,6 @@ ROLE_FVEK, ROLE_STARTUP_KEY = 0x3, 0x6
 TYPE_KEY, TYPE_STRETCH_KEY, TYPE_AES_CCM_KEY, TYPE_EXTERNAL_INFO = 0x1, 0x3, 0x5, 0x9
 
 STRETCH_ROUNDS = 0x100000
-STRETCH_CAP = 16
-"""So many protectors of one kind are tried with one key: each costs a second of hashing."""
 
 CLEAR, STARTUP_KEY, RECOVERY_PASSWORD, PASSWORD = 0x0000, 0x0200, 0x0800, 0x2000
 
@@ -113,23 +113,26 @@ class Volume(Record, kw_only=True):
     wrapped_fvek: bytes | None
 
 
-def unlock(source: Source, key: Key | None = None) -> Unlocked:
+def unlock(source: Source, key: Key | None = None, *, meter: Meter | None = None) -> Unlocked:
     """Open the BitLocker volume in ``source``; without a key, one that is suspended or decrypted.
 
     Raises WrongKey when the key opens none of the protectors that it could be for, Unsupported when
-    what it opens cannot be read, DamagedHeader when the metadata cannot; ReadError and BudgetError
-    as the source does.
+    what it opens cannot be read, DamagedHeader when the metadata cannot, KdfTooCostly past the budget
+    of ``meter``; ReadError and BudgetError as the source does.
     """
-    return _open(source, _read_volume(source), key, None)
+    return _open(source, _read_volume(source), key, None, meter or Meter())
 
 
-def reopen(source: Source, parameters: Details, key: Key | None = None) -> Source:
+def reopen(
+    source: Source, parameters: Details, key: Key | None = None, *, meter: Meter | None = None
+) -> Source:
     """The plain bytes again, from the recipe that ``unlock`` gave; raises as ``unlock`` does."""
     guid = parameters.get("protector")
-    return _open(source, _read_volume(source), key, guid if isinstance(guid, str) else None).source
+    only = guid if isinstance(guid, str) else None
+    return _open(source, _read_volume(source), key, only, meter or Meter()).source
 
 
-def _open(source: Source, volume: Volume, key: Key | None, only: str | None) -> Unlocked:
+def _open(source: Source, volume: Volume, key: Key | None, only: str | None, meter: Meter) -> Unlocked:
     header = volume.information.header
     if volume.encrypts_on_write and header.CurrentState != DECRYPTED:
         raise Unsupported("encryption is in progress, by encrypt-on-write")
@@ -142,7 +145,7 @@ def _open(source: Source, volume: Volume, key: Key | None, only: str | None) -> 
         cipher = _cipher(volume.information.dataset.FvekType, raw, volume.sector_size, given=True)
         details["protector_type"] = "full-volume-encryption-key"
     else:
-        protector, master = _master_key(volume, key, only)
+        protector, master = _master_key(volume, key, only, meter)
         method, fvek = _volume_key(volume, master)
         cipher = _cipher(method, fvek, volume.sector_size, given=False)
         details |= {"protector": protector.guid, "protector_type": protector.type}
@@ -220,11 +223,11 @@ def _raw_key(key: Key | None) -> bytes | None:
         raise WrongKey(0, "the full volume encryption key is not in hexadecimal") from None
 
 
-def _master_key(volume: Volume, key: Key | None, only: str | None) -> tuple[Protector, bytes]:
+def _master_key(volume: Volume, key: Key | None, only: str | None, meter: Meter) -> tuple[Protector, bytes]:
     """The protector that the key is for, and the volume master key that it unwraps."""
     protectors = [protector for protector in volume.protectors if only in (None, protector.guid)]
     tried = 0
-    for protector, wrapper in _wrappers(protectors, key):
+    for protector, wrapper in _wrappers(protectors, key, meter):
         tried += 1
         master = _unwrapped(protector.wrapped, wrapper)
         if master is not None:
@@ -235,7 +238,9 @@ def _master_key(volume: Volume, key: Key | None, only: str | None) -> tuple[Prot
     raise WrongKey(tried, f"the {key.name} does not open this volume; it was tried on {protectors_}")
 
 
-def _wrappers(protectors: Sequence[Protector], key: Key | None) -> Iterator[tuple[Protector, bytes]]:
+def _wrappers(
+    protectors: Sequence[Protector], key: Key | None, meter: Meter
+) -> Iterator[tuple[Protector, bytes]]:
     """Each protector that the key may be for, and the key that would then unwrap it."""
     # What lies open needs no key, whatever key was meant for some other volume.
     yield from ((one, one.clear) for one in protectors if one.priority == CLEAR and one.clear)
@@ -248,7 +253,9 @@ def _wrappers(protectors: Sequence[Protector], key: Key | None) -> Iterator[tupl
         )
     for priority, digest in _digests(key):
         meant = [(one, one.salt) for one in protectors if one.priority == priority and one.salt]
-        yield from ((one, stretched(digest, salt)) for one, salt in meant[:STRETCH_CAP])
+        for one, salt in meant:
+            charge(meter, STRETCH_ROUNDS * STRETCH_WORTH)
+            yield one, stretched(digest, salt)
 
 
 def _digests(key: Key) -> Iterator[tuple[int, bytes]]:

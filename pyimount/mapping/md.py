@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 
 from pyimount.formats import Details, Json
+from pyimount.formats.notation import decimal
 from pyimount.mapping.assembly import Assembly, Mapped, Member
 from pyimount.mapping.raid import (
     LAYOUTS,
@@ -164,7 +165,7 @@ def _knows(one: Member, other: Member) -> bool:
 
 def _slot(member: Member) -> int | None:
     role = member.details.get("device_role")
-    return int(role) if isinstance(role, str) and role.isdecimal() else None
+    return decimal(role) if isinstance(role, str) else None
 
 
 def _slots(active: Sequence[Member], disks: int) -> list[Member | None]:

@@ -94,7 +94,7 @@ def look(
             "budget": {name: getattr(limits, name) for name in limits.fields},
             "try_veracrypt": try_veracrypt,
         },
-        timeout=limits.seconds * max(1, len(named)) + _PATIENCE,
+        timeout=None if limits.seconds is None else limits.seconds * max(1, len(named)) + _PATIENCE,
     )
     return checked(found.report).replaced(files=found.files)
 

@@ -10,13 +10,12 @@ from pyimount.recognition.registry import container_signatures
 from pyimount.sources.broker import Broker
 from pyimount.sources.budget import Meter
 from pyimount.sources.errors import IsFolder, OpenError, ReadError
-from pyimount.sources.pool import OPEN_FILES, FilePool
 from pyimount.sources.segments import Segments, is_folder
 from pyimount.sources.source import ConcatSource, LostSource, Source
 from pyimount.sources.view import ShortRead, View
 
-_CHAIN_CAP = 16
-"""No chain of backing files is followed further than this."""
+_CHAIN_CAP = 100
+"""No chain of backing files is followed further: each link takes a few of the frames that Python allows."""
 
 _WRAPPINGS_CAP = 4
 """A container in a compressed file in a compressed file … is opened, but not for ever."""
@@ -36,18 +35,17 @@ def open_image(segments: Segments, broker: Broker, meter: Meter) -> tuple[Image,
     first = segments.paths[0]
     if is_folder(first):
         raise _no_image(first)
-    pool = FilePool(broker, meter) if len(segments.paths) > OPEN_FILES else None
     missing = list(segments.missing)
     places, lost = _places(segments)
     paths: list[str] = [first]
     try:
-        files: list[Source] = [pool.open(first) if pool else broker.open(first, meter)]
+        files: list[Source] = [broker.open(first, meter)]
     except IsFolder as error:
         # Who may not look at a path itself learns it from what was opened.
         raise _no_image(first) from error
     for path, place in zip(segments.paths[1:], places[1:], strict=True):
         try:
-            files.append(pool.open(path) if pool else broker.open(path, meter))
+            files.append(broker.open(path, meter))
             paths.append(path)
         except OpenError:
             missing.append(os.path.basename(path))

@@ -25,12 +25,15 @@ class Groups:
         self._assemblies: dict[Key, Assembly | None] = {}
         self._indexes: dict[Key, str] = {}
 
-    def add(self, volume: VolumeLayer, identity: Identity, source: Source) -> None:
-        """Note a layer that may be a member."""
+    def add(self, volume: VolumeLayer, identity: Identity, source: Source) -> bool:
+        """Note a layer that may be a member; whether it may."""
         if identity.group is not None:
             self._join(volume, identity.group, identity, source)
         elif identity.type in _UNTOLD:
             self._unclaimed.append((volume, identity, source))
+        else:
+            return False
+        return True
 
     def _join(self, volume: VolumeLayer, membership: Membership, identity: Identity, source: Source) -> None:
         member = Member(
@@ -73,6 +76,10 @@ class Groups:
         members = self._members[key]
         wanted = members[0].membership.members
         return wanted is not None and len(members) >= wanted
+
+    def note(self, key: Key) -> None:
+        """Note that a group has had its turn, whatever came of it."""
+        self._assemblies.setdefault(key, None)
 
     def keep(self, key: Key, assembly: Assembly | None, index: str | None) -> None:
         """Note what a group gave: its assembly, and the index under which its volumes stand."""

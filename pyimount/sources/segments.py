@@ -6,8 +6,10 @@ segment's is one only beside others of its set: ``disk.001`` alone is a plain im
 
 import os
 from collections.abc import Iterable, Iterator
+from functools import partial
 
 from pyimount.records import Record
+from pyimount.sources.pool import POOL
 from pyimount.sources.series import IMAGE_SUFFIXES, Letters, Name, Series, extension, series_of, splits
 
 LISTING_CAP = 1 << 14
@@ -92,7 +94,7 @@ class _Folder:
 def _list(path: str) -> _Folder:
     folder = _Folder(path)
     try:
-        with os.scandir(path or os.curdir) as entries:
+        with POOL.with_room(partial(os.scandir, path or os.curdir)) as entries:
             for _, entry in zip(range(LISTING_CAP), entries, strict=False):
                 if entry.is_file():  # no FIFO, socket, device: opening one may wait for ever
                     folder.add(entry.name, entry.stat().st_size)

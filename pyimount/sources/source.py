@@ -7,6 +7,9 @@ from itertools import accumulate
 
 from pyimount.sources.errors import ReadError
 
+LAST = (1 << 63) - 1
+"""The largest size, and the last offset, that a file can have: what claims more is damaged."""
+
 
 class Source(ABC):
     """Read-only bytes of known size, readable at any offset from any thread.

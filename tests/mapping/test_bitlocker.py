@@ -13,8 +13,10 @@ from pyimount.keys import Key
 from pyimount.mapping import bitlocker
 from pyimount.mapping.bitlocker import reopen, unlock
 from pyimount.mapping.boot_sectors import is_boot_sector
-from pyimount.mapping.errors import DamagedHeader, UnlockError, Unsupported, WrongKey
+from pyimount.mapping.errors import DamagedHeader, KdfTooCostly, UnlockError, Unsupported, WrongKey
+from pyimount.mapping.kdf import STRETCH_WORTH
 from pyimount.parsers.encryption.bitlocker import GUID, GUID_EOW
+from pyimount.sources.budget import Budget, Meter
 from pyimount.sources.errors import ReadError, SourceError
 from pyimount.sources.source import BytesSource
 from tests.mapping.bitlocker_volume import (
@@ -139,11 +141,15 @@ def test_a_key_that_lies_open_opens_whatever_key_was_given() -> None:
 
 
 @pytest.mark.usefixtures("quick")
-def test_no_more_protectors_are_tried_than_the_cap() -> None:
+def test_no_more_protectors_are_tried_than_the_budget_allows() -> None:
     image, _ = build(("password",) * 40)
     with pytest.raises(WrongKey) as raised:
         opened(image, "p:wrong")
-    assert raised.value.tried == bitlocker.STRETCH_CAP
+    assert raised.value.tried == 40
+    meter = Meter(Budget(derivation=10 * ROUNDS * STRETCH_WORTH))
+    with pytest.raises(KdfTooCostly, match="left of"):
+        unlock(BytesSource(bytes(image)), Key.parse("p:wrong"), meter=meter)
+    assert meter.derived == 10 * ROUNDS * STRETCH_WORTH
 
 
 def test_a_damaged_volume_key_is_not_a_wrong_key() -> None:

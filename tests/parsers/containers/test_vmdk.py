@@ -10,13 +10,11 @@ from dissect.hypervisor.disk.vmdk import SparseDisk
 import pyimount
 from fixtures.comparing import codes, inside, mixed_bytes, open_path, where_different
 from fixtures.workshop import Workshop
-from pyimount.formats import image as image_module
-from pyimount.mapping import NO_LIMIT
 from pyimount.parsers.containers import vmdk_extents
 from pyimount.recognition.opening import open_image
 from pyimount.sources import pool as pool_module
 from pyimount.sources.broker import Broker
-from pyimount.sources.budget import Meter
+from pyimount.sources.budget import NO_LIMIT, Meter
 from pyimount.sources.errors import ReadError
 from pyimount.sources.segments import gather
 from tests.needing import needs
@@ -111,8 +109,7 @@ class TestDescriptor:
     def test_more_extents_than_files_may_be_open(
         self, work: Workshop, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        for module in (image_module, pool_module):
-            monkeypatch.setattr(module, "OPEN_FILES", 3)
+        monkeypatch.setattr(pool_module, "most_open", lambda: 3)
         count, each = 12, 8
         for number in range(count):
             (work.folder / f"{number}.bin").write_bytes(DISK[number * each * 512 :][: each * 512])
@@ -124,7 +121,7 @@ class TestDescriptor:
         assert len(image.all_paths) == 1 + count
         if OPEN.exists():
             held = [path for path in OPEN.iterdir() if path.resolve().parent == work.folder]
-            assert len(held) == 1 + 3 + 3
+            assert len(held) == 3
         (work.folder / "3.bin").unlink()
         with pytest.raises(ReadError, match="no such file"):
             opened.source.read_at(3 * each * 512, 512)

@@ -1,0 +1,68 @@
+"""``detect``: what callers say of the images and their wishes, made into a scan."""
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, TypeAlias
+
+from pyimount.layers import Scan
+from pyimount.problems import Code, Problem
+from pyimount.scanning.hints import Searching, hints_of
+from pyimount.scanning.scanner import scan
+from pyimount.scanning.unlocking import Unlocking
+from pyimount.sources.broker import Broker
+from pyimount.sources.budget import Budget
+from pyimount.sources.errors import NoFilesLeft
+from pyimount.sources.segments import gather
+
+if TYPE_CHECKING:
+    from pyimount.keys import Keyring
+    from pyimount.recognition.searching import Progress
+
+PathLike: TypeAlias = str | os.PathLike[str]
+
+
+def detect(
+    paths: PathLike | Sequence[PathLike],
+    *,
+    offset: int | None = None,
+    size: int | None = None,
+    sector_size: int | None = None,
+    vstype: str | Mapping[str | int, str] | None = None,
+    fstypes: Mapping[str | int, str] | None = None,
+    keys: "Keyring | Mapping[str | int, str] | None" = None,
+    header: PathLike | None = None,
+    try_veracrypt: bool = False,
+    allow: Sequence[PathLike] = (),
+    budget: Budget | None = None,
+    search: bool = False,
+    progress: "Progress | None" = None,
+    net: bool = True,
+) -> Scan:
+    """Tell what is in these images, layer by layer. Needs no root and starts no other program.
+
+    ``paths``: one image or several that belong together; any segment of a split image, or its
+    folder, stands for all of it. ``offset``, ``size``: bytes; look only there, as at one volume.
+    ``sector_size``: bytes. ``vstype``: the type of partition table to look for, ``none`` for no
+    table; for single disks and volumes ``{index: type}``. ``fstypes``: ``{index: type}``, with ``*``
+    for every volume: read it as this and nothing else. ``keys``: for encrypted volumes, a Keyring or
+    ``{index or UUID: "p:…"}``, with ``*`` for every volume; ``header``: a file with the header of a LUKS volume
+    that has none of its own.
+    ``try_veracrypt``: try the keys on what is not recognised, too. ``allow``: folders from which files that
+    an image names may be opened, besides its own. ``budget``: what one image may cost. ``search``: look, at
+    every sector of each image, for what nothing points to as well; without a budget, that may cost as much as
+    reading the image does. ``progress``: told how far the search is, ``(bytes, of bytes)``. ``net``: a fault
+    of pyimount's own becomes a problem (``internal-error``), and the scan goes on; False: it is raised.
+
+    Never raises for what the images hold, and not for a path that cannot be opened: its disk has
+    size None and a problem. Raises ValueError for arguments that contradict themselves, for a key that is not
+    written as one (BadKey), and OpenError for a header that cannot be opened.
+    """
+    named = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
+    hints = hints_of(offset=offset, size=size, sector_size=sector_size, vstype=vstype, fstypes=fstypes)
+    unlocking = Unlocking(keys, header, try_veracrypt=try_veracrypt)
+    searching = Searching(bounded=budget is not None, progress=progress) if search else None
+    try:
+        images = gather(named)
+    except NoFilesLeft as error:
+        return Scan((), (), (Problem(Code.OUT_OF_MEMORY, str(error)),))
+    return scan(images, Broker(allow), unlocking, hints, budget or Budget(), searching, net=net)
