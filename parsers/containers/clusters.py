@@ -1,7 +1,7 @@
 """What disks in clusters share, whatever leads to these: unpacked clusters, backing disks, truncation."""
 
-import threading
 import zlib
+from _thread import allocate_lock  # threading takes long to import
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from typing import Literal
@@ -31,7 +31,7 @@ class Unpacked:
         self._meter = meter
         self._held = 0
         self._values: OrderedDict[int, bytes] = OrderedDict()
-        self._lock = threading.Lock()
+        self._lock = allocate_lock()
 
     def get(self, number: int, unpack: Callable[[], bytes], cost: int) -> bytes:
         """The cluster of this number, unpacked now if it is not kept; raises what ``unpack`` does.

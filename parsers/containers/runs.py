@@ -1,6 +1,6 @@
 """Disks whose bytes lie in runs scattered over a file: what the formats with a block table share."""
 
-import threading
+from _thread import allocate_lock  # threading takes long to import
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Literal
@@ -80,7 +80,7 @@ class EntryTable:
         self._order = order
         self._per_page = _PAGE // width
         self._pages: OrderedDict[int, bytes] = OrderedDict()
-        self._lock = threading.Lock()
+        self._lock = allocate_lock()
 
     def raw(self, number: int) -> bytes:
         """The bytes of an entry; raises ReadError when the table or the file ends before it."""

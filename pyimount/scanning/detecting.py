@@ -45,8 +45,8 @@ def detect(
     ``sector_size``: bytes. ``vstype``: the type of partition table to look for, ``none`` for no
     table; for single disks and volumes ``{index: type}``. ``fstypes``: ``{index: type}``, with ``*``
     for every volume: read it as this and nothing else. ``keys``: for encrypted volumes, a Keyring or
-    ``{index or UUID: "p:…"}``, with ``*`` for every volume; ``header``: a file with the header of a LUKS volume
-    that has none of its own.
+    ``{index or UUID: "p:…"}``, with ``*`` for every volume; ``header``: a file with the header of a LUKS
+    volume that has none of its own.
     ``try_veracrypt``: try the keys on what is not recognised, too. ``allow``: folders from which files that
     an image names may be opened, besides its own. ``budget``: what one image may cost. ``search``: look, at
     every sector of each image, for what nothing points to as well; without a budget, that may cost as much as

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from types import TracebackType
 
 from pyimount.problems import Code, Problem
-from pyimount.sources.errors import BudgetError, NoFilesLeft, ReadError
+from pyimount.sources.errors import BudgetError, NoFilesLeft, OpenError, ReadError
 
 _OURS = "pyimount"
 _NO_MORE_FILES = (errno.EMFILE, errno.ENFILE)
@@ -25,11 +25,11 @@ class Net:
     def under(self, problems: list[Problem]) -> Iterator[None]:
         """A block in which a fault ends up among ``problems``, after which the scan goes on.
 
-        BudgetError is no fault; it is raised.
+        BudgetError and OpenError are no faults; they are raised.
         """
         try:
             yield
-        except BudgetError:
+        except (BudgetError, OpenError):
             raise
         except ReadError as error:
             problems.append(Problem(Code.READ_ERROR, str(error)))

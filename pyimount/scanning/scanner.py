@@ -162,6 +162,8 @@ class _Scanner:
         parameters: dict[str, Json] = {"paths": list(image.paths), "container": opened_image.container.type}
         if segments.split:
             parameters["split"] = True
+            if image.lost:
+                parameters["holes"] = [*sorted(image.lost)]
         if self._broker.allow:
             parameters["allow"] = list(self._broker.allow)
         return Recipe("image", parameters)
