@@ -50,6 +50,13 @@ def new_session() -> str:
     return secrets.token_hex(4)
 
 
+def require_packages() -> None:
+    """Raise ToolMissing, which says what to install, where mounting lacks a Python package."""
+    from pyimount.execution.dependencies import require_modules
+
+    require_modules("mounting", "jsonschema", "mfusepy")
+
+
 def look(
     paths: PathLike | Sequence[PathLike],
     *,
@@ -62,7 +69,8 @@ def look(
 ) -> Scan:
     """Scan as ``detect`` does; for root, in a process that has given up root's privileges.
 
-    Raises as ``detect`` does, and StepFailed when that process did not come to an end.
+    Raises as ``detect`` does, and StepFailed when that process did not come to an end, or what checks its
+    report is not installed.
     """
     if not hasattr(os, "geteuid") or os.geteuid() != 0:
         return detect(
@@ -74,6 +82,7 @@ def look(
             budget=budget,
             **hints,
         )
+    require_packages()
     named = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
     told = hints_of(**hints)
     limits = budget or Budget()
@@ -164,10 +173,12 @@ def mount(
     """Mount the file systems of a scan; the further arguments are those of ``plan``.
 
     ``executor``: who does it; None: this process, which has to be root then. What cannot be mounted is in
-    the result, and stops nothing else.
+    the result, and stops nothing else. Raises StepFailed where what mounting needs of Python's packages is
+    not installed.
     """
     from pyimount.execution.survey import survey
 
+    require_packages()
     if executor is None:
         executor = Executor(base=base or BASE)
     made = planned(

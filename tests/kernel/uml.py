@@ -28,10 +28,8 @@ from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import pytest
-
 from fixtures.workshop import find_tool
-from tests.needing import needs
+from tests.needing import lacking, needs
 
 MODULES = Path("/usr/lib/uml/modules")
 MEMORY = "2048M"
@@ -174,10 +172,7 @@ def require_kernel() -> None:
     """Go on only where user-mode-linux is installed: a skip with a reason, with CI set a failure."""
     needs("linux.uml", "busybox", *(("cc",) if _has_large_registers() else ()))
     if not any(MODULES.glob("*/kernel/fs/overlayfs/overlay.ko")):
-        reason = f"the modules of user-mode-linux are not in {MODULES}"
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
+        lacking(f"the modules of user-mode-linux are not in {MODULES}")
 
 
 def kernel_in(folder: Path) -> Kernel:

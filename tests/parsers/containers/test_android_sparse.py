@@ -14,7 +14,6 @@ from tests.disks import (
     codes,
     contents,
     cut,
-    needs,
     opened,
     readable,
     source_of,
@@ -68,7 +67,7 @@ PLAIN = (
 )
 
 
-@needs("img2simg")
+@pytest.mark.needs("img2simg")
 def test_what_img2simg_writes_is_read_back(tmp_path: Path) -> None:
     content = contents(4 << 20)
     content = content[: len(content) // UNIT * UNIT]

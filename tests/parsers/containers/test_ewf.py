@@ -24,7 +24,6 @@ from tests.disks import (
     codes,
     contents,
     cut,
-    needs,
     opened,
     readable,
     source_of,
@@ -32,7 +31,7 @@ from tests.disks import (
 
 CHUNK = 32768
 CONTENT = contents(3 * MIB + 5 * 512)
-acquires = needs("ewfacquirestream", "ewfinfo")
+acquires = pytest.mark.needs("ewfacquirestream", "ewfinfo")
 
 
 @pytest.fixture
