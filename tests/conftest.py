@@ -1,16 +1,22 @@
 """What holds for all tests."""
 
+import os
 import random
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 from hypothesis import settings
 
-from tests.needing import needs, summary
+from fixtures.workshop import SBIN, NotInstalled
+from tests.needing import needs, not_installed, summary
 
 # How long one example takes says more of the machine, and of what is imported first, than of the code.
 settings.register_profile("pyimount", deadline=None)
 settings.load_profile("pyimount")
+
+# Tests start tools by their names, and a user's PATH may lack the folders where half of them are.
+os.environ["PATH"] = os.pathsep.join((os.environ.get("PATH", os.defpath), *SBIN))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -38,10 +44,27 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items[:] = [item for each in shuffled for item in each]
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtest_setup(item: pytest.Item) -> None:
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> Iterator[None]:
     for mark in item.iter_markers("needs"):
         needs(*mark.args)
+    with missing_tools_named():
+        yield
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call() -> Iterator[None]:
+    with missing_tools_named():
+        yield
+
+
+@contextmanager
+def missing_tools_named() -> Iterator[None]:
+    """A test that comes upon a tool which is not installed ends like one that asks beforehand."""
+    try:
+        yield
+    except NotInstalled as error:
+        not_installed([error.tool])
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -1,5 +1,6 @@
 """What is installed is what stands in the checkout."""
 
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -17,18 +18,10 @@ TOP = Path(__file__).parent.parent
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
     """The wheel, built as pip builds it."""
     target = tmp_path_factory.mktemp("wheel")
+    # From a copy: setuptools leaves a build folder behind, and takes in what an earlier one has.
     copy = tmp_path_factory.mktemp("tree") / "pyimount"
-    # From a copy: setuptools leaves a build folder behind.
-    listed = subprocess.run(
-        ["git", "ls-files", "-co", "--exclude-standard"], cwd=TOP, capture_output=True, text=True, check=True
-    ).stdout.splitlines()
-    for name in listed:
-        source, place = TOP / name, copy / name
-        place.parent.mkdir(parents=True, exist_ok=True)
-        if source.is_symlink():
-            place.symlink_to(source.readlink())
-        elif source.is_file():
-            place.write_bytes(source.read_bytes())
+    left_out = shutil.ignore_patterns(".*", "__pycache__", "*.egg-info", "build", "dist", "images")
+    shutil.copytree(TOP, copy, symlinks=True, ignore=left_out)
     subprocess.run(
         [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(target), str(copy)],
         check=True,

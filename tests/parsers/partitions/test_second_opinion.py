@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from fixtures.workshop import find_tool
+from fixtures.workshop import tool_path
 from pyimount.formats import Partition, Table, TableFormat
 from pyimount.parsers.partitions import apm, bsd, gpt, mbr, sun
 from tests.kept import kept
-from tests.needing import needs
 from tests.parsers.partitions.building import table
 
 IMAGES = {
@@ -64,8 +63,7 @@ def test_dissect_volume_agrees_on_apm() -> None:
 
 def mmls(image: Path) -> list[tuple[int, int, str]]:
     """First sector, sectors, and description of every line that is not unallocated."""
-    needs("mmls")
-    done = subprocess.run([find_tool("mmls") or "mmls", image], capture_output=True, text=True, check=True)
+    done = subprocess.run([tool_path("mmls"), image], capture_output=True, text=True, check=True)
     lines = re.findall(r"^\d+:\s+(\S+)\s+(\d+)\s+\d+\s+(\d+)\s+(.+)$", done.stdout, re.MULTILINE)
     return [(int(start), int(size), name) for slot, start, size, name in lines if slot != "-------"]
 
