@@ -8,8 +8,8 @@ from contextlib import contextmanager
 import pytest
 from hypothesis import settings
 
-from fixtures.workshop import SBIN, NotInstalled
-from tests.needing import needs, not_installed, summary
+from fixtures.workshop import SBIN, Hindered, NotInstalled
+from tests.needing import lacking, needs, not_installed, summary
 
 # How long one example takes says more of the machine, and of what is imported first, than of the code.
 settings.register_profile("pyimount", deadline=None)
@@ -65,6 +65,8 @@ def missing_tools_named() -> Iterator[None]:
         yield
     except NotInstalled as error:
         not_installed([error.tool])
+    except Hindered as error:
+        lacking(str(error))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -50,6 +50,8 @@ $b mount -t overlay -o lowerdir=/,upperdir=/mnt/up,workdir=/mnt/work overlay /mn
 cd /mnt/root
 for each in proc sys dev; do $b mount --move /$each $each; done
 for each in run mnt; do $b mount -t tmpfs tmpfs $each; done
+# A user's guest has only that user's rights on the machine's files, and LVM keeps what it does there.
+for each in etc/lvm/archive etc/lvm/backup; do $b test ! -e $each || $b mount -t tmpfs tmpfs $each; done
 $b mkdir -p run/lock dev/shm dev/pts .{control} .{share}
 $b mount -t tmpfs tmpfs dev/shm
 $b mount -t devpts devpts dev/pts
