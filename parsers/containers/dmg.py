@@ -31,7 +31,7 @@ from pyimount.parsers.containers.chunks import (
     unpack_lzma,
 )
 from pyimount.parsers.containers.clusters import Unpacked
-from pyimount.parsers.containers.lzfse import lzfse_unpacker
+from pyimount.parsers.containers.lzfse import MISSING, lzfse_unpacker
 from pyimount.parsers.containers.runs import Run, RunSource
 from pyimount.parsers.containers.xmltext import read_xml
 from pyimount.problems import Code, Problem
@@ -316,7 +316,7 @@ class _Chunks:
         for kind in sorted(self._kinds):
             if kind not in (ZERO, RAW, IGNORE) and _unpacker(kind) is None:
                 name = COMPRESSIONS.get(kind, f"{kind:#x}")
-                hint = " (pyliblzfse is not installed)" if kind == LZFSE else ""
+                hint = f": {MISSING}" if kind == LZFSE else ""
                 yield Problem(Code.UNSUPPORTED, f"chunks of type {name} are not read{hint}")
         stored = int.from_bytes(master.data[:4], "big")
         if master.type == CRC32 and self._crc != stored:

@@ -25,6 +25,10 @@ _COMMANDS = {
     "completion": "print the completion script of a shell",
 }
 
+_ON_LINUX = ("mount", "unmount", "list", "check")
+"""What acts on the machine, or tells of it; on others these commands have their help alone."""
+_ITS_MODULES = ("fcntl", "grp", "pwd", "resource", "termios")
+
 
 class HelpFormatter(argparse.RawDescriptionHelpFormatter):
     """Help as wide as the terminal, which is asked without the modules that argparse loads for that."""
@@ -85,6 +89,9 @@ def _run(arguments: Sequence[str]) -> int:
     only = arguments[0] if arguments and arguments[0] in _COMMANDS else None
     try:
         parsed = parser(only).parse_args(arguments)
+        if parsed.command in _ON_LINUX and not _is_linux():
+            complain(f"{parsed.command} is for Linux; detect, export, formats and completion work here too")
+            return 1
         run: Callable[[argparse.Namespace], int] = parsed.run
         status = run(parsed)
         sys.stdout.flush()
@@ -99,6 +106,12 @@ def _run(arguments: Sequence[str]) -> int:
         drop_output()
         return 1
     return status
+
+
+def _is_linux() -> bool:
+    from importlib.util import find_spec
+
+    return sys.platform == "linux" and None not in map(find_spec, _ITS_MODULES)
 
 
 def drop_output() -> None:

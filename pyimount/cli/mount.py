@@ -152,6 +152,8 @@ def _plain(value: Any) -> Any:
 def _mount(options: argparse.Namespace, policy: Policy, keyring: "Keyring | None") -> int:
     from pyimount.mounting import mounting
 
+    if not options.dry_run:
+        mounting.require_packages()
     scan = mounting.look(options.images, keys=keyring, **_told(options))
     status = 0
     for disk in scan.disks:

@@ -51,6 +51,13 @@ def new_session() -> str:
     return secrets.token_hex(4)
 
 
+def require_packages() -> None:
+    """Raise ToolMissing, which says what to install, where mounting lacks a Python package."""
+    from pyimount.execution.dependencies import require_modules
+
+    require_modules("mounting", "jsonschema", "mfusepy")
+
+
 def look(
     paths: PathLike | Sequence[PathLike],
     *,
@@ -64,7 +71,8 @@ def look(
     """Scan as ``detect`` does; for root, in a process that has given up root's privileges.
 
     The scan has which files it was made from, so that no other is mounted in their place. Raises as
-    ``detect`` does, and StepFailed when that process did not come to an end.
+    ``detect`` does, and StepFailed when that process did not come to an end, or what checks its report is not
+    installed.
     """
     named = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
     if not hasattr(os, "geteuid") or os.geteuid() != 0:
@@ -82,6 +90,7 @@ def look(
         if header is not None:
             further.append(os.fspath(header))
         return scan.replaced(files={**identities(further), **before})
+    require_packages()
     told = hints_of(**hints)
     limits = budget or Budget()
     found = scan_confined(
@@ -151,10 +160,12 @@ def mount(
     """Mount the file systems of a scan; the further arguments are those of ``plan``.
 
     ``executor``: who does it; None: this process, which has to be root then. What cannot be mounted is in
-    the result, and stops nothing else.
+    the result, and stops nothing else. Raises StepFailed where what mounting needs of Python's packages is
+    not installed.
     """
     from pyimount.execution.survey import survey
 
+    require_packages()
     if executor is None:
         executor = Executor(base=base or BASE)
     made = planned(

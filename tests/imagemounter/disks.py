@@ -3,7 +3,7 @@
 import subprocess
 from pathlib import Path
 
-from fixtures.workshop import find_tool
+from fixtures.workshop import tool_path
 from pyimount import ImageParser
 from tests.mounting.images import MIB, blank, content, tool, traces
 
@@ -32,7 +32,7 @@ def partitioned(image: Path, parts: list[Path], label: str = "gpt") -> Path:
     sizes = [-(-part.stat().st_size // MIB) for part in parts]
     blank(image, (sum(sizes) + 3) * MIB)
     table = f"label: {label}\n" + "".join(f"size={size}M\n" for size in sizes)
-    subprocess.run([find_tool("sfdisk") or "sfdisk", "-q", image], input=table, text=True, check=True)
+    subprocess.run([tool_path("sfdisk"), "-q", image], input=table, text=True, check=True)
     at = MIB
     with image.open("r+b") as disk:
         for part, size in zip(parts, sizes, strict=True):

@@ -6,7 +6,6 @@ import os
 import pickle
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -656,10 +655,8 @@ def test_what_is_in_use_is_said_and_tried_again(parsers: Make, one_ext4: Path) -
             volume.unmount()
         with pytest.raises(SubsystemError, match="in use"):
             parser.clean()
-        begun = time.monotonic()
         with pytest.raises(SubsystemError):
             parser.force_clean(retries=1, sleep_interval=0.01)
-        assert time.monotonic() - begun < 60
         assert volume.is_mounted
         assert os.path.ismount(volume.mountpoint or "")
     parser.clean()

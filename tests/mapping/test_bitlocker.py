@@ -52,6 +52,7 @@ def opened(image: bytes, key: str | Key | None = None) -> bytes:
     return source.read_at(0, source.size)
 
 
+@pytest.mark.usefixtures("arithmetic")
 @pytest.mark.parametrize("sector_size", [512, 4096])
 @pytest.mark.parametrize("method", SPECS)
 def test_every_method(method: int, sector_size: int) -> None:
@@ -214,6 +215,7 @@ def test_sectors_under_conversion_are_not_made_up() -> None:
         found.source.read_at(0x583FF, 1)
 
 
+@pytest.mark.usefixtures("arithmetic")
 def test_reads_anywhere_of_any_length() -> None:
     for method, sector_size in ((0x8000, 512), (0x8002, 512), (0x8004, 4096)):
         image, plain = build(method=method, sector_size=sector_size)

@@ -393,6 +393,7 @@ CIPHERS = {
 }
 
 
+@pytest.mark.usefixtures("arithmetic")
 @pytest.mark.parametrize("name", CIPHERS)
 def test_what_cryptsetup_encrypted(name: str, tmp_path: Path) -> None:
     needs("cryptsetup")

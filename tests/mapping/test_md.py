@@ -165,6 +165,7 @@ def test_the_whole_array(name: str) -> None:
     assert opened(told(images)[::-1])[2].read_at(0, len(whole)) == whole
 
 
+@pytest.mark.usefixtures("arithmetic")
 @pytest.mark.parametrize("name", [name for name in ARRAYS if array(name).lost])
 def test_without_members_that_it_can_do_without(name: str) -> None:
     images, whole, every = array(name)
@@ -209,6 +210,7 @@ def test_several_threads_read_at_once() -> None:
     assert found == [whole[at : at + 5000] for at in places]
 
 
+@pytest.mark.usefixtures("arithmetic")
 def test_reads_that_are_larger_than_what_is_held_at_once() -> None:
     data = content(3 * 1024 * CHUNK)
     images = members(with_parity(data, 5, 2), level=5, layout=2)
@@ -218,6 +220,7 @@ def test_reads_that_are_larger_than_what_is_held_at_once() -> None:
         assert source.read_at(777, (2 << 20) + 1) == data[777 : 777 + (2 << 20) + 1]
 
 
+@pytest.mark.usefixtures("arithmetic")
 @pytest.mark.parametrize("name", ["raid4-0", "raid5-2", "raid6-2", "raid6-10", "raid6-18"])
 def test_chunks_that_are_larger_than_what_is_held_at_once(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(raid, "_BANDS_BYTES", 1500)

@@ -8,9 +8,10 @@ import jsonschema
 import pytest
 
 import pyimount
-from fixtures.workshop import Fixture, Workshop, find_tool, fixtures
+from fixtures.workshop import Fixture, Workshop, fixtures
 from pyimount.layers import Recipe, Scan, VolumeLayer
 from pyimount.problems import Code
+from tests.needing import needs
 
 MIB = 1 << 20
 SCHEMA = json.loads((Path(pyimount.__file__).parent / "reports" / "schema.json").read_text())
@@ -241,8 +242,7 @@ def test_nothing_stays_open(demo: Path) -> None:
 
 
 def test_volumes_of_a_real_disk_match_the_sleuth_kit(demo: Path, tmp_path: Path) -> None:
-    if find_tool("mmls") is None:
-        pytest.skip("mmls is not installed")
+    needs("mmls")
     said = Workshop(tmp_path).run("mmls", "-r", "-t", "gpt", demo)
     # "004:  000       0000002048   0000018431   0000016384   EFI"; the slot of others is no number.
     lines = [fields for line in said.splitlines() if len(fields := line.split()) > 4 and fields[1].isdigit()]

@@ -16,7 +16,6 @@ from tests.disks import (
     codes,
     contents,
     cut,
-    needs,
     opened,
     readable,
     source_of,
@@ -70,7 +69,7 @@ PLAIN = (
 )
 
 
-@needs("img2simg")
+@pytest.mark.needs("img2simg")
 def test_what_img2simg_writes_is_read_back(tmp_path: Path) -> None:
     content = contents(4 << 20)
     content = content[: len(content) // UNIT * UNIT]
@@ -174,7 +173,7 @@ def pieces(
     return content, [path.rename(folder / name.format(number)) for number, path in enumerate(found)]
 
 
-@needs("img2simg", "simg2simg", "simg2img")
+@pytest.mark.needs("img2simg", "simg2simg", "simg2img")
 @pytest.mark.parametrize("name", ["system.img_sparsechunk.{}", "super.img.{}", "system.img_sparsechunk{}"])
 def test_pieces_are_one_disk(name: str, tmp_path: Path) -> None:
     content, paths = pieces(tmp_path, name)
@@ -187,7 +186,7 @@ def test_pieces_are_one_disk(name: str, tmp_path: Path) -> None:
     assert (tmp_path / "joined").read_bytes() == content
 
 
-@needs("img2simg", "simg2simg")
+@pytest.mark.needs("img2simg", "simg2simg")
 @pytest.mark.parametrize("kept", [(0,), (1,), (3,), (0, 1), (0, 2, 3), (1, 2, 3)])
 def test_what_stands_in_missing_pieces_is_said_and_not_read_as_zeros(
     kept: tuple[int, ...], tmp_path: Path
@@ -203,7 +202,7 @@ def test_what_stands_in_missing_pieces_is_said_and_not_read_as_zeros(
     assert 0.1 < readable(found.source, content) < 1
 
 
-@needs("img2simg", "simg2simg")
+@pytest.mark.needs("img2simg", "simg2simg")
 def test_a_piece_of_another_disk_is_not_used(tmp_path: Path) -> None:
     content, paths = pieces(tmp_path)
     write(paths[1], CHUNKS)

@@ -25,7 +25,6 @@ from tests.disks import (
     codes,
     contents,
     cut,
-    needs,
     opened,
     readable,
     source_of,
@@ -33,7 +32,7 @@ from tests.disks import (
 
 CHUNK = 32768
 CONTENT = contents(3 * MIB + 5 * 512)
-acquires = needs("ewfacquirestream", "ewfinfo")
+acquires = pytest.mark.needs("ewfacquirestream", "ewfinfo")
 
 
 @pytest.fixture
@@ -574,7 +573,7 @@ def far_apart(path: Path, gap: int, *, turned: bool) -> bytes:
     return content
 
 
-@needs("ewfexport")
+@pytest.mark.needs("ewfexport")
 @pytest.mark.parametrize("over", [0])
 def test_beyond_2_gib_of_a_segment_all_32_bits_are_offset(over: int, work: Workshop) -> None:
     path = work.folder / "disk.E01"

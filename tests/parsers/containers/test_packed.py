@@ -27,6 +27,7 @@ from pyimount.sources.budget import NO_LIMIT, Budget, Meter
 from pyimount.sources.errors import ReadError
 from pyimount.sources.segments import Segments
 from pyimount.sources.source import BytesSource
+from tests.needing import lacking
 
 MIB = 1 << 20
 DISK = mixed_bytes(3 * MIB + 512, seed=11)
@@ -36,7 +37,7 @@ CUT = 1_300_000
 def zstd_compress(data: bytes, *, sized: bool = True) -> bytes:
     library = zstd.zstd_library()
     if library is None:
-        pytest.skip("no library for zstd is installed")
+        lacking("no library for zstd: pip install 'pyimount[zstd]'")
     if sized:
         return bytes(library.compress(data))
     packer = library.ZstdCompressor(options={library.CompressionParameter.checksum_flag: 1})

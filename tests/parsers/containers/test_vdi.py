@@ -18,14 +18,13 @@ from tests.disks import (
     codes,
     contents,
     cut,
-    needs,
     opened,
     readable,
     source_of,
 )
 
 CONTENT = contents(5 * MIB + 7 * 512, seed=3)
-pytestmark = needs("qemu-img", "qemu-io")
+pytestmark = pytest.mark.needs("qemu-img", "qemu-io")
 
 
 @pytest.fixture

@@ -23,7 +23,6 @@ from tests.disks import (
     codes,
     contents,
     cut,
-    needs,
     opened,
     readable,
     source_of,
@@ -32,7 +31,7 @@ from tests.disks import (
 SECTOR = 512
 BLOCK = 2 * MIB
 CONTENT = contents(7 * MIB + 3 * SECTOR)
-pytestmark = needs("qemu-img")
+pytestmark = pytest.mark.needs("qemu-img")
 
 
 @pytest.fixture

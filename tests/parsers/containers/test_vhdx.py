@@ -30,14 +30,13 @@ from tests.disks import (
     codes,
     contents,
     cut,
-    needs,
     opened,
     readable,
     source_of,
 )
 
 CONTENT = contents(7 * MIB, seed=5)
-pytestmark = needs("qemu-img")
+pytestmark = pytest.mark.needs("qemu-img")
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """VMDK as qemu-img writes it; dissect.hypervisor is the second opinion."""
 
+import re
 import struct
 import zlib
 from pathlib import Path
@@ -364,8 +365,7 @@ class TestParent:
 
     def test_one_that_has_been_changed_since_is_not_taken(self, work: Workshop) -> None:
         top, base = self.chain(work), work.folder / "base.vmdk"
-        cid = str(open_path(base).container.details["cid"]).encode()
-        base.write_bytes(base.read_bytes().replace(b"CID=" + cid, b"CID=0badf00d", 1))
+        base.write_bytes(worded(base.read_bytes(), b"CID", b"0badf00d"))
         opened = open_path(top)
         assert codes(opened) == ["missing-backing-file"]
         assert "0badf00d" in opened.container.problems[0].message
@@ -374,11 +374,33 @@ class TestParent:
         top = self.chain(work)
         cid = str(open_path(top).container.details["cid"]).encode()
         data = top.read_bytes().replace(b'Hint="base.vmdk"', b'Hint="top.vmdk" ', 1)
-        at = data.index(b"parentCID=") + len(b"parentCID=")
-        top.write_bytes(data[:at] + cid + data[at + 8 :])
+        top.write_bytes(worded(data, b"parentCID", cid))
         opened = open_path(top)
         assert codes(opened) == ["missing-backing-file"]
         assert "leads back" in opened.container.problems[0].message
+
+
+def worded(image: bytes, key: bytes, value: bytes) -> bytes:
+    """The image with another value in its descriptor, and all else in its place.
+
+    qemu-img writes numbers without leading zeros: one in sixteen is shorter than the others.
+    """
+    found = re.search(rb"^" + key + rb"=([0-9a-f]+)$", image, re.MULTILINE)
+    assert found is not None
+    area = image.index(b"\0", found.end())
+    longer = len(value) - len(found[1])
+    # Zeros follow the descriptor: as many go, or come, as it is longer or shorter now.
+    assert image[area : area + 16] == bytes(16)
+    words = image[: found.start(1)] + value + image[found.end(1) : area]
+    return words + bytes(max(0, -longer)) + image[area + max(0, longer) :]
+
+
+@pytest.mark.parametrize("cid", [b"1", b"0badf00", b"0badf00d"])
+def test_numbers_of_any_length_are_changed_in_place(cid: bytes) -> None:
+    image = b"# Disk\nCID=" + cid + b"\nparentCID=ffffffff\n" + bytes(500) + b"extent"
+    changed = worded(worded(image, b"CID", b"12345678"), b"parentCID", b"7")
+    assert changed.startswith(b"# Disk\nCID=12345678\nparentCID=7\n\0")
+    assert (len(changed), changed[-6:]) == (len(image), b"extent")
 
 
 class TestHostileHeader:
