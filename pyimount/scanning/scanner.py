@@ -222,7 +222,8 @@ class _Scanner:
         pending: deque[Task] = deque()
         try:
             if self._hints.offset is None and self._hints.size is None:
-                found = self._probe(View(source, sector_size), self._hints.fstype("0"))
+                view = View(source, sector_size, caller_knows=self._hints.sector_size is not None)
+                found = self._probe(view, self._hints.fstype("0"))
             pending.extend(self._on_disk(place, source, found))
         except BudgetError as error:
             over = error
@@ -332,7 +333,11 @@ class _Scanner:
                     if task.found is None:
                         place = task.place
                         view = View(
-                            task.source, sector_size, place.get("disk_offset"), place.get("part_type")
+                            task.source,
+                            sector_size,
+                            place.get("disk_offset"),
+                            place.get("part_type"),
+                            caller_knows=self._hints.sector_size is not None,
                         )
                         found = self._probe(view, self._hints.fstype(task.place["index"]), task.known_tables)
                     begun = monotonic()
