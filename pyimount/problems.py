@@ -49,7 +49,7 @@ class Code(StrEnum):
     STALE_MEMBER = "stale-member"
     """This member of an array is older than the others, and is not used."""
     NOT_AS_TOLD = "not-as-told"
-    """The caller named a type that the bytes do not show."""
+    """The caller, or the image's container, said what the bytes do not show: a type, the size of sectors."""
     BUDGET = "budget"
     """A limit of this scan was reached; what lies beyond was not looked at."""
     OUT_OF_MEMORY = "out-of-memory"

@@ -128,7 +128,7 @@ def choose(readings: Iterable[Reading], tables: Iterable[TableReading]) -> Probe
     """Which of the readings of one run of bytes counts: the rule, without a look at the bytes.
 
     - Of several tables, one that overrules the others by its declaration (GPT its protective MBR),
-      else the first by name.
+      else the first by name; but one without partitions gives way to one in the same bytes that has some.
     - Of several volumes: the lower ``Precedence``; then one whose superblock's checksum holds; then the
       one without problems; then the first by name. What an array or a lock holds may show through; any
       other second reading is a left-over, or the first is, and that is said.
@@ -156,6 +156,14 @@ def _choose_table(
         return None
     names = {reading.format.name for reading in tables}
     chosen = max(tables, key=lambda reading: len(reading.format.over & names))
+    fuller = None if _has_data(chosen) else _fuller(chosen, tables)
+    if fuller is not None:
+        why = f"it has no partitions, and {fuller.format.title} in the same bytes has"
+        candidates.append(Candidate(chosen.table.pttype, 0, why))
+        message = f"{chosen.format.title} {why}: those are shown"
+        problems.append(Problem(Code.AMBIGUOUS, message))
+        tables = [reading for reading in tables if reading is not chosen]
+        chosen = fuller
     for other in tables:
         if other is chosen:
             continue
@@ -168,6 +176,18 @@ def _choose_table(
             problems.append(_ambiguous(chosen.table.pttype, other.table.pttype))
         candidates.append(Candidate(other.table.pttype, 0, why))
     return chosen
+
+
+def _has_data(reading: TableReading) -> bool:
+    return any(not entry.meta for entry in reading.table.partitions)
+
+
+def _fuller(empty: TableReading, tables: list[TableReading]) -> TableReading | None:
+    """A table that has partitions where the one that overrules it has none: a part of it, or a sure one."""
+    for other in tables:
+        if _has_data(other) and (other.table.checked or other.table.pttype in empty.format.belongs):
+            return other
+    return None
 
 
 def _choose_reading(

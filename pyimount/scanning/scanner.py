@@ -186,7 +186,8 @@ class _Scanner:
             faults: list[Problem] = []
             with self._net.under(faults):
                 if self._hints.offset is None and self._hints.size is None:
-                    found = self._probe(View(source, sector_size), "0", place["index"] or "0")
+                    view = View(source, sector_size, caller_knows=self._hints.sector_size is not None)
+                    found = self._probe(view, "0", place["index"] or "0")
             if faults:
                 found = Probe(problems=tuple(faults))
             with self._net.under(problems):
@@ -304,7 +305,13 @@ class _Scanner:
         if task.found is not None:
             return task.found
         place = task.place
-        view = View(source, sector_size, place.get("disk_offset"), place.get("part_type"))
+        view = View(
+            source,
+            sector_size,
+            place.get("disk_offset"),
+            place.get("part_type"),
+            caller_knows=self._hints.sector_size is not None,
+        )
         return self._probe(view, place["index"], known_tables=task.known_tables)
 
     def _volume(self, task: Task, found: Probe, faults: tuple[Problem, ...]) -> VolumeLayer:

@@ -19,16 +19,17 @@ class ShortRead(Exception):  # noqa: N818  (a signal between parser and prober, 
 class View:
     """A layer's bytes for parsers: exact reads, bounded, and each byte fetched once.
 
-    ``size``: bytes in the layer. ``sector_size``: bytes, where the container or the caller knows
-    it, else None. ``disk_offset``: where the layer starts on its disk in bytes, None where it is
-    not one run of it. ``part_type``: the type that a partition table gives the layer, None where it
-    is no partition. ``read_errors``: what could not be read so far, a sentence each.
+    ``size``: bytes in the layer. ``sector_size``: bytes, where the container or the caller knows it, else
+    None; ``caller_knows``: that it is the caller who says so. ``disk_offset``: where the layer starts on its
+    disk in bytes, None where it is not one run of it. ``part_type``: the type that a partition table gives
+    the layer, None where it is no partition. ``read_errors``: what could not be read so far, a sentence each.
     """
 
     __slots__ = (
         "_runs",
         "_size_kept",
         "_starts",
+        "caller_knows",
         "disk_offset",
         "part_type",
         "read_errors",
@@ -43,10 +44,13 @@ class View:
         sector_size: int | None = None,
         disk_offset: int | None = 0,
         part_type: str | None = None,
+        *,
+        caller_knows: bool = False,
     ) -> None:
         self.source = source
         self.size = source.size
         self.sector_size = sector_size
+        self.caller_knows = caller_knows
         self.disk_offset = disk_offset
         self.part_type = part_type
         self._starts: list[int] = []
