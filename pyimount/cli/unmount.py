@@ -15,7 +15,6 @@ from typing import Any
 from pyimount import cli
 from pyimount.cli import privilege
 from pyimount.execution.errors import LedgerError, StepFailed
-from pyimount.execution.sessions import meant
 from pyimount.reports.wording import printable
 
 EXAMPLES = """examples:
@@ -88,6 +87,8 @@ def _run(standing: privilege.Standing, options: argparse.Namespace) -> int:
 
 def _choose(name: str, sessions: list[dict[str, Any]], chosen: dict[str, set[int] | None]) -> bool:
     """Add the steps that ``name`` means, by their sessions; None stands for a whole session."""
+    from pyimount.execution.sessions import meant
+
     known = False
     for session in sessions:
         identity, steps = session["session"], meant(name, session)

@@ -87,7 +87,7 @@ class Files:
         """Bytes of a layer, with what was written over them."""
         try:
             return self._open[handle].read_at(offset, size)
-        except (SourceError, *FOREIGN_ERRORS) as error:
+        except (SourceError, *FOREIGN_ERRORS, MemoryError) as error:
             raise OSError(errno.EIO, str(error)) from error
 
     def write(self, path: str, data: bytes, offset: int, handle: int) -> int:  # noqa: ARG002
