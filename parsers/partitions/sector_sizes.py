@@ -78,9 +78,12 @@ def counted_in(view: View, starts: Sequence[Start], usual: int = boot_sector.SIZ
         return SIZES[0]
     end = max(one.end for one in starts)
     best, best_worth = usual, (-1, False)
+    usual_fits = end * usual <= view.size
     for size in (usual, *(size for size in SIZES if size != usual)):
         fits = end * size <= view.size
         worth = (sum(_worth(view, one, size, near=not fits) for one in starts), fits)
+        if usual_fits and not fits and worth[0] < _OWN:
+            continue  # what begins there may lie in a partition of a disk that is as long as it says
         if worth > best_worth:
             best, best_worth = size, worth
     return best
@@ -116,11 +119,20 @@ def _worth(view: View, one: Start, size: int, *, near: bool) -> int:
     own = _own_size(head)
     if own is not None:
         return _OWN if own == size else _OTHER
-    if any(head.startswith(mark, place) for place, mark in _MARKS) or _is_ext(head):
+    if any(head.startswith(mark, place) for place, mark in _MARKS) or _is_ext(head) or _is_table(head):
         return _SOME
     if not near and any(view.glance(at + place, len(mark)) == mark for place, mark in _FAR):
         return _SOME
     return 0
+
+
+def _is_table(head: bytes) -> bool:
+    """Whether a partition begins with a table of its own: what lies in it is no partition of the disk's."""
+    if any(head.startswith(b"EFI PART", size) for size in SIZES[:-1]):
+        return True
+    entries = [head[at : at + 16] for at in range(446, 510, 16)]
+    used = [entry for entry in entries if entry[4] and any(entry[8:12]) and any(entry[12:16])]
+    return is_boot_record(head) and bool(used) and all(entry[0] in (0, 0x80) for entry in entries)
 
 
 def is_boot_record(sector: bytes) -> bool:

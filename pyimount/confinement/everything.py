@@ -25,6 +25,11 @@ def load_everything() -> None:
         ctypes.CDLL("libgcc_s.so.1")
     for room in _ROOMS:
         _load_all(f"pyimount.{room}")
+    # What is found by looking into a folder is looked for once, and kept.
+    registry = import_module("pyimount.recognition.registry")
+    for each in (registry.container_signatures, registry.table_signatures, registry.volume_signatures):
+        each()
+    registry.plain_signatures()
     for name in _OTHERS:
         with suppress(ImportError):
             import_module(name)

@@ -1,5 +1,6 @@
 """Root's scans run in a process that is not root, and say the same."""
 
+import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from pyimount.confinement.parent import scan_confined
 from pyimount.confinement.users import FIRST, LAST
 from pyimount.execution.errors import StepFailed
 from pyimount.keys import Keyring
+from pyimount.problems import Code
 from pyimount.sources.errors import OpenError
 from pyimount.sources.segments import gather
 from tests.needing import needs, needs_root
@@ -35,6 +37,33 @@ def test_it_says_what_a_scan_in_this_process_says(name: str, tmp_path: Path) -> 
     fixture = next(each for each in fixtures() if each.name == name)
     image = fixture.unpack(tmp_path)
     assert confined(image) == pyimount.detect(image)
+
+
+WITHOUT_LANDLOCK = """
+import runpy, sys
+from pyimount.confinement import landlock
+landlock.version = lambda: 0
+runpy.run_module("pyimount.confinement.child", run_name="__main__", alter_sys=True)
+"""
+
+FIXTURES_OF_MANY_KINDS = (
+    "gpt", "ewf", "qcow2-backing", "vmdk-split", "luks2", "lvm2-group", "ntfs", "btrfs", "zstd", "dmg",
+    "aff4", "iso9660", "apfs", "vhdx", "xz",
+)  # fmt: skip
+
+
+def test_where_landlock_is_missing_it_says_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then no file is opened any more: whatever a scan may need has been loaded before."""
+    monkeypatch.setattr(scanning, "command", lambda _, user: (sys.executable, "-c", WITHOUT_LANDLOCK, user))
+    tried = [each for each in fixtures() if each.name in FIXTURES_OF_MANY_KINDS]
+    assert len(tried) >= 10
+    for fixture in tried:
+        place = tmp_path / fixture.name
+        place.mkdir()
+        image = fixture.unpack(place)
+        found = confined(image)
+        assert found == pyimount.detect(image), fixture.name
+        assert Code.INTERNAL_ERROR not in {problem.code for _, problem in found.all_problems()}
 
 
 def test_keys_reach_it(tmp_path: Path) -> None:

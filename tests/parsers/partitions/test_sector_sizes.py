@@ -69,6 +69,29 @@ def test_an_end_that_fits_counts_where_nothing_begins() -> None:
     assert (found.sector_size, codes(found)) == (512, ["not-as-told"])
 
 
+@pytest.mark.parametrize("inner", ["gpt", "dos"])
+@pytest.mark.parametrize("end", [120_000, 40_000])
+def test_a_volume_within_a_table_within_a_partition_is_no_partition_of_the_disk(inner: str, end: int) -> None:
+    """A partition at 1 MiB holds a disk whose own first partition, at 1 MiB, is where 1024 would have it."""
+    image = bytearray(boot(record(LINUX, 2048, 36_000)).ljust(end * 512, b"\0"))
+    if inner == "gpt":
+        place(image, 2048 * 512, boot(record(0xEE, 1, 0xFFFFFFFF)))
+        place(image, 2049 * 512, b"EFI PART")
+    else:
+        place(image, 2048 * 512, boot(record(LINUX, 2048, 20_000)))
+    ext(image, 4096 * 512)
+    assert table(mbr.FORMAT, image).sector_size == 512
+
+
+def test_a_volume_that_a_disk_too_short_would_hold_tells_nothing() -> None:
+    """Only a boot sector that names the size itself says more than the disk's end does."""
+    image = bytearray(boot(record(LINUX, 2048, 36_000)).ljust(40_000 * 512, b"\0"))
+    ext(image, 4096 * 512)
+    assert table(mbr.FORMAT, image).sector_size == 512
+    ntfs(image, 4096 * 512, 1024)
+    assert table(mbr.FORMAT, image).sector_size == 1024
+
+
 def test_what_the_caller_says_is_not_doubted() -> None:
     view = View(BytesSource(bytes(two_primaries(512))), 4096, caller_knows=True)
     assert mbr.FORMAT.parse(view).sector_size == 4096
