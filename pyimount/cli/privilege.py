@@ -78,7 +78,12 @@ class _Asked:
 def standing() -> Iterator[Standing]:
     """What stands, of this user. Raises StepFailed when there is no way to root, LedgerError."""
     if is_root():
-        yield _Own()
+        from pyimount.confinement.users import tidy
+
+        try:
+            yield _Own()
+        finally:
+            tidy()  # what a scan left that was killed
     else:
         from pyimount.execution.asking import Helper
 

@@ -10,8 +10,7 @@ from typing import Any
 from pyimount.confinement.crossing import question_of, report_of
 from pyimount.confinement.messages import MessageError, receive, send
 from pyimount.confinement.own_modules import command
-from pyimount.confinement.process import NOBODY
-from pyimount.confinement.users import own_user
+from pyimount.confinement.users import borrowed_user
 from pyimount.exceptions import StepFailed
 from pyimount.records import Record
 from pyimount.sources.broker import Broker
@@ -46,24 +45,21 @@ def scan_confined(
     """
     ours, theirs = socket.socketpair()
     ours.settimeout(timeout)
-    own = own_user() if os.geteuid() == 0 else None
-    with theirs:
-        line = command("pyimount.confinement.child", str(NOBODY if own is None else own.number))
-        # ^C is for us, who end it.
-        child = subprocess.Popen(  # noqa: S603
-            line, stdin=theirs.fileno(), env={"LC_ALL": "C.UTF-8"}, cwd="/", start_new_session=True
-        )
-    with ours, child:
-        try:
-            return _serve(ours, images, Broker(allow), header, request)
-        except MessageError as error:
-            raise StepFailed(f"the scan ended before its time: {error}") from error
-        finally:
-            ours.close()
-            child.kill()
-            if own is not None:
-                child.wait()
-                os.close(own.lock)
+    with ours, borrowed_user() as user:
+        with theirs:
+            # ^C is for us, who end it.
+            child = subprocess.Popen(  # noqa: S603
+                command("pyimount.confinement.child", str(user)),
+                stdin=theirs.fileno(), env={"LC_ALL": "C.UTF-8"}, cwd="/", start_new_session=True,
+            )  # fmt: skip
+        with child:
+            try:
+                return _serve(ours, images, Broker(allow), header, request)
+            except MessageError as error:
+                raise StepFailed(f"the scan ended before its time: {error}") from error
+            finally:
+                ours.close()
+                child.kill()
 
 
 def _serve(

@@ -9,8 +9,10 @@ import os
 import pwd
 import secrets
 import struct
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
+from pyimount.confinement.process import NOBODY
 from pyimount.records import Record
 
 FIRST, LAST = 61184, 65519
@@ -27,21 +29,59 @@ class OwnUser(Record):
 
 
 def own_user() -> OwnUser | None:
-    """A user that is not in use, locked. None where the range is not mapped, or /run cannot be written."""
+    """A user that is not in use, locked. None where the range is not mapped, or /run cannot be written.
+
+    Close its ``lock``, and ``tidy`` up, when no process has it any more.
+    """
     if not is_mapped():
-        return None
-    try:
-        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-        lock = os.open(LOCKS, flags, 0o600)
-    except OSError:
         return None
     running = _running()
     for _ in range(_TRIES):
         number = FIRST + secrets.randbelow(LAST - FIRST + 1)
-        if number not in running and not _is_known(number) and _locked(lock, number):
+        if number in running or _is_known(number):
+            continue
+        try:
+            lock = os.open(LOCKS, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        except OSError:
+            return None
+        # Whoever tidied up meanwhile has taken the file away: a lock on it would keep nobody out.
+        if _locked(lock, number) and _stands(lock):
             return OwnUser(number, lock)
-    os.close(lock)
+        os.close(lock)
     return None
+
+
+@contextmanager
+def borrowed_user() -> Iterator[int]:
+    """A user for a process that ends before the block does; nobody, where there is none of its own."""
+    own = own_user()
+    try:
+        yield NOBODY if own is None else own.number
+    finally:
+        if own is not None:
+            os.close(own.lock)
+        tidy()
+
+
+def tidy() -> None:
+    """Remove the file of locks, if nobody has a lock in it."""
+    try:
+        lock = os.open(LOCKS, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return
+    try:
+        if _locked(lock, 0, 0) and _stands(lock):
+            os.unlink(LOCKS)
+    finally:
+        os.close(lock)
+
+
+def _stands(lock: int) -> bool:
+    """Whether the file of a descriptor is still the one that the path leads to."""
+    try:
+        return os.path.samestat(os.stat(LOCKS, follow_symlinks=False), os.fstat(lock))
+    except FileNotFoundError:
+        return False
 
 
 def is_mapped() -> bool:
@@ -73,9 +113,9 @@ def _is_known(number: int) -> bool:
     return True
 
 
-def _locked(file: int, number: int) -> bool:
-    """Lock one byte, for the open file and so for every process that has it."""
-    wanted = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, number, 1, 0)
+def _locked(file: int, first: int, count: int = 1) -> bool:
+    """Lock bytes, for the open file and so for every process that has it; a ``count`` of 0: to the end."""
+    wanted = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, first, count, 0)
     try:
         fcntl.fcntl(file, fcntl.F_OFD_SETLK, wanted)
     except (BlockingIOError, PermissionError):

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
+from pyimount.confinement.users import tidy
 from pyimount.execution import (
     flash,
     folders,
@@ -166,6 +167,7 @@ class _ExposeRaw(Act[ExposeRaw]):
                     raise Held(f"files of {at} are in use; their server ends when they are closed")
                 if not servers.stop(server):
                     raise Held(f"the FUSE server {server.pid} does not end")
+        tidy()
 
 
 def _has_ended(server: servers.Server) -> bool:

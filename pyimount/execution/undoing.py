@@ -5,6 +5,7 @@ import os
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
+from pyimount.confinement.users import tidy
 from pyimount.execution import ledger as ledgers
 from pyimount.execution import step_executor, udev
 from pyimount.execution.errors import Held, LedgerError, NoSession, StepFailed
@@ -96,6 +97,7 @@ def undo_session(
             except StepFailed as error:
                 raise LedgerError(str(error)) from error
             ledger.remove()
+    tidy()
     return Undone(session=session, steps=tuple(gone), left=tuple(left.values()), ended=ended)
 
 

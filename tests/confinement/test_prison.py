@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pyimount.confinement import landlock, seccomp
-from pyimount.confinement.users import FIRST, LAST, own_user
+from pyimount.confinement.users import FIRST, LAST, LOCKS, own_user, tidy
 from tests.needing import needs_root
 
 # What a parser that was taken over would try; each says what it reached.
@@ -157,9 +157,26 @@ def test_a_user_in_use_is_not_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
         pytest.skip("the range of users is not mapped here")
     try:
         assert own_user() is None, "the only one that is drawn is locked"
+        tidy()
+        assert Path(LOCKS).exists(), "it is in use"
     finally:
         os.close(first.lock)
     again = own_user()
     assert again is not None
     assert again.number == FIRST + 5
     os.close(again.lock)
+
+
+def test_the_file_of_locks_goes_with_the_last(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    needs_root()
+    monkeypatch.setattr("pyimount.confinement.users.LOCKS", str(tmp_path / "locks"))
+    first, second = own_user(), own_user()
+    if first is None or second is None:
+        pytest.skip("the range of users is not mapped here")
+    os.close(first.lock)
+    tidy()
+    assert (tmp_path / "locks").exists()
+    os.close(second.lock)
+    tidy()
+    assert not (tmp_path / "locks").exists()
+    tidy()
