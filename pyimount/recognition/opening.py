@@ -11,7 +11,7 @@ from pyimount.sources.broker import Broker
 from pyimount.sources.budget import Meter
 from pyimount.sources.errors import IsFolder, OpenError, ReadError
 from pyimount.sources.segments import Segments, is_folder
-from pyimount.sources.source import ConcatSource, LostSource, Source
+from pyimount.sources.source import LAST, ConcatSource, LostSource, SliceSource, Source
 from pyimount.sources.view import ShortRead, View
 
 _CHAIN_CAP = 100
@@ -60,9 +60,23 @@ def open_image(segments: Segments, broker: Broker, meter: Meter) -> tuple[Image,
         missing=tuple(missing),
         lost=lost if segments.split else {},
     )
-    if segments.split and not _has_segments(image):
-        return image, _open_split(image)
-    return image, _open_disk(image)
+    cut_up = segments.split and not _has_segments(image)
+    return image, _possible(_open_split(image) if cut_up else _open_disk(image))
+
+
+def _possible(opened: Opened) -> Opened:
+    """The same, cut to the largest size that a file can have; what claims more is damaged."""
+    container, source = opened.container, opened.source
+    if source is None or source.size <= LAST:
+        return opened
+    problem = Problem(
+        Code.DAMAGED,
+        f"the disk would have {source.size} bytes, more than any file; what is beyond is left out",
+    )
+    problems = (*container.problems, problem)
+    return Opened(
+        container=container.replaced(size=LAST, problems=problems), source=SliceSource(source, 0, LAST)
+    )
 
 
 def _places(segments: Segments) -> tuple[list[int], dict[int, str]]:

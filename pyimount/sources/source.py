@@ -77,7 +77,7 @@ class SliceSource(Source):
             parent = parent._parent
         self._parent = parent
         self._start = offset
-        self.size = max(0, min(size, parent.size - offset))
+        self.size = max(0, min(size, parent.size - offset, LAST))
 
     def _read(self, offset: int, length: int) -> bytes:
         return self._parent.read_at(self._start + offset, length)

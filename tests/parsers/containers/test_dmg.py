@@ -256,11 +256,12 @@ class TestHostile:
             b'<!DOCTYPE p [<!ENTITY a "aaaaaaaaaa">]><plist><dict><key>&a;</key></dict></plist>',
             b"<plist>" + b"<dict>" * 100000,
             NO_BASE64,
+            NO_BASE64.replace(b"!!!=", "AAAé".encode()),
             property_list([])[:-20],
             b"\0" * 4096,
             b"<" + b"a" * 3000000,
         ],
-        ids=["entities", "deep", "base64", "cut", "zeros", "tag"],
+        ids=["entities", "deep", "base64", "not-ascii", "cut", "zeros", "tag"],
     )
     def test_a_property_list_that_is_none(self, tmp_path: Path, listed: bytes) -> None:
         data = listed + trailer(DISK, b"", XMLOffset=0, XMLLength=len(listed))
