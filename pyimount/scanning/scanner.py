@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from pyimount.formats import Details, Json, Membership, Opened
+from pyimount.formats import Details, Identity, Json, Membership, Opened
 from pyimount.formats.image import Image
 from pyimount.layers import DIRECTORY, DiskLayer, Recipe, Scan, VolumeLayer
 from pyimount.mapping.assembly import Mapped, Member, Unlocked, by_members
@@ -15,6 +15,7 @@ from pyimount.recognition.opening import open_image
 from pyimount.recognition.probing import Probe, probe
 from pyimount.records import Record
 from pyimount.scanning.groups import Groups, Key
+from pyimount.scanning.space import with_space
 from pyimount.scanning.tasks import Task, contents_of, in_table, mapped, named_inside, opened, run_of
 from pyimount.scanning.unlocking import Unlocking
 from pyimount.sources.broker import Broker
@@ -42,6 +43,7 @@ class Hints(Record, kw_only=True):
     sector_size: int | None = None
     vstype: str | None = None
     fstypes: Mapping[str, str] | None = None
+    free: bool = False
 
     def fstype(self, index: str) -> str | None:
         """The type that the caller named for the volume of this index."""
@@ -65,6 +67,7 @@ def detect(
     sector_size: int | None = None,
     vstype: str | None = None,
     fstypes: Mapping[str | int, str] | None = None,
+    free: bool = False,
     keys: "Keyring | Mapping[str | int, str] | None" = None,
     header: PathLike | None = None,
     try_veracrypt: bool = False,
@@ -79,19 +82,22 @@ def detect(
     folder, stands for all of it. ``offset``, ``size``: bytes; look only there, as at one volume.
     ``sector_size``: bytes. ``vstype``: the type of partition table to look for, ``none`` for no
     table. ``fstypes``: ``{index: type}``, with ``*`` for every volume: read it as this and
-    nothing else. ``keys``: for encrypted volumes, a Keyring or ``{index or UUID: "p:…"}``, with
-    ``*`` for every volume; ``header``: a file with the header of a LUKS volume that has none of its own.
-    ``try_veracrypt``: try the keys on what is not recognised, too. ``allow``: folders from which files that
-    an image names may be opened, besides its own. ``budget``: what one image may cost. ``search``: look, at
-    every sector of each image, for what nothing points to as well; without a budget, that may cost as much as
-    reading the image does. ``progress``: told how far the search is, ``(bytes, of bytes)``.
+    nothing else. ``free``: read whatever tells how much is free and used, however much that is. ``keys``: for
+    encrypted volumes, a Keyring or ``{index or UUID: "p:…"}``, with ``*`` for every volume; ``header``: a
+    file with the header of a LUKS volume that has none of its own. ``try_veracrypt``: try the keys on what is
+    not recognised, too. ``allow``: folders from which files that an image names may be opened, besides its
+    own. ``budget``: what one image may cost. ``search``: look, at every sector of each image, for what
+    nothing points to as well; without a budget, that may cost as much as reading the image does.
+    ``progress``: told how far the search is, ``(bytes, of bytes)``.
 
     Never raises for what the images hold, and not for a path that cannot be opened: its disk has
     size None and a problem. Raises ValueError for arguments that contradict themselves, for a key that is not
     written as one (BadKey), and OpenError for a header that cannot be opened.
     """
     named = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
-    hints = hints_of(offset=offset, size=size, sector_size=sector_size, vstype=vstype, fstypes=fstypes)
+    hints = hints_of(
+        offset=offset, size=size, sector_size=sector_size, vstype=vstype, fstypes=fstypes, free=free
+    )
     unlocking = Unlocking(keys, header, try_veracrypt=try_veracrypt)
     searching = Searching(bounded=budget is not None, progress=progress) if search else None
     return scan(gather(named), Broker(allow), unlocking, hints, budget or Budget(), searching)
@@ -104,6 +110,7 @@ def hints_of(
     sector_size: int | None = None,
     vstype: str | None = None,
     fstypes: Mapping[str | int, str] | None = None,
+    free: bool = False,
 ) -> Hints:
     """What the caller knows, from arguments of ``detect``. Raises ValueError for what cannot be."""
     if (offset is not None and offset < 0) or (size is not None and size < 0):
@@ -116,6 +123,7 @@ def hints_of(
         sector_size=sector_size,
         vstype=None if vstype in ("", "detect") else vstype,
         fstypes={str(index): word for index, word in fstypes.items()} if fstypes else None,
+        free=free,
     )
 
 
@@ -245,6 +253,7 @@ class _Scanner:
             candidates=found.candidates if table else (),
             problems=problems,
             bytes_read=meter.bytes_read,
+            allocation_read=meter.allocation_read,
         )
 
     def _probe(self, view: View, fstype: str | None, known_tables: frozenset[str] = frozenset()) -> Probe:
@@ -354,6 +363,7 @@ class _Scanner:
             facts |= {"pttype": table.pttype, "ptuuid": table.ptuuid, "table": table.details}
             problems = (*problems, *table.problems)
         if identity is not None:
+            identity = self._counted(identity)
             facts |= {name: getattr(identity, name) for name in _IDENTITY_FIELDS}
             facts["usage"] = found.usage
             problems = (*problems, *identity.problems)
@@ -369,6 +379,19 @@ class _Scanner:
         self._volumes.append(volume)
         self._depths[volume.id] = task.depth
         return volume
+
+    def _counted(self, identity: Identity) -> Identity:
+        """With what is free and used; what is read for that counts apart."""
+        if identity.allocation is None:
+            return with_space(identity)
+        meters = [meter for _, meter in self._images]
+        for meter in meters:
+            meter.apart = True
+        try:
+            return with_space(identity, whole=self._hints.free)
+        finally:
+            for meter in meters:
+                meter.apart = False
 
     def _inside(
         self, volume: VolumeLayer, task: Task, found: Probe, unlocked: Unlocked | None
@@ -489,6 +512,7 @@ _IDENTITY_FIELDS = (
     "block_size",
     "fs_size",
     "free",
+    "used",
     "created",
     "modified",
     "mounted",

@@ -22,22 +22,32 @@ class Budget(Record):
 
 
 class Meter:
-    """Counts what is read from files, and refuses a read past the budget."""
+    """Counts what is read from files, and refuses a read past the budget.
 
-    __slots__ = ("budget", "bytes_read", "reads", "started")
+    ``apart``: what is read now is for allocation structures; it counts as ``allocation_read``, up to the same
+    limit, so that counting what is free takes nothing from recognising what is there.
+    """
+
+    __slots__ = ("allocation_read", "apart", "budget", "bytes_read", "reads", "started")
 
     def __init__(self, budget: Budget | None = None) -> None:
         self.budget = budget or Budget()
         self.bytes_read = 0
+        self.allocation_read = 0
+        self.apart = False
         self.reads = 0
         self.started = time.monotonic()
 
     def charge(self, length: int) -> None:
         """Count a read of ``length`` bytes that is about to be made; raise BudgetError instead."""
-        if self.bytes_read + length > self.budget.bytes_read:
-            raise BudgetError(f"{self.bytes_read} bytes read, {self.budget.bytes_read} allowed for one image")
+        so_far = self.allocation_read if self.apart else self.bytes_read
+        if so_far + length > self.budget.bytes_read:
+            raise BudgetError(f"{so_far} bytes read, {self.budget.bytes_read} allowed for one image")
         self.check_time()
-        self.bytes_read += length
+        if self.apart:
+            self.allocation_read += length
+        else:
+            self.bytes_read += length
         self.reads += 1
 
     def forgive(self, seconds: float) -> None:
