@@ -68,7 +68,9 @@ class DiskLayer(Record, kw_only=True):
     candidates: tuple[Candidate, ...] = ()
     problems: tuple[Problem, ...] = ()
     bytes_read: int = 0
-    """Bytes that the scan read from the files."""
+    """Bytes that the scan read from the files, but for those of ``allocation_read``."""
+    allocation_read: int = 0
+    """Bytes read of allocation structures, to count what is free."""
 
     @property
     def is_folder(self) -> bool:
@@ -115,6 +117,7 @@ class VolumeLayer(Record, kw_only=True):
     fstype: str | None = None
     fs_size: int | None = None
     free: int | None = None
+    used: int | None = None
     created: str | None = None
     modified: str | None = None
     mounted: str | None = None

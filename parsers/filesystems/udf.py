@@ -7,6 +7,7 @@ https://ecma-international.org/publications-and-standards/standards/ecma-167/
 
 from binascii import crc_hqx
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 from construct import Array, Bytes, Int8ul, Int16ul, Int32ul, Struct
@@ -21,9 +22,11 @@ from pyimount.formats import (
     TableRule,
     Usage,
 )
+from pyimount.formats.allocation import Allocation
 from pyimount.formats.layouts import layout, parse_struct, read_struct
 from pyimount.formats.notation import text
 from pyimount.parsers.filesystems.ecma import recorded_time
+from pyimount.parsers.filesystems.udf_allocation import count_free, has_space
 from pyimount.problems import Code, Problem
 from pyimount.sources.view import ShortRead, View
 
@@ -264,6 +267,7 @@ def parse(view: View) -> Identity:
     # A write-once disc's partition is all that could be recorded, not what was.
     growing = VIRTUAL in maps or any(entry.AccessType == 2 for entry in sequence.partitions.values())
     free, modified, state = None, None, None
+    partitions = tuple(sequence.partitions.values())
     if logical is not None and logical.NumberofPartitionMaps and logical.IntegrityLength:
         try:
             integrity = _integrity(view, block_size, logical.IntegrityLocation, logical.IntegrityLength)
@@ -294,7 +298,8 @@ def parse(view: View) -> Identity:
         version=_revision(revision) if revision else None,
         block_size=block_size,
         fs_size=None if growing or not end else end * block_size,
-        free=free,
+        free=free if state == "clean" else None,
+        free_from="logical volume integrity descriptor",
         created=created,
         modified=modified,
         state=state,
@@ -302,6 +307,9 @@ def parse(view: View) -> Identity:
         checked=not sequence.broken and sequence.complete,
         details=details,
         problems=tuple(problems),
+        allocation=Allocation(view, partial(count_free, partitions, block_size))
+        if has_space(partitions) and not growing
+        else None,
     )
 
 

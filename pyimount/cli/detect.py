@@ -55,6 +55,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "(not found so: what has a signature of two bytes or none)",
     )
     parser.add_argument(
+        "--free",
+        action="store_true",
+        help="read all that tells how much is free, also where that is much (a large FAT, many bitmaps)",
+    )
+    parser.add_argument(
         "--strict", action="store_true", help="exit with 3 when anything is not plain and whole"
     )
     parser.add_argument(
@@ -75,6 +80,7 @@ def run(options: argparse.Namespace) -> int:
                 options.images,
                 keys=shared.keyring(options),
                 search=options.search,
+                free=options.free,
                 progress=progress,
                 **told,
             )

@@ -16,6 +16,7 @@ from pyimount.problems import Problem
 from pyimount.records import EMPTY, Details, Record
 
 if TYPE_CHECKING:
+    from pyimount.formats.allocation import Allocation
     from pyimount.formats.container import Container, Opened
     from pyimount.formats.image import Image
     from pyimount.sources.view import View
@@ -110,7 +111,9 @@ class Identity(Record, kw_only=True):
     libblkid's, in its spelling. ``fstype`` is imagemounter's word. Sizes are bytes, times ISO
     8601 in UTC (without zone where the format keeps local time). ``locked``: None when not
     encrypted. ``volumes`` are those that the volume names inside itself. ``offset``: where in
-    the volume its superblock was found, bytes.
+    the volume its superblock was found, bytes. ``free``: only what may be right without looking further (the
+    counter of a superblock that was written last of all, say); ``used``: what is allocated, None: all that is
+    not free.
     """
 
     type: str
@@ -122,6 +125,7 @@ class Identity(Record, kw_only=True):
     block_size: int | None = None
     fs_size: int | None = None
     free: int | None = None
+    used: int | None = None
     created: str | None = None
     modified: str | None = None
     mounted: str | None = None
@@ -137,6 +141,12 @@ class Identity(Record, kw_only=True):
     volumes: tuple[Identity, ...] = ()
     contents: tuple[Extent, ...] = ()
     """Runs of the volume that hold something of their own, and are looked at like volumes."""
+    allocation: Allocation | None = None
+    """What tells more surely what is free, and costs more to read than parsing may."""
+    free_from: str | None = None
+    """What ``free`` was taken from; None: the superblock."""
+    free_unknown: str | None = None
+    """Why it is not known how much is free, where nothing is there to count it."""
     owns: Mapping[str, str] = EMPTY
     """Types of partitions, of a table in the same bytes, that are its own and hold no volume; and what
     they are then: a TYPE each."""

@@ -29,6 +29,7 @@ from pyimount.parsers.encryption.bitlocker import (
     DATASET,
     DATUM,
     DECRYPTED,
+    ENCRYPTED,
     INFORMATION,
     METHODS,
     PROTECTORS,
@@ -41,6 +42,7 @@ from pyimount.parsers.encryption.bitlocker import (
     information,
     recognised,
 )
+from pyimount.parsers.encryption.bitlocker_eow import EncryptOnWrite, encrypt_on_write
 from pyimount.problems import Code, Problem
 from pyimount.records import Record
 from pyimount.sources.budget import Meter
@@ -102,12 +104,12 @@ class Protector(Record, kw_only=True):
 
 
 class Volume(Record, kw_only=True):
-    """What the headers of a volume say: sizes and offsets in bytes."""
+    """What the headers of a volume say: sizes and offsets in bytes; ``on_write``: where writing encrypts."""
 
     kind: str
     sector_size: int
     cluster_size: int
-    encrypts_on_write: bool
+    on_write: EncryptOnWrite | None
     information: Information
     protectors: tuple[Protector, ...]
     wrapped_fvek: bytes | None
@@ -134,8 +136,6 @@ def reopen(
 
 def _open(source: Source, volume: Volume, key: Key | None, only: str | None, meter: Meter) -> Unlocked:
     header = volume.information.header
-    if volume.encrypts_on_write and header.CurrentState != DECRYPTED:
-        raise Unsupported("encryption is in progress, by encrypt-on-write")
     details: dict[str, Json] = {"protector": None, "protector_type": None}
     cipher: SectorCipher | None = None
     raw = _raw_key(key)
@@ -158,17 +158,47 @@ def _open(source: Source, volume: Volume, key: Key | None, only: str | None, met
     if header.CurrentState == SWITCHING_DIRTY and header.StateSize:
         message = f"{header.StateSize} bytes at {header.StateOffset} are under conversion and cannot be read"
         problems.append(Problem(Code.UNSUPPORTED, message))
+    if volume.on_write is not None:
+        details |= _progress(volume.on_write)
+        if header.CurrentState not in (DECRYPTED, ENCRYPTED):
+            message = (
+                "encryption on write is in progress: chunks that were being converted when this was imaged, "
+                f"at most {volume.on_write.log_size} bytes a region, may read wrong"
+            )
+            problems.append(Problem(Code.UNSUPPORTED, message))
     parameters = {"protector": details["protector"]}
     return Unlocked(
         kind=KIND, parameters=parameters, source=opened, details=details, problems=tuple(problems)
     )
 
 
+def _progress(on_write: EncryptOnWrite) -> dict[str, Json]:
+    return {
+        "encrypt_on_write": {
+            "chunk_size": on_write.chunk_size,
+            "regions": len(on_write.regions),
+            "encrypted": on_write.encrypted,
+        }
+    }
+
+
+def _on_write(view: View, at: int | None, state: int) -> EncryptOnWrite | None:
+    """What is noted of encryption on write; a decrypted volume may have no such notes any more."""
+    if at is None:
+        return None
+    try:
+        return encrypt_on_write(view, at)
+    except (NotThisFormat, ShortRead) as error:
+        if state == DECRYPTED:
+            return None
+        raise Unsupported(str(error)) from error
+
+
 def _read_volume(source: Source) -> Volume:
     view = View(source)
     try:
         boot = read_struct(view, BOOT_SECTOR, 0)
-        kind, offsets, encrypts_on_write = recognised(view, boot)
+        kind, offsets, eow_at = recognised(view, boot)
         found = information(view, offsets)
     except (NotThisFormat, ShortRead) as error:
         raise DamagedHeader(f"no longer a BitLocker volume: {error}") from error
@@ -186,7 +216,7 @@ def _read_volume(source: Source) -> Volume:
         kind=kind,
         sector_size=boot.BytesPerSector,
         cluster_size=boot.BytesPerSector * boot.SectorsPerCluster,
-        encrypts_on_write=encrypts_on_write,
+        on_write=_on_write(view, eow_at, found.header.CurrentState),
         information=found,
         protectors=tuple(protectors),
         wrapped_fvek=fvek,
@@ -402,6 +432,8 @@ class What(Enum):
     ZEROS = auto()
     FIRST = auto()
     """The first sector of a volume of Vista's, in which BitLocker has changed two fields."""
+    NOTED = auto()
+    """Encrypted or plain as the notes of encryption on write say, chunk by chunk."""
     LOST = auto()
     """Sectors under conversion: only the log of Windows has them."""
 
@@ -425,12 +457,18 @@ def _runs(volume: Volume, size: int, *, encrypted: bool) -> list[Run]:
     hidden = -(-hidden // unit) * unit
     reserved += [(start, start + hidden) for start in header.InformationOffset]
     limit = header.StateOffset or NO_LIMIT
+    noted = volume.on_write is not None and header.CurrentState != DECRYPTED
+    if volume.on_write is not None:
+        reserved += volume.on_write.own
+        limit = NO_LIMIT  # it is the size of the volume
     dirty = header.CurrentState == SWITCHING_DIRTY and header.StateSize
     lost = (header.StateOffset, header.StateOffset + header.StateSize) if dirty else (NO_LIMIT, NO_LIMIT)
 
     def kind(offset: int) -> What:
         if lost[0] <= offset < lost[1]:
             return What.LOST
+        if noted:
+            return What.NOTED
         return What.ENCRYPTED if encrypted and offset < limit else What.PLAIN
 
     points = {0, head, limit, *lost, *(edge for region in reserved for edge in region)}
@@ -459,13 +497,16 @@ class BitLockerSource(Source):
     The metadata, and the place to which BitLocker moved the first sectors, read as zeros.
     """
 
-    __slots__ = ("_cipher", "_mirror", "_runs", "_sector", "_source", "_starts")
+    __slots__ = ("_cipher", "_mirror", "_on_write", "_runs", "_sector", "_source", "_starts", "_whole")
 
     def __init__(self, source: Source, volume: Volume, cipher: SectorCipher | None) -> None:
         self.size = source.size // volume.sector_size * volume.sector_size
         self._source = source
         self._sector = volume.sector_size
         self._cipher = cipher
+        self._on_write = volume.on_write
+        # Where no note says it, all of a volume that is encrypted is.
+        self._whole = volume.information.header.CurrentState == ENCRYPTED
         # What in later versions is the place of the moved sectors is in Vista's that of the second MFT.
         self._mirror = volume.information.header.VirtualizedBlockOffset
         self._runs = _runs(volume, self.size, encrypted=cipher is not None)
@@ -491,6 +532,8 @@ class BitLockerSource(Source):
             raise ReadError(f"the sectors at {offset} are under conversion by BitLocker")
         if run.what is What.PLAIN:
             return self._exactly(offset, length)
+        if run.what is What.NOTED:
+            return self._noted(offset, length)
         before = offset % self._sector
         whole = -(-(before + length) // self._sector) * self._sector
         data = self._exactly(offset - before, whole)
@@ -499,6 +542,17 @@ class BitLockerSource(Source):
         elif self._cipher is not None:
             data = self._cipher.decrypt(data, (offset - before) // SECTOR)
         return data if len(data) == length else data[before : before + length]
+
+    def _noted(self, offset: int, length: int) -> bytes:
+        """Bytes at ``offset`` of the volume, each chunk as it is noted."""
+        pieces = []
+        encrypted, plain = Run(0, 0, What.ENCRYPTED), Run(0, 0, What.PLAIN)
+        for state, taken in self._on_write.states(offset, length) if self._on_write else ():
+            if state is None and not self._whole:
+                raise ReadError(f"nothing tells whether BitLocker has encrypted the sectors at {offset}")
+            pieces.append(self._piece(plain if state is False else encrypted, offset, taken))
+            offset += taken
+        return b"".join(pieces)
 
     def _exactly(self, offset: int, length: int) -> bytes:
         data = self._source.read_at(offset, length)

@@ -29,6 +29,7 @@ def detect(
     sector_size: int | None = None,
     vstype: str | Mapping[str | int, str] | None = None,
     fstypes: Mapping[str | int, str] | None = None,
+    free: bool = False,
     keys: "Keyring | Mapping[str | int, str] | None" = None,
     header: PathLike | None = None,
     try_veracrypt: bool = False,
@@ -44,7 +45,8 @@ def detect(
     folder, stands for all of it. ``offset``, ``size``: bytes; look only there, as at one volume.
     ``sector_size``: bytes. ``vstype``: the type of partition table to look for, ``none`` for no
     table; for single disks and volumes ``{index: type}``. ``fstypes``: ``{index: type}``, with ``*``
-    for every volume: read it as this and nothing else. ``keys``: for encrypted volumes, a Keyring or
+    for every volume: read it as this and nothing else. ``free``: read whatever tells how much is free and
+    used, however much that is. ``keys``: for encrypted volumes, a Keyring or
     ``{index or UUID: "p:…"}``, with ``*`` for every volume; ``header``: a file with the header of a LUKS
     volume that has none of its own.
     ``try_veracrypt``: try the keys on what is not recognised, too. ``allow``: folders from which files that
@@ -58,7 +60,9 @@ def detect(
     written as one (BadKey), and OpenError for a header that cannot be opened.
     """
     named = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
-    hints = hints_of(offset=offset, size=size, sector_size=sector_size, vstype=vstype, fstypes=fstypes)
+    hints = hints_of(
+        offset=offset, size=size, sector_size=sector_size, vstype=vstype, fstypes=fstypes, free=free
+    )
     unlocking = Unlocking(keys, header, try_veracrypt=try_veracrypt)
     searching = Searching(bounded=budget is not None, progress=progress) if search else None
     try:

@@ -17,6 +17,7 @@ class Hints(Record, kw_only=True):
     sector_size: int | None = None
     vstype: str | Mapping[str, str] | None = None
     fstypes: Mapping[str, str] | None = None
+    free: bool = False
 
     def table(self, index: str) -> str | None:
         """The type of partition table that the caller named for the disk or volume of this index."""
@@ -45,6 +46,7 @@ def hints_of(
     sector_size: int | None = None,
     vstype: str | Mapping[str | int, str] | None = None,
     fstypes: Mapping[str | int, str] | None = None,
+    free: bool = False,
 ) -> Hints:
     """What the caller knows, from arguments of ``detect``. Raises ValueError for what cannot be."""
     if (offset is not None and offset < 0) or (size is not None and size < 0):
@@ -57,6 +59,7 @@ def hints_of(
         sector_size=sector_size,
         vstype=_table_types(vstype),
         fstypes={str(index): word for index, word in fstypes.items()} if fstypes else None,
+        free=free,
     )
 
 

@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from pyimount.formats import Json, Membership, Opened
+from pyimount.formats import Identity, Json, Membership, Opened
 from pyimount.formats.image import Image
 from pyimount.layers import DIRECTORY, DiskLayer, Recipe, Scan, VolumeLayer
 from pyimount.mapping.assembly import Mapped, Member, Unlocked, by_members
@@ -15,6 +15,7 @@ from pyimount.scanning.figures import plausible
 from pyimount.scanning.groups import Groups, Key
 from pyimount.scanning.hints import Hints, Searching
 from pyimount.scanning.net import Net
+from pyimount.scanning.space import with_space
 from pyimount.scanning.tasks import Task, contents_of, in_table, mapped, named_inside, opened, run_of
 from pyimount.scanning.unlocking import Unlocking
 from pyimount.sources.broker import Broker
@@ -214,6 +215,7 @@ class _Scanner:
             candidates=found.candidates if table else (),
             problems=tuple(problems),
             bytes_read=meter.bytes_read,
+            allocation_read=meter.allocation_read,
         )
 
     def _search(  # noqa: PLR0917
@@ -322,6 +324,7 @@ class _Scanner:
             facts |= {"pttype": table.pttype, "ptuuid": table.ptuuid, "table": table.details}
             problems = (*problems, *table.problems)
         if identity is not None:
+            identity = self._counted(identity)
             facts |= {name: getattr(identity, name) for name in _IDENTITY_FIELDS}
             facts["usage"] = found.usage
             problems = (*problems, *identity.problems)
@@ -342,6 +345,19 @@ class _Scanner:
         self._volumes.append(volume)
         self._depths[volume.id] = task.depth
         return volume
+
+    def _counted(self, identity: Identity) -> Identity:
+        """With what is free and used; what is read for that counts apart."""
+        if identity.allocation is None:
+            return with_space(identity)
+        meters = [meter for _, meter in self._images.values()]
+        for meter in meters:
+            meter.apart = True
+        try:
+            return with_space(identity, whole=self._hints.free)
+        finally:
+            for meter in meters:
+                meter.apart = False
 
     def _inside(
         self, volume: VolumeLayer, task: Task, found: Probe, unlocked: Unlocked | None
@@ -440,6 +456,7 @@ _IDENTITY_FIELDS = (
     "block_size",
     "fs_size",
     "free",
+    "used",
     "created",
     "modified",
     "mounted",

@@ -42,19 +42,27 @@ class Meter:
 
     The clock runs from the start, or while between ``resume`` and ``pause``: who works on several images
     stops the clocks of the others.
+
+    ``apart``: what is read now is for allocation structures; it counts as ``allocation_read``, up to the same
+    limit, so that counting what is free takes nothing from recognising what is there.
     """
 
-    __slots__ = ("_passed", "_since", "budget", "bytes_read", "derived", "layers", "reads", "unpacked")
+    __slots__ = (
+        "_passed", "_since", "allocation_read", "apart", "budget", "bytes_read", "derived", "layers", "reads",
+        "unpacked",
+    )  # fmt: skip
 
     def __init__(self, budget: Budget | None = None) -> None:
         self.budget = budget or Budget()
         self.bytes_read = 0
+        self.allocation_read = 0
+        self.apart = False
         self.reads = 0
         self.renew()
 
     def renew(self) -> None:
-        """Allow the whole budget anew. ``bytes_read`` and ``reads`` begin at zero, too."""
-        self.bytes_read = self.reads = 0
+        """Allow the whole budget anew. All counts begin at zero, too."""
+        self.bytes_read = self.allocation_read = self.reads = 0
         self.layers = self.unpacked = self.derived = 0
         self._passed = 0.0
         self._since: float | None = monotonic()
@@ -72,10 +80,14 @@ class Meter:
 
     def charge(self, length: int) -> None:
         """Count a read of ``length`` bytes that is about to be made; raise BudgetError instead."""
-        if self.bytes_read + length > self.budget.bytes_read:
-            raise BudgetError(f"{self.bytes_read} bytes read, {self.budget.bytes_read} allowed for one image")
+        so_far = self.allocation_read if self.apart else self.bytes_read
+        if so_far + length > self.budget.bytes_read:
+            raise BudgetError(f"{so_far} bytes read, {self.budget.bytes_read} allowed for one image")
         self.check_time()
-        self.bytes_read += length
+        if self.apart:
+            self.allocation_read += length
+        else:
+            self.bytes_read += length
         self.reads += 1
 
     def charge_unpacked(self, length: int) -> None:

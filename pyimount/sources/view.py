@@ -99,6 +99,11 @@ class View:
             self._keep(offset, data)
         return data
 
+    def held(self, offset: int, length: int) -> bytes | None:
+        """These bytes where they have been read before; else None."""
+        known = self._known(offset, length) if offset >= 0 else None
+        return known if known is not None and len(known) == length else None
+
     def _known(self, offset: int, length: int) -> bytes | None:
         at = bisect_right(self._starts, offset) - 1
         if at < 0:

@@ -187,9 +187,9 @@ def test_what_shows_no_boot_sector_is_not_opened() -> None:
         opened(image)
 
 
-def test_encrypt_on_write_is_not_read() -> None:
+def test_encrypt_on_write_without_its_notes_is_not_read() -> None:
     image, _ = build(recognition=GUID_EOW)
-    with pytest.raises(Unsupported):
+    with pytest.raises(Unsupported, match="encrypt-on-write"):
         opened(image)
 
 

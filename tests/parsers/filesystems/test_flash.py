@@ -74,6 +74,20 @@ def test_the_first_object_may_be_a_file_in_the_root_directory() -> None:
     assert (found["id"], found["type"], found["name"]) == (257, "file", "file.txt")
 
 
+@pytest.mark.parametrize("name", [b"a", b"n" * 255])
+@pytest.mark.parametrize(("last", "known"), [(0xFF, True), (0, True), (0x41, False)])
+def test_the_byte_behind_the_longest_name_is_not_the_names(name: bytes, last: int, known: bool) -> None:
+    # mkyaffs2image fills a header with ones, and writes a name of 255 bytes, with zeros behind it.
+    image = bytearray(yaffs2_image("little"))
+    image[10 : 10 + 256] = name.ljust(255, b"\0") + bytes((last,))
+    found = ask(yaffs2.FORMAT, image)
+    assert (found is not None) == known
+    if found is not None:
+        first = found.details["first_object"]
+        assert isinstance(first, dict)
+        assert first["name"] == name.decode()
+
+
 @pytest.mark.parametrize(
     "fields",
     [
