@@ -552,6 +552,8 @@ def _identity(found: Metadata) -> Identity:
             name=", ".join(names) or None,
             role=_role(own),
             members=len(found.disks) or None,
+            identity=found.guid,
+            as_of=(header.Sequence_Number, header.TimeStamp),
         ),
         offset=found.at,
         checked=found.checked,

@@ -14,7 +14,8 @@ from pyimount.problems import Code, Problem
 from pyimount.recognition.opening import open_image
 from pyimount.recognition.probing import Probe, probe
 from pyimount.records import Record
-from pyimount.scanning.groups import Groups, Key
+from pyimount.scanning.clones import MemberSet
+from pyimount.scanning.groups import Groups, Key, first_used
 from pyimount.scanning.tasks import Task, contents_of, in_table, mapped, named_inside, opened, run_of
 from pyimount.scanning.unlocking import Unlocking
 from pyimount.sources.broker import Broker
@@ -163,6 +164,7 @@ class _Scanner:
         self._images: list[tuple[Image, Meter]] = []
         self._problems: list[Problem] = []
         self._depths: dict[int, int] = {}
+        self._within: dict[int, tuple[int, ...]] = {}
         self._next_id = 0
 
     def _new_id(self) -> int:
@@ -364,8 +366,9 @@ class _Scanner:
         volume = VolumeLayer(
             id=self._new_id(), **place, **facts, candidates=found.candidates, problems=problems
         )
+        self._within[volume.id] = (*self._within.get(volume.parents[0], ()), volume.parents[0])
         if identity is not None and task.source is not None:
-            self._groups.add(volume, identity, task.source)
+            self._groups.add(volume, identity, task.source, self._within[volume.id])
         self._volumes.append(volume)
         self._depths[volume.id] = task.depth
         return volume
@@ -384,20 +387,22 @@ class _Scanner:
         if task.source is not None:
             yield from contents_of(volume, task.source, found, depth=depth)
 
-    def _assemble(self, key: Key, members: Sequence[Member]) -> None:
-        """Scan what a group makes up."""
+    def _assemble(self, key: Key, found: MemberSet) -> None:
+        """Scan what a set of members makes up."""
         from pyimount.mapping.kinds import assemble
 
+        members = found.members
         try:
             assembly = assemble(key[0], members)
         except (BudgetError, ReadError) as error:
             self._stopped(error)
             assembly = None
         if assembly is None or not assembly.volumes:
-            self._groups.keep(key, assembly, None)
+            self._groups.keep(key, found, assembly, None)
             return
-        first = next(volume for volume in self._volumes if volume.id == members[0].id)
-        self._groups.keep(key, assembly, first.index)
+        under = first_used(found, assembly).id
+        first = next(volume for volume in self._volumes if volume.id == under)
+        self._groups.keep(key, found, assembly, first.index)
         depth = max(self._depths[member.id] for member in members) + 1
         pending: deque[Task] = deque()
         for number, volume in enumerate(assembly.volumes):
