@@ -2,8 +2,8 @@
 
 DDF's anchor header belongs into the last block. Some controllers put it up to 32 MiB before, and so does a
 copy to a larger disk; mdadm looks there for that reason. Reading 32 MiB of every disk would cost too much: a
-few bytes of each of its parts tell whether records in DDF's manner, which fill what they do not use with ones,
-can be there at all.
+few bytes of each of its parts tell whether records in DDF's manner can be there at all, which fill with ones
+what they do not use.
 """
 
 from collections.abc import Iterator
