@@ -35,7 +35,9 @@ class Group(Record, kw_only=True):
     """The array or volume group that a layer is a member of; report.md's ``group``.
 
     ``members``: how many there should be, None where the member does not know. ``present``: how
-    many this scan found. ``volume``: index under which the assembled volumes stand.
+    many this scan found. ``volume``: index under which the assembled volumes stand. ``found``: indexes of
+    the members that were taken to belong together, this one among them. ``copies``: indexes of volumes that
+    are the same member as this one, by its UUID: clones, or images of the same disk.
     """
 
     type: str
@@ -46,6 +48,8 @@ class Group(Record, kw_only=True):
     present: int
     complete: bool
     volume: str | None = None
+    found: tuple[str, ...] = ()
+    copies: tuple[str, ...] = ()
 
 
 class DiskLayer(Record, kw_only=True):
@@ -199,6 +203,23 @@ class Scan(Record):
             or tuple(volume for volume in self.volumes if volume.last_mountpoint == name)
         )
 
+    def members(self, volume: VolumeLayer) -> tuple[VolumeLayer, ...]:
+        """The members that ``volume``, a member too, was put together with, itself among them.
+
+        Of one UUID there may be several groups: those of cloned machines.
+        """
+        group = volume.group
+        if group is None:
+            return (volume,)
+        if group.found:
+            return tuple(each for each in self.volumes if each is volume or each.index in group.found)
+        # A stored report of a version that told no clones apart.
+        return tuple(
+            each
+            for each in self.volumes
+            if each.group is not None and (each.group.type, each.group.uuid) == (group.type, group.uuid)
+        )
+
     def __getitem__(self, key: str) -> VolumeLayer:
         """The volume of this index or UUID; raises KeyError when there is none, or several of that UUID.
 
@@ -313,7 +334,10 @@ def _layer(kind: type[Any], report: Mapping[str, Any]) -> Any:
     values["candidates"] = tuple(Candidate(**entry) for entry in values["candidates"])
     values["problems"] = _problems(values["problems"])
     if values.get("group") is not None:
-        values["group"] = Group(**values["group"])
-    return kind(
-        **{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
-    )
+        group = values["group"]
+        values["group"] = Group(**{key: _frozen(group[key]) for key in Group.fields if key in group})
+    return kind(**{name: _frozen(value) for name, value in values.items()})
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value

@@ -214,6 +214,8 @@ def _identity(view: View, offset: int, *problems_so_far: Problem) -> Identity:
             name=text(sb.label),
             role=str(device.devid),
             members=sb.num_devices,
+            identity=uuid_text(device.uuid),
+            as_of=(sb.generation, sb.root),
         )
     # Without a log to replay nothing tells whether it was unmounted: every commit is consistent.
     state = "error" if sb.flags & ERROR else "dirty" if sb.log_root else None

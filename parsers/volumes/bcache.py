@@ -135,6 +135,7 @@ def parse(view: View) -> Identity:
             type="bcache",
             uuid=set_uuid,
             role=f"cache-{sb.nr_this_dev}" if cache else "backing",
+            identity=uuid_text(sb.uuid),
         )
         if set_uuid
         else None,

@@ -102,6 +102,7 @@ class Metadata(Record, kw_only=True):
     name: str
     group: Section
     seqno: int
+    checksum: int
     ignored: bool
 
 
@@ -284,6 +285,7 @@ def _metadata(
         name=name,
         group=group,
         seqno=integer(group, "seqno"),
+        checksum=committed.checksum,
         ignored=bool(committed.flags & RAW_LOCN_IGNORED),
     )
 
@@ -308,6 +310,9 @@ def _group(metadata: Metadata, pv_uuid: str) -> Membership:
         name=metadata.name,
         role=next((name for name, pv in pvs.items() if pv.get("id") == pv_uuid), None),
         members=len(pvs),
+        identity=pv_uuid,
+        # An area that is told to be ignored is not kept up to date.
+        as_of=() if metadata.ignored else (metadata.seqno, metadata.checksum),
     )
 
 

@@ -133,6 +133,8 @@ def parse(view: View) -> Identity:
             name=name,
             role=next((role for role, leaf in leaves if leaf == guid), None),
             members=len(leaves) if leaves and _number(pairs, "vdev_children") == 1 else None,
+            identity=_text(guid),
+            as_of=(newest.head.ub_txg, newest.head.ub_timestamp) if newest is not None else (),
         )
     return Identity(
         type="zfs_member",

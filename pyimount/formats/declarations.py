@@ -86,7 +86,9 @@ class Membership(Record, kw_only=True):
 
     ``type``: ``md``, ``lvm2``, ``btrfs`` … ``uuid``: the group's, by which members find each
     other; ``name``, ``role`` of this member, and how many ``members`` there are in all, where
-    known.
+    known. ``identity``: what no other member of the group has, a device's UUID mostly: it tells clones.
+    ``as_of``: what members that were written together have in common, what counts up first: sequence
+    number, events, generation, then times, checksums, roots; empty where nothing is known.
     """
 
     type: str
@@ -94,6 +96,8 @@ class Membership(Record, kw_only=True):
     name: str | None = None
     role: str | None = None
     members: int | None = None
+    identity: str | None = None
+    as_of: tuple[int, ...] = ()
 
 
 class Extent(Record, kw_only=True):

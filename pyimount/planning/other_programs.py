@@ -156,7 +156,13 @@ class OtherPrograms:
             and not policy.read_write
             and self._machine.device_mapper
             and "lvm" in self._machine.tools
+            and not self._has_clone(volume)
         )
+
+    def _has_clone(self, volume: VolumeLayer) -> bool:
+        """Whether a member of the group is there twice: LVM has one group of a UUID at a time."""
+        groups = (each.group for each in self._scan.parents(volume) if isinstance(each, VolumeLayer))
+        return any(group is not None and group.copies for group in groups)
 
     def activated(self, volume: VolumeLayer) -> Result:
         """A logical volume that LVM makes, of all the group's members that there are. Raises Refused."""
@@ -164,26 +170,18 @@ class OtherPrograms:
         self._need("lvm")
         if not self._machine.device_mapper:
             raise Refused("unsupported", "this kernel has no device-mapper", "--lvm native --backend user")
-        group = next(
-            (each.group for each in self._scan.parents(volume) if isinstance(each, VolumeLayer)), None
-        )
+        member = next((each for each in self._scan.parents(volume) if isinstance(each, VolumeLayer)), None)
+        group = None if member is None else member.group
         uuid = volume.mapping.get("uuid")
-        if group is None or not _is_lvm_uuid(group.uuid) or not _is_lvm_uuid(uuid):
+        if member is None or group is None or not _is_lvm_uuid(group.uuid) or not _is_lvm_uuid(uuid):
             raise Refused("unsupported", "LVM makes no volume of its own of this", "--lvm native")
-        devices: dict[str | None, Result] = {}
-        for other in self._scan.volumes:
-            its = other.group
-            # Of a member that is there twice the first counts: LVM takes neither.
-            if (
-                its is not None
-                and (its.type, its.uuid) == (group.type, group.uuid)
-                and its.role not in devices
-            ):
-                devices[its.role] = self._device(other)
+        if self._has_clone(volume):
+            why = "LVM has one volume group of a UUID at a time, and there is a clone of this one"
+            raise Refused("unsupported", why, "--lvm native")
         return self._steps.add(
             ActivateVolumeGroup,
             layer=volume.id,
-            devices=tuple(devices.values()),
+            devices=tuple(self._device(each) for each in self._scan.members(member)),
             group=group.uuid,
             volume=uuid,
         )

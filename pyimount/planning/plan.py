@@ -258,7 +258,7 @@ class _Planner:
         self._steps = steps
         self._places = places
         self._folders = folders
-        self._joined: set[tuple[str, str]] = set()
+        self._joined: dict[int, str] = {}
         self._has_flash = False
 
     def what(self, volume: VolumeLayer, told: str | None) -> _What | None:
@@ -299,9 +299,16 @@ class _Planner:
         if group is not None and any(
             isinstance(way, KernelMount) and way.every_member for way in declared.mounts
         ):
-            if (group.type, group.uuid) in self._joined:
+            first = self._scan.members(volume)[0].id
+            if first in self._joined:
                 return None
-            self._joined.add((group.type, group.uuid))
+            is_clone = group.uuid in self._joined.values()
+            self._joined[first] = group.uuid
+            if is_clone:
+                why = (
+                    "the kernel mounts one file system of this UUID at a time, and a clone of it comes first"
+                )
+                raise Refused("unsupported", why, f"--only-mount {volume.index}")
         return _What(declared=declared)
 
     def _member(self, volume: VolumeLayer) -> None:
@@ -311,12 +318,7 @@ class _Planner:
         elif group.volume is not None:
             return
         else:
-            first = next(
-                other
-                for other in self._scan.volumes
-                if other.group is not None
-                and (other.group.type, other.group.uuid) == (group.type, group.uuid)
-            )
+            first = self._scan.members(volume)[0]
         if first is volume:
             problem = next(iter(volume.problems), None)
             why = problem.message if problem else f"nothing here assembles {volume.type}"
@@ -403,18 +405,8 @@ class _Planner:
 
     def _members(self, volume: VolumeLayer) -> tuple[Result, ...]:
         """Devices with the other members of a file system that lies on several."""
-        group = volume.group
-        if group is None:
-            return ()
-        roles = {group.role}
-        devices = []
-        for other in self._scan.volumes:
-            its = other.group
-            if its is None or (its.type, its.uuid) != (group.type, group.uuid) or its.role in roles:
-                continue  # Of a member that is there twice the first counts.
-            roles.add(its.role)
-            devices.append(self._places.device(other))
-        return tuple(devices)
+        others = (other for other in self._scan.members(volume) if other is not volume)
+        return tuple(self._places.device(other) for other in others)
 
 
 def needs_keys(scan: Scan) -> Iterator[VolumeLayer]:

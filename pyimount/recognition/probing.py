@@ -20,6 +20,7 @@ from pyimount.formats import (
 )
 from pyimount.problems import Code, Problem
 from pyimount.recognition.registry import head_runs, table_signatures, tail_runs, volume_signatures
+from pyimount.recognition.tail import tail_formats
 from pyimount.records import Record
 from pyimount.sources.errors import ReadError
 from pyimount.sources.view import ShortRead, View
@@ -72,6 +73,8 @@ def probe(
     view.preload(tail_runs(view.size))
     tables = list(_tables(view, vstype, known_tables))
     readings = list(_readings(volume_signatures().hits(view), view, only))
+    found = [reading.table for reading in tables], [reading.identity for reading in readings]
+    readings += _readings(tail_formats(view, *found), view, only)
     if not readings and not tables:
         readings = list(_readings(volume_signatures().copy_hits(view), view, only))
     if not readings and not tables:

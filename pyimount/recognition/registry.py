@@ -95,6 +95,11 @@ def volume_formats() -> tuple[Format, ...]:
     return tuple(entry.load() for entry in _entries(VOLUME_ROOMS))
 
 
+def volume_format(name: str) -> Format | None:
+    """The format of volumes of this name."""
+    return next((entry.load() for entry in _entries(VOLUME_ROOMS) if entry.name == name), None)
+
+
 def table_formats() -> tuple[TableFormat, ...]:
     """Every format of partition tables, by name."""
     return tuple(entry.load() for entry in _entries(TABLE_ROOMS))

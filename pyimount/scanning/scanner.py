@@ -11,8 +11,9 @@ from pyimount.mapping.assembly import Mapped, Member, Unlocked, by_members
 from pyimount.problems import Code, Problem
 from pyimount.recognition.opening import open_image
 from pyimount.recognition.probing import Probe, probe
+from pyimount.scanning.clones import MemberSet
 from pyimount.scanning.figures import plausible
-from pyimount.scanning.groups import Groups, Key
+from pyimount.scanning.groups import Groups, Key, first_used
 from pyimount.scanning.hints import Hints, Searching
 from pyimount.scanning.net import Net
 from pyimount.scanning.space import with_space
@@ -85,6 +86,7 @@ class _Scanner:
         """The ids of the disks whose images the groups still need."""
         self._problems: list[Problem] = []
         self._depths: dict[int, int] = {}
+        self._within: dict[int, tuple[int, ...]] = {}
         self._next_id = 0
 
     def _new_id(self) -> int:
@@ -103,18 +105,18 @@ class _Scanner:
             meter.renew()
             meter.pause()
         while (ready := self._ready()) is not None:
-            key, members = ready
-            meters = [self._images[disk][1] for disk in self._disks_of(members)]
+            key, found = ready
+            meters = [self._images[disk][1] for disk in self._disks_of(found.members)]
             for meter in meters:
                 meter.resume()
             with self._net.under(self._problems):
-                self._assemble(key, members)
-            self._groups.note(key)
+                self._assemble(key, found)
+            self._groups.note(key, found)
             for meter in meters:
                 meter.pause()
         return Scan(tuple(self._disks), tuple(self._groups.on(self._volumes)), tuple(self._problems))
 
-    def _ready(self) -> tuple[Key, list[Member]] | None:
+    def _ready(self) -> tuple[Key, MemberSet] | None:
         try:
             with self._net.under(self._problems):
                 return self._groups.ready()
@@ -339,8 +341,10 @@ class _Scanner:
         if len(volume.parents) > 1:
             lies_on = lies_on.union(*(self._lies_on[parent] for parent in volume.parents))
         self._lies_on[volume.id] = lies_on
+        within = (*self._within.get(volume.parents[0], ()), volume.parents[0])
+        self._within[volume.id] = within
         source = task.source
-        if identity is not None and source is not None and self._groups.add(volume, identity, source):
+        if identity is not None and source is not None and self._groups.add(volume, identity, source, within):
             self._wanted |= lies_on
         self._volumes.append(volume)
         self._depths[volume.id] = task.depth
@@ -373,20 +377,22 @@ class _Scanner:
         if task.source is not None:
             yield from contents_of(volume, task.source, found, depth=depth)
 
-    def _assemble(self, key: Key, members: Sequence[Member]) -> None:
-        """Scan what a group makes up."""
+    def _assemble(self, key: Key, found: MemberSet) -> None:
+        """Scan what a set of members makes up."""
         from pyimount.mapping.kinds import assemble
 
+        members = found.members
         try:
             assembly = assemble(key[0], members)
         except (BudgetError, ReadError) as error:
             self._stopped(error)
             return
         if assembly is None or not assembly.volumes:
-            self._groups.keep(key, assembly, None)
+            self._groups.keep(key, found, assembly, None)
             return
-        first = next(volume for volume in self._volumes if volume.id == members[0].id)
-        self._groups.keep(key, assembly, first.index)
+        under = first_used(found, assembly).id
+        first = next(volume for volume in self._volumes if volume.id == under)
+        self._groups.keep(key, found, assembly, first.index)
         depth = max(self._depths[member.id] for member in members) + 1
         pending: deque[Task] = deque()
         for number, volume in enumerate(assembly.volumes):

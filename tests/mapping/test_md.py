@@ -339,7 +339,9 @@ def test_halves_that_went_on_alone_are_not_mixed() -> None:
         [b"a" * 65536, b"b" * 65536], level=1, layout=0, each={0: {"roles": (0,)}, 1: {"roles": (0xFFFE, 1)}}
     )
     assembly, volume, source = opened(told(images))
-    assert (assembly.complete, assembly.stale, volume.members) == (False, (11,), (10,))
+    # Neither is older than the other.
+    assert (assembly.complete, assembly.stale, assembly.unused) == (False, (), (11,))
+    assert volume.members == (10,)
     assert codes(assembly) == ["ambiguous", "missing-member"]
     assert source.read_at(0, 10) == b"a" * 10
 
@@ -412,7 +414,9 @@ def test_an_array_that_was_not_stopped_cleanly_says_so_where_parity_is_needed() 
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
-        ({"feature_map": 4, "reshape_position": 512, "delta_disks": 1, "raid_disks": 4}, "reshaped"),
+        ({"feature_map": 4, "reshape_position": 512, "new_level": 6}, "reshaped"),
+        ({"feature_map": 4, "reshape_position": 512, "delta_disks": 4}, "reshaped"),
+        ({"level": 70}, "level 70"),
         ({"level": -4}, "multipath"),
         ({"level": -5}, "faulty"),
     ],
