@@ -84,7 +84,7 @@ PACKAGES: Mapping[str, str] = {
     "user-mode-linux": "linux.uml",
     "util-linux": "blkid fsck.cramfs mkfs.bfs mkfs.cramfs mkfs.minix mkswap partx setpriv swaplabel",
     "wimtools": "wimcapture wiminfo",
-    "xfsprogs": "mkfs.xfs xfs_admin xfs_db",
+    "xfsprogs": "mkfs.xfs xfs_admin xfs_db xfs_logprint",
     "xorriso": "xorriso",
     "xz-utils": "xz",
     "zip": "zip",
