@@ -14,6 +14,7 @@ from pyimount.problems import Code, Problem
 from pyimount.recognition.opening import open_image
 from pyimount.recognition.probing import Probe, probe
 from pyimount.records import Record
+from pyimount.scanning.beneath import Holder, beneath, is_whole, with_reasons
 from pyimount.scanning.groups import Groups, Key
 from pyimount.scanning.tasks import Task, contents_of, in_table, mapped, named_inside, opened, run_of
 from pyimount.scanning.unlocking import Unlocking
@@ -163,6 +164,7 @@ class _Scanner:
         self._images: list[tuple[Image, Meter]] = []
         self._problems: list[Problem] = []
         self._depths: dict[int, int] = {}
+        self._holders: dict[int, Holder] = {}
         self._next_id = 0
 
     def _new_id(self) -> int:
@@ -178,7 +180,12 @@ class _Scanner:
         """The scan of all images that were added, with what their members make up."""
         while (ready := self._groups.ready()) is not None:
             self._assemble(*ready)
-        return Scan(tuple(self._disks), tuple(self._groups.on(self._volumes)), tuple(self._problems))
+        parents = {parent for volume in self._volumes for parent in volume.parents}
+        over = self._work(self._beneath({*self._holders} - parents), None, Meter(self._budget))
+        if over is not None:
+            self._stopped(over)
+        volumes = with_reasons(self._groups.on(self._volumes), self._holders)
+        return Scan(tuple(self._disks), tuple(volumes), tuple(self._problems))
 
     def add(self, segments: Segments) -> None:
         """Scan one image."""
@@ -371,6 +378,8 @@ class _Scanner:
         )
         if identity is not None and task.source is not None:
             self._groups.add(volume, identity, task.source)
+            if found.opaque is not None:
+                self._holders[volume.id] = Holder(found.opaque, task.source, task.depth)
         self._volumes.append(volume)
         self._depths[volume.id] = task.depth
         return volume
@@ -405,13 +414,41 @@ class _Scanner:
         self._groups.keep(key, assembly, first.index)
         depth = max(self._depths[member.id] for member in members) + 1
         pending: deque[Task] = deque()
-        for number, volume in enumerate(assembly.volumes):
-            source, problems = self._bytes_of(volume, members)
+        opened = [(volume, *self._bytes_of(volume, members)) for volume in assembly.volumes]
+        plain = deque[Task]()
+        missing = any(one.code is Code.MISSING_MEMBER for volume, *_ in opened for one in volume.problems)
+        if missing or all(source is None for _, source, _ in opened):
+            try:
+                whole = any(source is not None and is_whole(source) for _, source, _ in opened)
+            except BudgetError as error:
+                self._stopped(error)
+                whole = True
+            if not whole:
+                plain = self._beneath({member.id for member in members}, {first.id: len(opened)})
+        for number, (volume, source, problems) in enumerate(opened):
             made = volume.replaced(problems=(*volume.problems, *problems))
-            pending.append(mapped(first, number, made, source, depth=depth))
+            # What stands whole on one member is not shown again in shreds.
+            pending.append(mapped(first, number, made, None if plain else source, depth=depth))
+        pending.extend(plain)
         over = self._work(pending, None, Meter(self._budget))
         if over is not None:
             self._stopped(over)
+
+    def _beneath(self, members: set[int], numbers: Mapping[int, int] | None = None) -> deque[Task]:
+        """The tasks for what stands whole in the bytes of these members of arrays that cannot be had.
+
+        ``numbers``: by which number it goes inside a member, where not by 0.
+        """
+        found: deque[Task] = deque()
+        try:
+            for volume in self._volumes:
+                holder = self._holders.get(volume.id)
+                if volume.id in members and holder is not None:
+                    task = beneath(volume, (numbers or {}).get(volume.id, 0), holder)
+                    found.extend(() if task is None else (task,))
+        except BudgetError as error:
+            self._stopped(error)
+        return found
 
     @staticmethod
     def _bytes_of(volume: Mapped, members: Sequence[Member]) -> tuple[Source | None, tuple[Problem, ...]]:

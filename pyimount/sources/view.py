@@ -21,8 +21,8 @@ class View:
 
     ``size``: bytes in the layer. ``sector_size``: bytes, where the container or the caller knows it, else
     None; ``caller_knows``: that it is the caller who says so. ``disk_offset``: where the layer starts on its
-    disk in bytes, None where it is not one run of it. ``part_type``: the type that a partition table gives the
-    layer, None where it is no partition. ``read_errors``: what could not be read so far, a sentence each.
+    disk in bytes, None where it is not one run of it. ``part_type``: the type that a partition table gives
+    the layer, None where it is no partition. ``read_errors``: what could not be read so far, a sentence each.
     """
 
     __slots__ = (
