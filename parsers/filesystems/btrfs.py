@@ -310,7 +310,7 @@ FORMAT = Format(
     parse=parse,
     signatures=(
         Signature(MAGIC, PRIMARY + _MAGIC_AT),
-        *(Signature(MAGIC, copy + _MAGIC_AT, copy=True) for copy in COPIES),
+        *(Signature(MAGIC, copy + _MAGIC_AT, copy=True, lasting=copy == COPIES[0]) for copy in COPIES),
     ),
     mounts=(
         KernelMount(

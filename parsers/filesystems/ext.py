@@ -145,6 +145,8 @@ COPIES = {
     for block_size in (1024, 2048, 4096)
 }
 _MAGIC_AT = 0x38
+_LASTING = ((1024, 1), (4096, 1))
+"""The usual sizes of blocks: their first copy is looked for under newer file systems."""
 
 HAS_JOURNAL = 0x4
 RECOVER = 0x4
@@ -461,7 +463,10 @@ FORMAT = Format(
         Signature(MAGIC, PRIMARY + _MAGIC_AT),
         # For a search, which does not trust two bytes: with the state that follows.
         *(Signature(MAGIC + bytes((state, 0)), PRIMARY + _MAGIC_AT) for state in range(8)),
-        *(Signature(MAGIC, copy + _MAGIC_AT, copy=True) for copy in COPIES),
+        *(
+            Signature(MAGIC, copy + _MAGIC_AT, copy=True, lasting=of in _LASTING)
+            for copy, of in COPIES.items()
+        ),
     ),
     mounts=(
         # Without errors= the superblock's own wish counts, which may be to panic.

@@ -303,7 +303,7 @@ FORMAT = Format(
         *(Signature(magic, PLACE) for magic in (HFS, PLUS, EXTENDED)),
         # For a search, which does not trust two bytes: with the version that follows.
         *(Signature(magic + version.to_bytes(2, "big"), PLACE) for magic, version in VERSIONS.items()),
-        *(Signature(magic, -PLACE, align=SECTOR, copy=True) for magic in (HFS, PLUS, EXTENDED)),
+        *(Signature(magic, -PLACE, align=SECTOR, copy=True, lasting=True) for magic in (HFS, PLUS, EXTENDED)),
     ),
     tolerates=frozenset({"iso9660", "udf"}),
     mounts=(KernelMount("hfsplus", maintained=False),),

@@ -287,7 +287,7 @@ FORMAT = Format(
     parse=parse,
     signatures=(
         Signature(OEM_ID, _OEM_AT),
-        *(Signature(OEM_ID, _OEM_AT - sector, copy=True) for sector in SECTOR_SIZES),
+        *(Signature(OEM_ID, _OEM_AT - sector, copy=True, lasting=True) for sector in SECTOR_SIZES),
     ),
     with_table=TableRule.HIDES,
     mounts=(

@@ -145,6 +145,8 @@ def parse(view: View) -> Identity:
         checked=label.checked,
         details=details,
         problems=tuple(problems),
+        # As pvcreate leaves it.
+        is_empty=found is None and bool(label.metadata_areas) and not label.used and not problems,
     )
 
 
@@ -413,4 +415,5 @@ FORMAT = Format(
     parse=parse,
     signatures=tuple(Signature(b"LVM2 001", sector * SECTOR + _TYPE_AT) for sector in range(LABEL_SECTORS)),
     precedence=Precedence.VOLUME_GROUP,
+    opaque="no metadata of its volume group is here: which volumes lie in it is not known",
 )

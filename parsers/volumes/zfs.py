@@ -308,7 +308,13 @@ FORMAT = Format(
     types=("zfs_member",),
     parse=parse,
     signatures=tuple(
-        Signature(magic, offset + PHYS_AT, align=1 if offset >= 0 else LABEL_SIZE, copy=offset != 0)
+        Signature(
+            magic,
+            offset + PHYS_AT,
+            align=1 if offset >= 0 else LABEL_SIZE,
+            copy=offset != 0,
+            lasting=offset in (LABEL_SIZE, -LABEL_SIZE),
+        )
         for magic in (NVLIST_BIG, NVLIST_LITTLE)
         for offset in (0, LABEL_SIZE, -2 * LABEL_SIZE, -LABEL_SIZE)
     ),

@@ -59,7 +59,8 @@ class TableRule(StrEnum):
     """The table is a boot sector's code or the array's own, not this layer's."""
     HIDES_WHEN_BEHIND = "hides-when-behind"
     """The superblock lies at the end, behind all that it describes: behind all partitions it is the disk's,
-    and the table the array's; inside a partition it is that partition's."""
+    and the table the array's, as is one that reaches beyond the end of the member; inside a partition it is
+    that partition's."""
     SHARES = "shares"
     """Both are meant, as on ISO hybrids."""
     AMBIGUOUS = "ambiguous"
@@ -72,13 +73,15 @@ class Signature(Record):
 
     ``offset`` in bytes; a negative one counts from the end of the layer, whose size is first
     rounded down to a multiple of ``align``. ``copy`` marks the place of a backup superblock, or one
-    that is rare and costs a read of its own: it is looked at only where nothing else was recognised.
+    that is rare and costs a read of its own: it is looked at only where nothing else was recognised. A
+    ``lasting`` copy is looked at under a file system of another format, too: formatting anew often leaves it.
     """
 
     magic: bytes
     offset: int
     align: int = 1
     copy: bool = False
+    lasting: bool = False
 
 
 class Membership(Record, kw_only=True):
@@ -154,6 +157,8 @@ class Identity(Record, kw_only=True):
     owns: Mapping[str, str] = EMPTY
     """Types of partitions, of a table in the same bytes, that are its own and hold no volume; and what
     they are then: a TYPE each."""
+    is_empty: bool = False
+    """It could hold volumes, and says that it holds none."""
     usage: Usage | None = None
     """Only where it differs from the format's; so ``with_table``."""
     with_table: TableRule | None = None
@@ -221,7 +226,8 @@ class Format(Record, kw_only=True):
     Identity or raises NotThisFormat; it runs only when a signature hit, or, when there is none,
     after all formats that have one. ``tolerates``: names of formats that rightly stand in the
     same bytes; no ambiguity then. ``mounts``: the ways to mount it, the preferred first; ``unmountable``: why
-    there is none, where a reader may expect one.
+    there is none, where a reader may expect one. ``opaque``: of what holds volumes, what to say where none of
+    them is shown.
     """
 
     name: str
@@ -236,6 +242,7 @@ class Format(Record, kw_only=True):
     with_table: TableRule = TableRule.AMBIGUOUS
     mounts: tuple[Mounting, ...] = ()
     unmountable: str | None = None
+    opaque: str | None = None
 
 
 class Partition(Record, kw_only=True):

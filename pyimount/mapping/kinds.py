@@ -19,6 +19,7 @@ from pyimount.sources.source import Source
 
 ASSEMBLED: Mapping[str, str] = {
     "ddf": "ddf",
+    "isw": "imsm",
     "ldm": "ldm",
     "lvm2": "lvm2",
     "md": "md",

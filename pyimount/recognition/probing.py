@@ -28,6 +28,13 @@ from pyimount.sources.view import ShortRead, View
 Answer = TypeVar("Answer")
 
 
+class Opaque(Record):
+    """Of what holds others: what to say where none is shown, and whether it is an array's member."""
+
+    reason: str
+    array: bool
+
+
 class Probe(Record):
     """What one run of bytes is.
 
@@ -40,6 +47,7 @@ class Probe(Record):
     table: Table | None = None
     candidates: tuple[Candidate, ...] = ()
     problems: tuple[Problem, ...] = ()
+    opaque: Opaque | None = None
 
 
 class Reading(Record):
@@ -79,11 +87,21 @@ def probe(
         readings = list(_readings(volume_signatures().copy_hits(view), view, only))
     if not readings and not tables:
         readings = list(_readings(volume_signatures().unsigned(), view, only))
-    chosen = choose(readings, tables)
+    chosen = choose(readings, tables, view.size)
+    if chosen.table is None and len(readings) == 1:
+        chosen = _with_left_over(chosen, readings[0], view)
     if not view.read_errors:
         return chosen
     unread = tuple(Problem(Code.READ_ERROR, message) for message in view.read_errors)
     return chosen.replaced(problems=(*unread, *chosen.problems))
+
+
+def probe_beneath(view: View) -> Probe:
+    """The same without the members of arrays: what else the bytes of a member show. Raises BudgetError."""
+    tables = list(_tables(view, None, frozenset()))
+    hits = volume_signatures().hits(view)
+    plain = (declared for declared in hits if declared.precedence is not Precedence.RAID)
+    return choose(_readings(plain, view, None), tables, view.size)
 
 
 def probe_as(view: View, declared: Iterable[Format | TableFormat]) -> Probe:
@@ -95,7 +113,7 @@ def probe_as(view: View, declared: Iterable[Format | TableFormat]) -> Probe:
             readings.extend(_readings((entry,), view, None))
         elif (table := _ask(entry.parse, view)) is not None:
             tables.append(TableReading(entry, table))
-    return choose(readings, tables)
+    return choose(readings, tables, view.size)
 
 
 def _tables(view: View, vstype: str | None, known: frozenset[str]) -> Iterable[TableReading]:
@@ -127,8 +145,8 @@ def _ask(parse: Callable[[View], Answer], view: View) -> Answer | None:
         return None  # the view has noted it
 
 
-def choose(readings: Iterable[Reading], tables: Iterable[TableReading]) -> Probe:
-    """Which of the readings of one run of bytes counts: the rule, without a look at the bytes.
+def choose(readings: Iterable[Reading], tables: Iterable[TableReading], size: int | None = None) -> Probe:
+    """Which of the readings of one run of ``size`` bytes counts: the rule, without a look at the bytes.
 
     - Of several tables, one that overrules the others by its declaration (GPT its protective MBR),
       else the first by name; but one without partitions gives way to one in the same bytes that has some.
@@ -142,14 +160,43 @@ def choose(readings: Iterable[Reading], tables: Iterable[TableReading]) -> Probe
     table = _choose_table(list(tables), candidates, problems)
     reading = _choose_reading(list(readings), candidates, problems)
     if table and reading:
-        table, reading = _table_or_volume(table, reading, candidates, problems)
+        table, reading = _table_or_volume(table, reading, size, candidates, problems)
     return Probe(
         identity=reading.identity if reading else None,
         usage=_usage(reading) if reading else None,
         table=table.table if table else None,
         candidates=tuple(candidates),
         problems=tuple(problems),
+        opaque=_opaque(reading.format) if reading and not reading.identity.is_empty else None,
     )
+
+
+def _with_left_over(chosen: Probe, reading: Reading, view: View) -> Probe:
+    """The same with what a copy of an older format's superblock tells, where the newer one left it."""
+    if reading.format.precedence is not Precedence.FILESYSTEM:
+        return chosen
+    candidates, problems = [*chosen.candidates], [*chosen.problems]
+    other_formats = (
+        declared
+        for declared in volume_signatures().lasting_hits(view)
+        if declared is not reading.format
+        and declared.name not in reading.format.tolerates
+        and reading.format.name not in declared.tolerates
+    )
+    for other in _readings(other_formats, view, None):
+        why = f"only copies of its superblock are left; {reading.format.title} was written over the first"
+        candidates.append(Candidate(other.identity.type, other.identity.offset, why))
+        if other.identity.checked:
+            problems.append(_ambiguous(reading.identity.type, other.identity.type))
+    return chosen.replaced(candidates=tuple(candidates), problems=tuple(problems))
+
+
+def _opaque(declared: Format) -> Opaque | None:
+    """That a volume of this format holds others; None where it holds none."""
+    if declared.precedence > Precedence.VOLUME_GROUP:
+        return None
+    reason = declared.opaque or f"what lies in this {declared.title} is not read"
+    return Opaque(reason, declared.precedence is Precedence.RAID)
 
 
 def _choose_table(
@@ -244,7 +291,11 @@ def _usage(reading: Reading) -> Usage:
 
 
 def _table_or_volume(
-    table: TableReading, reading: Reading, candidates: list[Candidate], problems: list[Problem]
+    table: TableReading,
+    reading: Reading,
+    size: int | None,
+    candidates: list[Candidate],
+    problems: list[Problem],
 ) -> tuple[TableReading | None, Reading | None]:
     pttype, identity = table.table.pttype, reading.identity
     rule = identity.with_table or reading.format.with_table
@@ -255,6 +306,12 @@ def _table_or_volume(
     if rule is TableRule.HIDES:
         candidates.append(
             Candidate(pttype, 0, f"it lies in the boot sector or the contents of {reading.format.title}")
+        )
+        return None, reading
+    beyond = size is not None and any(p.offset + p.size > size for p in partitions)
+    if rule is TableRule.HIDES_WHEN_BEHIND and beyond:
+        candidates.append(
+            Candidate(pttype, 0, f"it is larger than this one member of {reading.format.title}")
         )
         return None, reading
     if inside is not None:

@@ -11,6 +11,7 @@ from pyimount.mapping.assembly import Mapped, Member, Unlocked, by_members
 from pyimount.problems import Code, Problem
 from pyimount.recognition.opening import open_image
 from pyimount.recognition.probing import Probe, probe
+from pyimount.scanning.beneath import Holder, beneath, is_whole, with_reasons
 from pyimount.scanning.clones import MemberSet
 from pyimount.scanning.figures import plausible
 from pyimount.scanning.groups import Groups, Key, first_used
@@ -87,6 +88,7 @@ class _Scanner:
         self._problems: list[Problem] = []
         self._depths: dict[int, int] = {}
         self._within: dict[int, tuple[int, ...]] = {}
+        self._holders: dict[int, Holder] = {}
         self._next_id = 0
 
     def _new_id(self) -> int:
@@ -114,7 +116,13 @@ class _Scanner:
             self._groups.note(key, found)
             for meter in meters:
                 meter.pause()
-        return Scan(tuple(self._disks), tuple(self._groups.on(self._volumes)), tuple(self._problems))
+        parents = {parent for volume in self._volumes for parent in volume.parents}
+        with self._net.under(self._problems):
+            over = self._work(self._beneath({*self._holders} - parents), None, Meter(self._budget))
+            if over is not None:
+                self._stopped(over)
+        volumes = with_reasons(self._groups.on(self._volumes), self._holders)
+        return Scan(tuple(self._disks), tuple(volumes), tuple(self._problems))
 
     def _ready(self) -> tuple[Key, MemberSet] | None:
         try:
@@ -346,6 +354,9 @@ class _Scanner:
         source = task.source
         if identity is not None and source is not None and self._groups.add(volume, identity, source, within):
             self._wanted |= lies_on
+        if identity is not None and source is not None and found.opaque is not None:
+            self._holders[volume.id] = Holder(found.opaque, source, task.depth)
+            self._wanted |= lies_on
         self._volumes.append(volume)
         self._depths[volume.id] = task.depth
         return volume
@@ -395,15 +406,43 @@ class _Scanner:
         self._groups.keep(key, found, assembly, first.index)
         depth = max(self._depths[member.id] for member in members) + 1
         pending: deque[Task] = deque()
-        for number, volume in enumerate(assembly.volumes):
-            source, problems = self._bytes_of(volume, members)
+        opened = [(volume, *self._bytes_of(volume, members)) for volume in assembly.volumes]
+        plain = deque[Task]()
+        missing = any(one.code is Code.MISSING_MEMBER for volume, *_ in opened for one in volume.problems)
+        if missing or all(source is None for _, source, _ in opened):
+            try:
+                whole = any(source is not None and is_whole(source) for _, source, _ in opened)
+            except BudgetError as error:
+                self._stopped(error)
+                whole = True
+            if not whole:
+                plain = self._beneath({member.id for member in members}, {first.id: len(opened)})
+        for number, (volume, source, problems) in enumerate(opened):
             made = volume.replaced(problems=(*volume.problems, *problems))
-            pending.append(mapped(first, number, made, source, depth=depth))
+            # What stands whole on one member is not shown again in shreds.
+            pending.append(mapped(first, number, made, None if plain else source, depth=depth))
+        pending.extend(plain)
         # It stands under its first member, and is charged to that one's image.
         _, meter = self._images[self._disks_of(members)[0]]
         over = self._work(pending, None, meter)
         if over is not None:
             self._stopped(over)
+
+    def _beneath(self, members: set[int], numbers: Mapping[int, int] | None = None) -> deque[Task]:
+        """The tasks for what stands whole in the bytes of these members of arrays that cannot be had.
+
+        ``numbers``: by which number it goes inside a member, where not by 0.
+        """
+        found: deque[Task] = deque()
+        try:
+            for volume in self._volumes:
+                holder = self._holders.get(volume.id)
+                if volume.id in members and holder is not None:
+                    task = beneath(volume, (numbers or {}).get(volume.id, 0), holder)
+                    found.extend(() if task is None else (task,))
+        except BudgetError as error:
+            self._stopped(error)
+        return found
 
     def _bytes_of(self, volume: Mapped, members: Sequence[Member]) -> tuple[Source | None, list[Problem]]:
         if volume.hidden or not volume.readable:
