@@ -1,38 +1,52 @@
-# Everything a developer does; each target makes .venv when it is needed.
+# Everything a developer does; each target makes .venv when it is needed, with no more in it than it takes.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-READY := $(VENV)/.ready
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+# LZFSE's library has no wheels: it is there where it can be built.
+BUILT := $(shell command -v cc >/dev/null && $(PYTHON) -c \
+	'import os, sysconfig; os.stat(sysconfig.get_path("include") + "/Python.h")' 2>/dev/null && echo ,lzfse)
 
-.PHONY: demo test lint bench docs signatures fixtures clean
+.PHONY: demo test lint bench docs dist signatures fixtures clean
 
-$(READY): pyproject.toml
+$(VENV)/.base: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	$(PIP) install --editable .
 	touch $@
 
-demo: $(READY)  ## make a small disk image and show what is in it
+# A dependency group, and what it is about: everything. Debian 12's pip, 23.0, knows no groups.
+$(VENV)/.with-%: $(VENV)/.base
+	$(PIP) install 'pip>=25.1'
+	$(PIP) install --editable '.[mount,fast,zstd$(BUILT)]' --group $*
+	touch $@
+.PRECIOUS: $(VENV)/.with-%
+
+demo: $(VENV)/.base  ## make a small disk image and show what is in it
 	@$(BIN)/python -m fixtures demo build/demo
 	$(BIN)/pyimount detect build/demo/disk.img
 
-lint: $(READY)
+lint: $(VENV)/.with-lint
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
-test: lint  ## everything that must hold
-	$(BIN)/pytest -n auto --dist loadfile
+test: $(VENV)/.with-test lint  ## everything that must hold
+	$(BIN)/pytest -n auto --dist loadfile $(TESTS)
 
-bench: $(READY)  ## how fast, beside the other tools on this machine
+bench: $(VENV)/.with-bench  ## how fast, beside the other tools on this machine
 	$(BIN)/python -m tests.benchmarks
 
-docs: $(READY)  ## the reference manual and the migration page, as HTML in docs/reference
+docs: $(VENV)/.with-docs  ## the reference manual and the migration page, as HTML in docs/reference
 	$(BIN)/python docs/make.py docs/reference
 
-signatures: $(READY)  ## write pyimount/recognition/signatures.py anew, after a change to a parser's signatures
+dist: $(VENV)/.with-release  ## the files for a package index, in dist
+	$(BIN)/python -m build --outdir dist .
+	$(BIN)/twine check --strict dist/*
+
+signatures: $(VENV)/.base  ## write pyimount/recognition/signatures.py anew, after a change to a parser's signatures
 	$(BIN)/python -m fixtures.signatures
 
-fixtures: $(READY)  ## make the test images anew, as far as this machine has the tools
+fixtures: $(VENV)/.base  ## make the test images anew, as far as this machine has the tools
 	$(BIN)/python -m fixtures make
 
 clean:

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 from pyimount.version import __version__
 
 if TYPE_CHECKING:
+    from pyimount.imagemounter import BLOCK_SIZE, DISK_MOUNTERS, FILE_SYSTEM_TYPES, VOLUME_SYSTEM_TYPES
     from pyimount.imagemounter.disk import Disk
     from pyimount.imagemounter.image_parser import ImageParser
     from pyimount.imagemounter.unmounter import Unmounter
-    from pyimount.imagemounter.volume import Volume
-    from pyimount.imagemounter.volume_system import VolumeSystem
+    from pyimount.imagemounter.volume import Volume, VolumeSystem
     from pyimount.keys import Key, Keyring
     from pyimount.layers import DiskLayer, Scan, VolumeLayer
     from pyimount.mapping import open_volume
@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from pyimount.sources.budget import Budget
 
 __all__ = [
+    "BLOCK_SIZE",
+    "DISK_MOUNTERS",
+    "FILE_SYSTEM_TYPES",
+    "VOLUME_SYSTEM_TYPES",
     "Budget",
     "Disk",
     "DiskLayer",
@@ -38,6 +42,10 @@ __all__ = [
 ]
 
 _HOME = {
+    "BLOCK_SIZE": "pyimount.imagemounter",
+    "DISK_MOUNTERS": "pyimount.imagemounter",
+    "FILE_SYSTEM_TYPES": "pyimount.imagemounter",
+    "VOLUME_SYSTEM_TYPES": "pyimount.imagemounter",
     "Budget": "pyimount.sources.budget",
     "Disk": "pyimount.imagemounter.disk",
     "DiskLayer": "pyimount.layers",
@@ -48,7 +56,7 @@ _HOME = {
     "Unmounter": "pyimount.imagemounter.unmounter",
     "Volume": "pyimount.imagemounter.volume",
     "VolumeLayer": "pyimount.layers",
-    "VolumeSystem": "pyimount.imagemounter.volume_system",
+    "VolumeSystem": "pyimount.imagemounter.volume",
     "detect": "pyimount.scanning",
     "open_volume": "pyimount.mapping",
 }

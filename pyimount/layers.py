@@ -10,8 +10,9 @@ from functools import cached_property
 from typing import Any, TypeAlias
 
 from pyimount.formats import Candidate, Details
-from pyimount.problems import Code, Problem, Range
+from pyimount.problems import NOT_DONE, Code, Problem, Range
 from pyimount.records import EMPTY, Record
+from pyimount.sources.identity import FileIdentity
 
 SCHEMA = "pyimount/1"
 
@@ -35,7 +36,9 @@ class Group(Record, kw_only=True):
     """The array or volume group that a layer is a member of; report.md's ``group``.
 
     ``members``: how many there should be, None where the member does not know. ``present``: how
-    many this scan found. ``volume``: index under which the assembled volumes stand.
+    many this scan found. ``volume``: index under which the assembled volumes stand. ``found``: indexes of
+    the members that were taken to belong together, this one among them. ``copies``: indexes of volumes that
+    are the same member as this one, by its UUID: clones, or images of the same disk.
     """
 
     type: str
@@ -46,6 +49,8 @@ class Group(Record, kw_only=True):
     present: int
     complete: bool
     volume: str | None = None
+    found: tuple[str, ...] = ()
+    copies: tuple[str, ...] = ()
 
 
 class DiskLayer(Record, kw_only=True):
@@ -68,7 +73,9 @@ class DiskLayer(Record, kw_only=True):
     candidates: tuple[Candidate, ...] = ()
     problems: tuple[Problem, ...] = ()
     bytes_read: int = 0
-    """Bytes that the scan read from the files."""
+    """Bytes that the scan read from the files, but for those of ``allocation_read``."""
+    allocation_read: int = 0
+    """Bytes read of allocation structures, to count what is free."""
 
     @property
     def is_folder(self) -> bool:
@@ -115,6 +122,7 @@ class VolumeLayer(Record, kw_only=True):
     fstype: str | None = None
     fs_size: int | None = None
     free: int | None = None
+    used: int | None = None
     created: str | None = None
     modified: str | None = None
     mounted: str | None = None
@@ -137,12 +145,14 @@ class Scan(Record):
     """Everything that one call of ``detect`` found, in one frozen value.
 
     ``disks``: one for every image that was named, in that order, readable or not. ``volumes``:
-    all layers within them, each after its parents. ``problems``: those of the whole call.
+    all layers within them, each after its parents. ``problems``: those of the whole call. ``files``: what was
+    read under each absolute path, where that was noted; it is no part of the report.
     """
 
     disks: tuple[DiskLayer, ...]
     volumes: tuple[VolumeLayer, ...]
     problems: tuple[Problem, ...] = ()
+    files: Mapping[str, FileIdentity] = EMPTY
 
     def __repr__(self) -> str:
         """A line or two: what ``print(scan)`` and a prompt show; the tree is ``pyimount detect``'s."""
@@ -205,6 +215,37 @@ class Scan(Record):
             yield volume
             pending.extend(reversed(self.children(volume)))
 
+    def named(self, name: str) -> tuple[Layer, ...]:
+        """The disks and volumes that a caller calls so; empty: there is none.
+
+        Those of this index; else of this UUID, an array before its members; else of this label; else those
+        last mounted at this path.
+        """
+        layers: tuple[Layer, ...] = self.disks + self.volumes
+        return (
+            tuple(layer for layer in layers if layer.index == name)
+            or tuple(self._with_uuid(name.lower()))
+            or tuple(volume for volume in self.volumes if volume.label == name)
+            or tuple(volume for volume in self.volumes if volume.last_mountpoint == name)
+        )
+
+    def members(self, volume: VolumeLayer) -> tuple[VolumeLayer, ...]:
+        """The members that ``volume``, a member too, was put together with, itself among them.
+
+        Of one UUID there may be several groups: those of cloned machines.
+        """
+        group = volume.group
+        if group is None:
+            return (volume,)
+        if group.found:
+            return tuple(each for each in self.volumes if each is volume or each.index in group.found)
+        # A stored report of a version that told no clones apart.
+        return tuple(
+            each
+            for each in self.volumes
+            if each.group is not None and (each.group.type, each.group.uuid) == (group.type, group.uuid)
+        )
+
     def __getitem__(self, key: str) -> VolumeLayer:
         """The volume of this index or UUID; raises KeyError when there is none, or several of that UUID.
 
@@ -217,17 +258,19 @@ class Scan(Record):
 
     def _with_uuid(self, key: str) -> list[VolumeLayer]:
         found = [volume for volume in self.volumes if volume.uuid and volume.uuid.lower() == key]
-        made = [volume for volume in self.volumes if str(volume.mapping.get("uuid") or "").lower() == key]
+        made = [volume for volume in self.volumes if str(volume.mapping.get("uuid", "")).lower() == key != ""]
         if len(made) == 1 and all(volume.id in made[0].parents for volume in found):
             return made
         return [volume for volume in found if volume.mapping.get("type") != "vss"] or found or made
 
     def exit_status(self, *, strict: bool = False) -> int:
-        """What the command ends with: 0; 1 when an image could not be read.
+        """What the command ends with: 0; 1 when an image, or what it holds, could not be looked into here.
 
         3 with ``strict`` when something is locked, incomplete, damaged, ambiguous or unknown.
         """
         if any(disk.size is None for disk in self.disks):
+            return 1
+        if any(problem.code in NOT_DONE for _, problem in self.all_problems()):
             return 1
         if not strict:
             return 0
@@ -326,7 +369,10 @@ def _layer(kind: type[Any], report: Mapping[str, Any]) -> Any:
     values["candidates"] = tuple(Candidate(**entry) for entry in values["candidates"])
     values["problems"] = _problems(values["problems"])
     if values.get("group") is not None:
-        values["group"] = Group(**values["group"])
-    return kind(
-        **{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
-    )
+        group = values["group"]
+        values["group"] = Group(**{key: _frozen(group[key]) for key in Group.fields if key in group})
+    return kind(**{name: _frozen(value) for name, value in values.items()})
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value

@@ -50,9 +50,18 @@ class Code(StrEnum):
     STALE_MEMBER = "stale-member"
     """This member of an array is older than the others, and is not used."""
     NOT_AS_TOLD = "not-as-told"
-    """The caller named a type that the bytes do not show."""
+    """The caller, or the image's container, said what the bytes do not show: a type, the size of sectors."""
     BUDGET = "budget"
     """A limit of this scan was reached; what lies beyond was not looked at."""
+    OUT_OF_MEMORY = "out-of-memory"
+    """The machine, or a limit set for this process, lacks the memory or the open files that this takes:
+    nothing is known of it, and elsewhere it may be read. The exit status is 1."""
+    INTERNAL_ERROR = "internal-error"
+    """pyimount itself failed at this, by a fault that should be reported. The exit status is 1."""
+
+
+NOT_DONE = frozenset((Code.OUT_OF_MEMORY, Code.INTERNAL_ERROR))
+"""What is no fact about the image, but kept this run from finding one out."""
 
 
 class Range(Record):

@@ -1,7 +1,91 @@
 """What holds for all tests."""
 
+import os
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
 from hypothesis import settings
+
+from fixtures.workshop import SBIN, Hindered, NotInstalled
+from pyimount.scanning import detecting
+from tests.needing import lacking, needs, not_installed, summary
 
 # How long one example takes says more of the machine, and of what is imported first, than of the code.
 settings.register_profile("pyimount", deadline=None)
 settings.load_profile("pyimount")
+
+
+@pytest.fixture(autouse=True)
+def _no_net(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Scans raise what users get as ``internal-error``: a test is to see every fault."""
+    monkeypatch.setitem(detecting.detect.__kwdefaults__, "net", False)
+
+
+# Tests start tools by their names, and a user's PATH may lack the folders where half of them are.
+os.environ["PATH"] = os.pathsep.join((os.environ.get("PATH", os.defpath), *SBIN))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--shuffle", type=int, metavar="SEED", help="run the files, and the tests of each, in random order"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "needs(tool, ...): programs without which the test is skipped")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    seed = config.getoption("shuffle")
+    if seed is None:
+        return
+    dice = random.Random(seed)  # noqa: S311
+    files: dict[object, list[pytest.Item]] = {}
+    for item in items:
+        files.setdefault(item.path, []).append(item)
+    shuffled = list(files.values())
+    dice.shuffle(shuffled)
+    for each in shuffled:
+        dice.shuffle(each)
+    items[:] = [item for each in shuffled for item in each]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> Iterator[None]:
+    for mark in item.iter_markers("needs"):
+        needs(*mark.args)
+    with missing_tools_named():
+        yield
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call() -> Iterator[None]:
+    with missing_tools_named():
+        yield
+
+
+@contextmanager
+def missing_tools_named() -> Iterator[None]:
+    """A test that comes upon a tool which is not installed ends like one that asks beforehand."""
+    try:
+        yield
+    except NotInstalled as error:
+        not_installed([error.tool])
+    except Hindered as error:
+        lacking(str(error))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    lines = list(summary(_reasons(terminalreporter)))
+    if lines:
+        terminalreporter.section("what was skipped, and why")
+        for line in lines:
+            terminalreporter.write_line(line)
+
+
+def _reasons(terminalreporter: pytest.TerminalReporter) -> Iterator[str]:
+    for report in terminalreporter.stats.get("skipped", []):
+        if isinstance(report.longrepr, tuple):
+            yield str(report.longrepr[2]).removeprefix("Skipped: ")

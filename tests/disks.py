@@ -5,9 +5,6 @@ import shutil
 import threading
 from pathlib import Path
 
-import pytest
-
-from fixtures.workshop import find_tool
 from pyimount.formats import Opened
 from pyimount.problems import Code
 from pyimount.recognition.opening import open_image
@@ -18,12 +15,6 @@ from pyimount.sources.segments import gather
 from pyimount.sources.source import Source
 
 MIB = 1 << 20
-
-
-def needs(*tools: str) -> pytest.MarkDecorator:
-    """Skip a test on a machine that lacks one of these tools."""
-    lacking = [tool for tool in tools if find_tool(tool) is None]
-    return pytest.mark.skipif(bool(lacking), reason=f"not installed: {', '.join(lacking)}")
 
 
 def contents(size: int, seed: int = 1) -> bytes:

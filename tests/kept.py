@@ -5,6 +5,7 @@ from functools import cache
 
 from fixtures.workshop import IMAGES
 from pyimount.formats import Format, Identity, NotThisFormat
+from pyimount.scanning.space import with_space
 from pyimount.sources.source import BytesSource
 from pyimount.sources.view import ShortRead, View
 
@@ -44,6 +45,11 @@ def recognise(declared: Format, image: bytes | bytearray) -> Identity:
     found = ask(declared, image)
     assert found is not None, f"{declared.name} does not recognise it"
     return found
+
+
+def counted(declared: Format, image: bytes | bytearray, *, whole: bool = False) -> Identity:
+    """The same, with what its allocation structures say is free, as a scan has it."""
+    return with_space(recognise(declared, image), whole=whole)
 
 
 def codes(found: Identity) -> list[str]:

@@ -11,7 +11,7 @@ from construct import Bytes, Int16ul, Int32ul, Int64ul, Struct
 
 from pyimount.formats import Format, Identity, Json, NotThisFormat, Signature, Usage
 from pyimount.formats.layouts import layout, parse_struct, read_struct
-from pyimount.formats.notation import filetime, flag_names, guid_text
+from pyimount.formats.notation import decimal, filetime, flag_names, guid_text, hexadecimal
 from pyimount.parsers.archives.payloads import no_disk
 from pyimount.parsers.containers.xmltext import read_xml
 from pyimount.problems import Code, Problem
@@ -161,8 +161,7 @@ class _Reader:
         if self._path == ["WIM", "IMAGE"]:
             if len(self.images) == IMAGES_TOLD:
                 raise NotThisFormat(f"more than {IMAGES_TOLD} images")
-            index = attributes.get("INDEX", "")
-            self.images.append({"index": int(index) if _is_number(index) else None})
+            self.images.append({"index": decimal(attributes.get("INDEX", ""))})
 
     def text(self, piece: str) -> None:
         self._text += piece
@@ -175,24 +174,20 @@ class _Reader:
         image = self.images[-1]
         if len(path) == 1 and tag in WORDS:
             image[WORDS[tag]] = said or None
-        elif len(path) == 1 and tag in NUMBERS and _is_number(said):
-            image[NUMBERS[tag]] = int(said)
+        elif len(path) == 1 and tag in NUMBERS and (number := decimal(said)) is not None:
+            image[NUMBERS[tag]] = number
         elif path[0] == "CREATIONTIME" and len(path) == 2:
             self._created(image, tag, said)
         self._text = ""
 
     def _created(self, image: dict[str, Json], tag: str, said: str) -> None:
         """A file time in two halves, the higher first."""
-        try:
-            half = int(said, 16) & 0xFFFFFFFF
-        except ValueError:
+        half = hexadecimal(said)
+        if half is None:
             return
+        half &= 0xFFFFFFFF
         self._time = half << 32 if tag == "HIGHPART" else self._time | half
         image["created"] = filetime(self._time)
-
-
-def _is_number(said: str) -> bool:
-    return said.isascii() and said.isdigit() and len(said) < 20
 
 
 FORMAT = Format(

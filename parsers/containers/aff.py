@@ -124,7 +124,8 @@ def open(container: Container, image: Image) -> Opened:  # noqa: A001
     if missing:
         message = f"{missing} of {wanted} pages are not in the image, and read as zeros"
         problems.append(Problem(Code.TRUNCATED if index.cut else Code.DAMAGED, message))
-    return told(ChunkSource(size, page_size, _Pages(index, page_size, size).load), size)
+    pages = _Pages(index, page_size, size)
+    return told(ChunkSource(size, page_size, pages.load, image.meter), size)
 
 
 _OWN = frozenset(

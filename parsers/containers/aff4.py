@@ -9,7 +9,6 @@ import zlib
 from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from construct import Int32ul, Int64ul, Struct
@@ -17,7 +16,7 @@ from construct import Int32ul, Int64ul, Struct
 from pyimount.formats import Container, ContainerFormat, Json, NotThisFormat, Opened, Signature
 from pyimount.formats.image import Image
 from pyimount.formats.layouts import layout, parse_struct
-from pyimount.parsers.containers.chunks import CHUNK_CAP, ChunkSource, inflate, packed_bound
+from pyimount.parsers.containers.chunks import CHUNK_CAP, OWN_WORTH, ChunkSource, inflate, packed_bound
 from pyimount.parsers.containers.lz4 import unpack_lz4
 from pyimount.parsers.containers.runs import Run, RunSource
 from pyimount.parsers.containers.snappy import unpack_snappy
@@ -28,9 +27,6 @@ from pyimount.sources.budget import Meter
 from pyimount.sources.errors import MissingBytes, OpenError, ReadError
 from pyimount.sources.source import Source
 from pyimount.sources.view import ShortRead, View
-
-if TYPE_CHECKING:
-    from zipfile import ZipInfo
 
 MAP_POINT = layout(
     lambda: Struct(
@@ -90,15 +86,15 @@ class _Volume:
         urn = self.directory.comment.rstrip(b"\0").decode("ascii", "replace")
         if not urn.startswith(SCHEME):
             urn = self._text(DESCRIPTION).strip().strip("\0")
-        if not urn.startswith(SCHEME) or TURTLE not in self.directory.members:
+        if not urn.startswith(SCHEME) or self.directory.find(TURTLE) is None:
             raise NotThisFormat("a zip file that is no volume of AFF4")
         self.urn = urn
         self._members = dict(self._named())
 
-    def _named(self) -> "Iterator[tuple[str, ZipInfo]]":
-        for name, member in self.directory.members.items():
-            plain = unquote(name)
-            yield (plain if plain.startswith(SCHEME) else f"{self.urn}/{plain}"), member
+    def _named(self) -> "Iterator[tuple[str, int]]":
+        for at in self.directory.places():
+            plain = unquote(self.directory.name_at(at))
+            yield (plain if plain.startswith(SCHEME) else f"{self.urn}/{plain}"), at
 
     def _text(self, name: str) -> str:
         try:
@@ -123,7 +119,7 @@ class _Volume:
         """The bytes of a member; raises ReadError."""
         if urn not in self._members:
             raise ReadError(f"the volume has no {urn}")
-        return self.directory.source(self._members[urn], meter)
+        return self.directory.source(self.directory.member_at(self._members[urn]), meter)
 
 
 def _fragment(iri: str) -> str:
@@ -364,7 +360,8 @@ class _Streams:
         bevies = _OldBevies if old else _Bevies
         meter = self._volumes.image.meter
         chunks = _Chunks(bevies(volume, urn, meter), chunk_size, per_bevy, size, compression or "")
-        return ChunkSource(size, chunk_size, chunks.load)
+        worth = OWN_WORTH if compression in (SNAPPY, ALWAYS_SNAPPY, LZ4) else 1
+        return ChunkSource(size, chunk_size, chunks.load, meter, worth)
 
     def _map(self, volume: _Volume, urn: str, depth: int) -> Source:
         objects, meter = self._volumes.objects, self._volumes.image.meter

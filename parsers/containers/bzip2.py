@@ -7,6 +7,7 @@ import bz2
 
 from pyimount.formats import Container, ContainerFormat, Json, NotThisFormat, Opened, Signature
 from pyimount.formats.image import Image
+from pyimount.parsers.containers.chunks import BZIP2_WORTH
 from pyimount.parsers.containers.packed import PIECE, EndsEarlyError, PackedSource, Stream, open_packed
 from pyimount.sources.errors import ReadError
 from pyimount.sources.source import Source
@@ -52,6 +53,8 @@ class _Blocks(Stream):
     Nothing but that magic says where a block begins, and none begins at a byte's start; but each can be
     unpacked as the only one of a stream.
     """
+
+    worth = BZIP2_WORTH
 
     def __init__(self, file: Source, at: int, position: int = 0) -> None:
         super().__init__(position)

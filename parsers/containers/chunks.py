@@ -1,10 +1,11 @@
 """Disks that are stored in compressed chunks of one size: what the forensic formats share."""
 
-import threading
 import zlib
+from _thread import allocate_lock
 from collections import OrderedDict
 from collections.abc import Callable
 
+from pyimount.sources.budget import Meter
 from pyimount.sources.errors import ReadError
 from pyimount.sources.source import Source
 
@@ -15,23 +16,31 @@ offer (32768, of 512 bytes) makes."""
 _KEPT = 4 << 20
 _LZMA_MEMORY = 32 << 20
 
+LZMA_WORTH, BZIP2_WORTH, OWN_WORTH = 4, 8, 16
+"""How many bytes of deflate a byte of these is worth, in time: what a budget counts. The last: of what is
+unpacked by code in Python."""
+
 
 class ChunkSource(Source):
     """A disk of ``size`` bytes in chunks of ``chunk_size``; the last may be shorter.
 
     ``load(number)`` gives a chunk's bytes, as many as belong to it, or raises ReadError. A few
-    chunks are kept.
+    chunks are kept. Each that is loaded is charged to ``meter``, a byte as ``worth`` of them.
     """
 
-    __slots__ = ("_chunk_size", "_chunks", "_keep", "_load", "_lock")
+    __slots__ = ("_chunk_size", "_chunks", "_keep", "_load", "_lock", "_meter", "_worth")
 
-    def __init__(self, size: int, chunk_size: int, load: Callable[[int], bytes]) -> None:
+    def __init__(
+        self, size: int, chunk_size: int, load: Callable[[int], bytes], meter: Meter, worth: int = 1
+    ) -> None:
+        self._meter = meter
+        self._worth = worth
         self.size = size
         self._chunk_size = chunk_size
         self._load = load
         self._chunks: OrderedDict[int, bytes] = OrderedDict()
         self._keep = max(2, _KEPT // chunk_size)
-        self._lock = threading.Lock()
+        self._lock = allocate_lock()
 
     def _read(self, offset: int, length: int) -> bytes:
         pieces = []
@@ -51,6 +60,7 @@ class ChunkSource(Source):
                 self._chunks.move_to_end(number)
                 return self._chunks[number]
         # Not under the lock: other threads may load other chunks meanwhile.
+        self._meter.charge_unpacked(self._chunk_size * self._worth)
         chunk = self._load(number)
         with self._lock:
             self._chunks[number] = chunk

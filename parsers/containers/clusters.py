@@ -1,17 +1,19 @@
 """What disks in clusters share, whatever leads to these: unpacked clusters, backing disks, truncation."""
 
-import threading
 import zlib
+from _thread import allocate_lock  # threading takes long to import
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from typing import Literal
 
 from pyimount.formats import Container
 from pyimount.formats.image import Image
+from pyimount.parsers.containers.file_names import file_name
 from pyimount.parsers.containers.runs import Parent, open_parent
 from pyimount.problems import Code, Problem
+from pyimount.sources.budget import Meter
 from pyimount.sources.errors import OpenError, ReadError
-from pyimount.sources.source import Source
+from pyimount.sources.source import SliceSource, Source
 
 SURVEY = 64 << 10
 """No more bytes of one table than these are read to see whether a file is truncated."""
@@ -22,21 +24,26 @@ _KEPT = 4 << 20
 class Unpacked:
     """Unpacked clusters by a number; the least recently used go when all together pass 4 MiB.
 
-    The newest stays however large it is.
+    The newest stays however large it is. Each that is unpacked is charged to ``meter``.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, meter: Meter) -> None:
+        self._meter = meter
         self._held = 0
         self._values: OrderedDict[int, bytes] = OrderedDict()
-        self._lock = threading.Lock()
+        self._lock = allocate_lock()
 
-    def get(self, number: int, unpack: Callable[[], bytes]) -> bytes:
-        """The cluster of this number, unpacked now if it is not kept; raises what ``unpack`` does."""
+    def get(self, number: int, unpack: Callable[[], bytes], cost: int) -> bytes:
+        """The cluster of this number, unpacked now if it is not kept; raises what ``unpack`` does.
+
+        ``cost``: its size in bytes, or several times that where unpacking is slow.
+        """
         with self._lock:
             value = self._values.get(number)
             if value is not None:
                 self._values.move_to_end(number)
                 return value
+        self._meter.charge_unpacked(cost)
         value = unpack()  # not under the lock: other threads may unpack others meanwhile
         with self._lock:
             if number not in self._values:
@@ -74,13 +81,17 @@ def open_backing(
     ``raw``: its bytes as they are, whatever they look like: what a guest writes there decides nothing.
     ``refuse`` says why a disk that was found cannot be it. Never raises for what is there or is not.
     """
-    if not raw:
-        return open_parent(image, [name], refuse, what)
     try:
-        return Parent(image.open_named(name))
+        named = file_name(name)
+        if not raw and not named.raw:
+            return open_parent(image, [name], refuse, what)
+        source = image.open_named(named.name)
     except OpenError as error:
         message = f"{what} cannot be read, nor what this image has from it: {error}"
         return Parent(None, (Problem(Code.MISSING_BACKING_FILE, message),))
+    if named.offset or named.size is not None:
+        return Parent(SliceSource(source, named.offset, source.size if named.size is None else named.size))
+    return Parent(source)
 
 
 def truncated(file: Source, what: str) -> Problem:

@@ -21,12 +21,21 @@ from pyimount.formats.layouts import layout, parse_struct, read_struct
 from pyimount.formats.notation import flag_names, uuid_text
 from pyimount.parsers.containers.adc import unpack_adc
 from pyimount.parsers.containers.cdsa import MAGIC_V1, MAGIC_V2, encryption_of
-from pyimount.parsers.containers.chunks import inflate, packed_bound, unpack_bzip2, unpack_lzma
+from pyimount.parsers.containers.chunks import (
+    BZIP2_WORTH,
+    LZMA_WORTH,
+    OWN_WORTH,
+    inflate,
+    packed_bound,
+    unpack_bzip2,
+    unpack_lzma,
+)
 from pyimount.parsers.containers.clusters import Unpacked
-from pyimount.parsers.containers.lzfse import lzfse_unpacker
+from pyimount.parsers.containers.lzfse import MISSING, lzfse_unpacker
 from pyimount.parsers.containers.runs import Run, RunSource
 from pyimount.parsers.containers.xmltext import read_xml
 from pyimount.problems import Code, Problem
+from pyimount.sources.budget import Meter
 from pyimount.sources.errors import ReadError
 from pyimount.sources.source import BytesSource, Source
 from pyimount.sources.view import View
@@ -113,6 +122,7 @@ CHECKSUM_TYPES = {0: None, 2: "crc32", 4: "md5", 6: "sha1", 8: "sha256"}
 ZERO, RAW, IGNORE, ADC, ZLIB, BZIP2, LZFSE, LZMA = 0, 1, 2, *range(0x80000004, 0x80000009)
 COMMENT, TERMINATOR = 0x7FFFFFFE, 0xFFFFFFFF
 COMPRESSIONS = {ADC: "adc", ZLIB: "zlib", BZIP2: "bzip2", LZFSE: "lzfse", LZMA: "lzma"}
+_WORTH = {ADC: OWN_WORTH, BZIP2: BZIP2_WORTH, LZMA: LZMA_WORTH}
 VARIANTS = {ADC: "UDCO", ZLIB: "UDZO", BZIP2: "UDBZ", LZFSE: "ULFO", LZMA: "ULMO"}
 """hdiutil's names."""
 
@@ -188,7 +198,7 @@ def open(container: Container, image: Image) -> Opened:  # noqa: A001
     size = container.size or chunks.end * SECTOR
     details |= chunks.details()
     problems.extend(chunks.problems(file.size, size, koly.MasterChecksum))
-    data = _Data(file, chunks)
+    data = _Data(file, chunks, image.meter)
     container = container.replaced(size=size, details=details, problems=tuple(problems))
     return Opened(container=container, source=RunSource(size, data.locate))
 
@@ -306,7 +316,7 @@ class _Chunks:
         for kind in sorted(self._kinds):
             if kind not in (ZERO, RAW, IGNORE) and _unpacker(kind) is None:
                 name = COMPRESSIONS.get(kind, f"{kind:#x}")
-                hint = " (pyliblzfse is not installed)" if kind == LZFSE else ""
+                hint = f": {MISSING}" if kind == LZFSE else ""
                 yield Problem(Code.UNSUPPORTED, f"chunks of type {name} are not read{hint}")
         stored = int.from_bytes(master.data[:4], "big")
         if master.type == CRC32 and self._crc != stored:
@@ -348,7 +358,7 @@ class _PropertyList:
                 raise NotThisFormat("a table of too many chunks")
             try:
                 self._table.data += binascii.a2b_base64(packed[:whole])
-            except binascii.Error as error:
+            except ValueError as error:  # as binascii.Error is, and what is raised where it is not ASCII
                 raise NotThisFormat(f"a table of chunks is no base64: {error}") from error
         elif tag in ("key", "string") and sum(map(len, self._text)) < SECTOR:
             self._text.append(piece)
@@ -397,11 +407,11 @@ def _read_resources(file: Source, koly: Any, chunks: _Chunks) -> None:
 class _Data:
     """Where the disk's bytes stand."""
 
-    def __init__(self, file: Source, chunks: _Chunks) -> None:
+    def __init__(self, file: Source, chunks: _Chunks, meter: Meter) -> None:
         self._file = file
         self._starts = chunks.starts
         self._rows = chunks.rows
-        self._unpacked = Unpacked()
+        self._unpacked = Unpacked(meter)
 
     def locate(self, offset: int) -> Run:
         """The run at this byte of the disk, within its chunk; zeros where no table has any."""
@@ -423,7 +433,9 @@ class _Data:
             if length < count * SECTOR:
                 raise ReadError(f"the chunk at sector {start} has {length} bytes for {count} sectors")
             return Run(self._file, at + within, left)
-        chunk = self._unpacked.get(number, lambda: self._unpack(kind, count * SECTOR, at, length))
+        size = count * SECTOR
+        cost = min(size, _CHUNK_CAP) * _WORTH.get(kind, 1)
+        chunk = self._unpacked.get(number, lambda: self._unpack(kind, size, at, length), cost)
         return Run(BytesSource(chunk), within, left)
 
     def _unpack(self, kind: int, size: int, at: int, length: int) -> bytes:

@@ -14,8 +14,9 @@ from construct import Bytes, Int8ul, Int16ul, Int32ul, Int64ul, Struct
 from pyimount.formats import Container, ContainerFormat, Json, NotThisFormat, Opened, Signature
 from pyimount.formats.image import Image
 from pyimount.formats.layouts import layout, parse_struct, read_struct
-from pyimount.formats.notation import guid_text, unix_time
+from pyimount.formats.notation import decimal, guid_text, unix_time
 from pyimount.parsers.containers.chunks import (
+    BZIP2_WORTH,
     CHUNK_CAP,
     ChunkSource,
     inflate,
@@ -24,6 +25,7 @@ from pyimount.parsers.containers.chunks import (
     unpack_bzip2,
 )
 from pyimount.parsers.containers.runs import EntryTable
+from pyimount.parsers.containers.segment_sets import in_order
 from pyimount.problems import Code, Problem
 from pyimount.records import Record
 from pyimount.sources.errors import MissingBytes, ReadError
@@ -136,6 +138,17 @@ class _Segment:
         self.last = False
         self.problems: list[Problem] = []
 
+    @property
+    def number(self) -> int:
+        """Of the segment, from 1 on."""
+        return int(self.header.segment_number)
+
+    @property
+    def acquisition(self) -> dict[str, str]:
+        """What the segments of one acquisition have in common."""
+        identifier = guid_text(bytes(self.header.set_identifier))
+        return {"set identifier": identifier} if identifier else {}
+
     def note(self, code: Code, message: str) -> None:
         """Add a problem."""
         self.problems.append(Problem(code, f"{self.name}: {message}" if self.name else message))
@@ -148,22 +161,15 @@ def parse(view: View) -> Container:
 
 def open_image(container: Container, image: Image) -> Opened:
     """Read every segment, and give the disk that they make up."""
-    segments: list[_Segment] = []
-    problems = [Problem(Code.MISSING_SEGMENT, image.told_missing)] if image.missing else []
+    found, unread = [], []
     for name, file in zip(image.names, image.files, strict=True):
         try:
-            segments.append(_read_segment(View(file), name))
+            found.append(_read_segment(View(file), name))
         except (NotThisFormat, ShortRead, ReadError) as error:
-            problems.append(Problem(Code.DAMAGED, f"{name} cannot be read as a segment: {error}"))
+            unread.append(Problem(Code.DAMAGED, f"{name} cannot be read as a segment: {error}"))
+    segments, problems = in_order(found, image.missing, unread)
     if not segments:
         return Opened(container=container.replaced(problems=tuple(problems)), source=None)
-    segments.sort(key=lambda segment: int(segment.header.segment_number))
-    if not image.missing and segments[0].header.segment_number != 1:
-        problems.append(Problem(Code.MISSING_SEGMENT, f"the segments before {segments[0].name} are missing"))
-    if segments[-1].whole and not segments[-1].last:
-        problems.append(
-            Problem(Code.MISSING_SEGMENT, f"the segments that follow {segments[-1].name} are missing")
-        )
     made = _container(segments, sum(file.size for file in image.files))
     source = None
     if made.size is not None:
@@ -173,13 +179,15 @@ def open_image(container: Container, image: Image) -> Opened:
             (table for segment in segments for table in segment.tables), key=lambda table: table.first
         )
         method = segments[0].header.compression_method
-        source = ChunkSource(made.size, chunk_size, _Chunks(tables, chunk_size, made.size, method).load)
+        chunks = _Chunks(tables, chunk_size, made.size, method)
+        worth = BZIP2_WORTH if method == 2 else 1
+        source = ChunkSource(made.size, chunk_size, chunks.load, image.meter, worth)
         problems += _gaps(tables, -(-made.size // chunk_size))
     return Opened(container=made.replaced(problems=(*made.problems, *problems)), source=source)
 
 
 def _gaps(tables: Sequence[_Table], wanted: int) -> Iterator[Problem]:
-    """Which chunks no table lists."""
+    """Which chunks no table lists, or more than the disk has."""
     at = 0
     for table in tables:
         if table.first > at:
@@ -187,6 +195,11 @@ def _gaps(tables: Sequence[_Table], wanted: int) -> Iterator[Problem]:
         at = max(at, table.first + table.entries.count)
     if at < wanted:
         yield Problem(Code.TRUNCATED, f"chunks from {at} on are not all listed, and the disk has {wanted}")
+    if at > wanted:
+        message = (
+            f"the tables list {at} chunks, and the disk has {wanted}: what stands in the others is not shown"
+        )
+        yield Problem(Code.DAMAGED, message)
 
 
 def _read_segment(view: View, name: str) -> _Segment:
@@ -308,7 +321,7 @@ def _read_hash(view: View, section: _Section, segment: _Segment) -> None:
 
 def _number(values: dict[str, str], tag: str) -> int | None:
     word = values.get(tag, "")
-    return int(word) if word.isascii() and word.isdecimal() and len(word) <= 20 else None
+    return decimal(word)
 
 
 def _figures(segments: Sequence[_Segment]) -> tuple[int, int, int]:
@@ -389,7 +402,7 @@ def _container(segments: Sequence[_Segment], stored: int) -> Container:
 
 
 def _date(value: str) -> str:
-    number = int(value) if value.isascii() and value.isdecimal() and len(value) <= 12 else 0
+    number = decimal(value, 12) or 0
     return unix_time(number) or value
 
 
@@ -444,4 +457,5 @@ FORMAT = ContainerFormat(
     open=open_image,
     signatures=(Signature(DISK_SIGNATURE, 0), Signature(LOGICAL_SIGNATURE, 0)),
     types=("ewf2",),
+    segments=True,
 )

@@ -8,6 +8,8 @@ from collections.abc import Callable
 
 from pyimount.sources.errors import ReadError
 
+MISSING = "pip install 'pyimount[lzfse]' reads them"
+
 _WINDOW = 262144
 """No match reaches further back than this many bytes."""
 

@@ -4,7 +4,6 @@ Unpacking is remembered at places along the way (a copy of the decompressor, or 
 that stands for itself), and a read begins at the last such place before it.
 """
 
-import time
 from _thread import allocate_lock
 from abc import ABC, abstractmethod
 from bisect import bisect_right, insort
@@ -42,7 +41,12 @@ class EndsEarlyError(ReadError):
 
 
 class Stream(ABC):
-    """A decompressor on its way through a file; ``position``: of its next byte in what it unpacks."""
+    """A decompressor on its way through a file; ``position``: of its next byte in what it unpacks.
+
+    ``worth``: how many bytes of deflate one of its bytes is worth, in time: what a budget counts.
+    """
+
+    worth = 1
 
     def __init__(self, position: int = 0) -> None:
         self.position = position
@@ -84,7 +88,8 @@ class Input:
 class LibraryStream(Stream):
     """Streams of one of the standard library's decompressors, one after the other.
 
-    ``make`` gives a new decompressor, with the interface of LZMADecompressor; ``errors`` are what it raises.
+    ``make`` gives a new decompressor, with the interface of LZMADecompressor; ``errors`` are what it raises;
+    ``worth``: as of every stream.
     It can be forked where one stream has ended and another begins; zeros may stand between them.
     """
 
@@ -95,8 +100,11 @@ class LibraryStream(Stream):
         errors: tuple[type[Exception], ...],
         position: int = 0,
         left: bytes = b"",
+        *,
+        worth: int = 1,
     ) -> None:
         super().__init__(position)
+        self.worth = worth
         self._input = source
         self._make = make
         self._errors = errors
@@ -107,7 +115,9 @@ class LibraryStream(Stream):
         """Another stream at this place, which must be between two streams of the file."""
         if self._unpacker is not None:
             return None
-        return LibraryStream(self._input.fork(), self._make, self._errors, self.position, self._left)
+        return LibraryStream(
+            self._input.fork(), self._make, self._errors, self.position, self._left, worth=self.worth
+        )
 
     def _read(self) -> bytes:
         while True:
@@ -266,16 +276,16 @@ class PackedSource(Source):
             if len(self._marks) > _MARKS_CAP:
                 del self._marks[::2]
                 self._step *= 2
-        meter.check_time()
-        begun, read = time.monotonic(), meter.bytes_read
+        read = meter.bytes_read
         try:
             piece = live.read()
+            meter.charge_unpacked(len(piece) * live.worth)
         except SourceError:
             self._live, self._held = self._begin(0), b""
             raise
         self._moved += len(piece)
         self._cost += max(
-            (time.monotonic() - begun) / budget.seconds, (meter.bytes_read - read) / budget.bytes_read
+            len(piece) * live.worth / budget.unpacked, (meter.bytes_read - read) / budget.bytes_read
         )
         return piece
 
@@ -290,7 +300,7 @@ class PackedSource(Source):
             budget = self._meter.budget
             raise ReadError(
                 f"these bytes come {distance} bytes behind what was unpacked, too far for"
-                f" {budget.seconds:g} seconds and {budget.bytes_read} bytes read"
+                f" {budget.unpacked} bytes unpacked and {budget.bytes_read} bytes read"
             )
 
 

@@ -21,6 +21,7 @@ from pyimount.parsers.containers.clusters import (
 )
 from pyimount.parsers.containers.runs import EntryTable, Parent, Run, RunSource
 from pyimount.problems import Code, Problem
+from pyimount.sources.budget import Meter
 from pyimount.sources.errors import ReadError
 from pyimount.sources.source import BytesSource, Source
 from pyimount.sources.view import View
@@ -96,7 +97,7 @@ def open(container: Container, image: Image) -> Opened:  # noqa: A001
     elif header.backing_file_offset:
         backing = Parent()
         problems.append(Problem(Code.DAMAGED, "the image has a backing file, and its name cannot be read"))
-    clusters = _Clusters(file, header, backing)
+    clusters = _Clusters(file, header, backing, image.meter)
     if clusters.end_too_early():
         problems.append(truncated(file, "clusters"))
     source = RunSource(header.size, clusters.locate)
@@ -106,7 +107,7 @@ def open(container: Container, image: Image) -> Opened:  # noqa: A001
 class _Clusters:
     """Where the disk's bytes stand: two levels of tables, clusters plain or deflated."""
 
-    def __init__(self, file: Source, header: Any, backing: Parent | None) -> None:
+    def __init__(self, file: Source, header: Any, backing: Parent | None, meter: Meter) -> None:
         self._file = file
         self._backing = backing
         self._bits = header.cluster_bits
@@ -115,7 +116,7 @@ class _Clusters:
         count = -(-header.size // (self._size * self._l2_entries))
         self._l1 = EntryTable(file, header.l1_table_offset, count, 8, "big")
         self._words = EntryTable(file, 0, file.size // 8, 8, "big")
-        self._unpacked = Unpacked()
+        self._unpacked = Unpacked(meter)
 
     def locate(self, offset: int) -> Run:
         """The run at this byte of the disk, within its cluster."""
@@ -129,7 +130,7 @@ class _Clusters:
         if entry == 0:
             return self._backing.run(offset, length) if self._backing else Run(None, 0, length)
         if entry & COMPRESSED:
-            cluster = self._unpacked.get(entry, lambda: self._unpack(entry))
+            cluster = self._unpacked.get(entry, lambda: self._unpack(entry), self._size)
             return Run(BytesSource(cluster), within, length)
         return Run(self._file, entry + within, length)
 

@@ -13,11 +13,13 @@ from pyimount.formats.image import Image
 from pyimount.formats.layouts import layout, read_struct
 from pyimount.formats.notation import flag_names, text, unix_time
 from pyimount.parsers.containers.clusters import Unpacked, inflate_raw, open_backing, truncated
+from pyimount.parsers.containers.file_names import file_name
 from pyimount.parsers.containers.runs import EntryTable, Parent, Run, RunSource
 from pyimount.parsers.containers.zstd_library import MISSING, zstd_library
 from pyimount.problems import Code, Problem
+from pyimount.sources.budget import Meter
 from pyimount.sources.errors import MissingBytes, OpenError, ReadError
-from pyimount.sources.source import BytesSource, Source
+from pyimount.sources.source import BytesSource, SliceSource, Source
 from pyimount.sources.view import ShortRead, View
 
 
@@ -220,7 +222,7 @@ def open(container: Container, image: Image) -> Opened:  # noqa: A001
     if header.incompatible_features & EXTERNAL_DATA_FILE:
         data = None
         try:
-            data = image.open_named(str(details.get("data_file") or ""))
+            data = _data_file(image, str(details.get("data_file") or ""))
         except OpenError as error:
             problems.append(Problem(Code.MISSING_BACKING_FILE, f"the data file cannot be read: {error}"))
     backing = None
@@ -231,7 +233,7 @@ def open(container: Container, image: Image) -> Opened:  # noqa: A001
     elif header.backing_file_offset:
         backing = Parent()
         problems.append(Problem(Code.DAMAGED, "the image has a backing file, and its name cannot be read"))
-    clusters = _Clusters(file, header, data, backing, unpack)
+    clusters = _Clusters(file, header, data, backing, unpack, meter=image.meter)
     if clusters.l1_is_short():
         message = f"{header.l1_size} entries of the first table are too few for {header.size} bytes"
         problems.append(Problem(Code.DAMAGED, message))
@@ -239,6 +241,15 @@ def open(container: Container, image: Image) -> Opened:  # noqa: A001
         problems.append(truncated(file, "clusters"))
     source = RunSource(header.size, clusters.locate)
     return Opened(container=container.replaced(problems=tuple(problems)), source=source)
+
+
+def _data_file(image: Image, name: str) -> Source:
+    """The file with the clusters, whose bytes are taken as they are; raises OpenError."""
+    named = file_name(name)
+    file = image.open_named(named.name)
+    if named.offset or named.size is not None:
+        return SliceSource(file, named.offset, file.size if named.size is None else named.size)
+    return file
 
 
 def _refusal(header: Any, details: Any) -> str | None:
@@ -304,6 +315,8 @@ class _Clusters:
         data: Source | None,
         backing: Parent | None,
         unpack: Callable[[bytes, int], bytes] | None,
+        *,
+        meter: Meter,
     ) -> None:
         self._file = file
         self._data = data
@@ -319,7 +332,7 @@ class _Clusters:
         self._l1_needed: int = -(-header.size // (self._size * self._l2_entries))
         self._l1 = EntryTable(file, header.l1_table_offset, header.l1_size, 8, "big")
         self._words = EntryTable(file, 0, file.size // 8, 8, "big")
-        self._unpacked = Unpacked()
+        self._unpacked = Unpacked(meter)
 
     def l1_is_short(self) -> bool:
         """Whether the first table is too short for the disk."""
@@ -338,7 +351,7 @@ class _Clusters:
         word = l2_table // 8 + l2_index * self._l2_width
         entry = self._words[word]
         if entry & COMPRESSED:
-            cluster = self._unpacked.get(entry, lambda: self._unpack_cluster(entry))
+            cluster = self._unpacked.get(entry, lambda: self._unpack_cluster(entry), self._size)
             return Run(BytesSource(cluster), within, length)
         if self._extended:
             return self._subcluster(entry, self._words[word + 1], offset, within)

@@ -1,12 +1,13 @@
 """Disks whose bytes lie in runs scattered over a file: what the formats with a block table share."""
 
-import threading
+from _thread import allocate_lock  # threading takes long to import
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Literal
 
 from pyimount.formats import Container, Opened
 from pyimount.formats.image import Image
+from pyimount.parsers.containers.file_names import file_name
 from pyimount.problems import Code, Problem
 from pyimount.records import Record
 from pyimount.sources.errors import MissingBytes, OpenError, ReadError
@@ -79,7 +80,7 @@ class EntryTable:
         self._order = order
         self._per_page = _PAGE // width
         self._pages: OrderedDict[int, bytes] = OrderedDict()
-        self._lock = threading.Lock()
+        self._lock = allocate_lock()
 
     def raw(self, number: int) -> bytes:
         """The bytes of an entry; raises ReadError when the table or the file ends before it."""
@@ -156,7 +157,7 @@ def open_parent(
     whys = []
     for name in dict.fromkeys(names):
         try:
-            opened: Opened = image.open_disk(name, image)
+            opened: Opened = image.open_disk(file_name(name).name, image)
         except OpenError as error:
             whys.append(str(error))
             continue

@@ -12,18 +12,21 @@ from pyimount.formats import NotThisFormat
 RDF_TYPE = "http://www.w3.org/1999/02/22-rdf-syntax-ns#type"
 
 _STATEMENTS_CAP = 1 << 17
-# Nothing is matched in two ways: the text is anybody's, and going back over it could take for ever.
-_BLANK = r"(?:\s++|\#[^\n]*+)*+"
+# Nothing is matched in two ways: the text is anybody's, and going back over it could take for ever. Only
+# single characters are repeated possessively: with whole groups Python before 3.11.5 errs (gh-106052).
+_BLANK = r"\s*+(?:\#[^\n]*+\s*+)*"
 _TOKEN = re.compile(
     _BLANK
     + r"""
     (?: <(?P<iri>[^<>"{}|^`\x00-\x20]*+)>
-      | (?P<string>\"\"\"(?:[^"\\]|\\.|"(?!""))*+\"\"\"|"(?:[^"\\\n]|\\.)*+"|'(?:[^'\\\n]|\\.)*+')
+      | (?P<string>\"\"\"[^"\\]*+(?:(?:\\.|"(?!""))[^"\\]*+)*\"\"\"
+                  |"[^"\\\n]*+(?:\\.[^"\\\n]*+)*"
+                  |'[^'\\\n]*+(?:\\.[^'\\\n]*+)*')
       | (?P<prefix>@prefix|@base|PREFIX\b|BASE\b)
       | @(?P<language>[A-Za-z-]++)
       | (?P<mark>\^\^|[;,.])
-      | (?P<number>[+-]?[0-9]++(?:[.eE+-]++[0-9]++)*+)
-      | (?P<name>[\w-]*+:(?:[\w%/:+~-]|\\.|\.(?=[\w%-]))*+)
+      | (?P<number>[+-]?[0-9]++(?:[.eE+-]++[0-9]++)*)
+      | (?P<name>[\w-]*+:[\w%/:+~-]*+(?:(?:\\.|\.(?=[\w%-]))[\w%/:+~-]*+)*)
       | (?P<word>\w++)
     )""",
     re.VERBOSE | re.DOTALL,

@@ -100,7 +100,7 @@ def open_image(container: Container, image: Image) -> Opened:
     if has_parent:
         wanted = guid_text(header.uuidLinkage)
         names = _parent_names(image, header.uuidLinkage)
-        parent = open_parent(image, names, lambda found: _refuse(found, wanted), f"the parent disk {wanted}")
+        parent = open_parent(image, names, lambda found: _refuse(found, header), f"the parent disk {wanted}")
         problems += parent.problems
     table = EntryTable(file, header.offBlocks, header.cBlocks, 4)
     if header.cBlocks * block_size < size:
@@ -148,9 +148,14 @@ def _parent_names(image: Image, linkage: bytes) -> list[str]:
     return []
 
 
-def _refuse(found: Container, wanted: str | None) -> str | None:
-    if found.type != "vdi" or found.details.get("uuid") != wanted:
+def _refuse(found: Container, header: Any) -> str | None:
+    """Why a disk is not the parent: the child has its UUID, and that of its last modification."""
+    if found.type != "vdi" or found.details.get("uuid") != guid_text(header.uuidLinkage):
         return "the file with the parent's UUID has changed"
+    was, now = guid_text(header.uuidParentModify), found.details.get("modified_uuid")
+    if was and now and was != now:
+        # What this image has from it is then undefined, as a snapshot of another disk's would be.
+        return f"the parent was changed since: its modification is {now}, and was {was}"
     return None
 
 

@@ -189,7 +189,7 @@ def open_image(container: Container, image: Image) -> Opened:
             "modified": _time(header.parent_time_stamp),
             "names": [*names],
         }
-        parent = open_parent(image, names, lambda found: _refuse(found, wanted), "the parent disk")
+        parent = open_parent(image, names, lambda found: _refuse(found, header), "the parent disk")
         problems += parent.problems
     table = EntryTable(file, header.table_offset, header.max_table_entries, 4, "big")
     if header.max_table_entries * header.block_size < size:
@@ -237,17 +237,30 @@ def _parent_names(view: View, header: Any) -> list[str]:
             continue  # one of several names
         if name:
             relative = locator.platform_code in (b"W2ru", b"Wi2r")
-            ranked.append((0 if relative else 2, name.removeprefix("file://")))
+            if locator.platform_code == b"MacX":  # a URL of a file
+                from urllib.parse import unquote, urlsplit
+
+                name = unquote(urlsplit(name).path) or name
+            ranked.append((0 if relative else 2, name))
     if name := text(header.parent_unicode_name, "utf-16-be"):
         ranked.append((1, name))
     return list(dict.fromkeys(name for _, name in sorted(ranked, key=lambda entry: entry[0])))
 
 
-def _refuse(found: Container, wanted: str | None) -> str | None:
+def _refuse(found: Container, header: Any) -> str | None:
+    """Why a disk is not the parent: the child has its unique id, and when it was last changed.
+
+    A disk that was made after that is another one of the same id. Nothing in a VHD says when it was changed
+    since: that is the file's own time, which copies do not keep.
+    """
+    wanted, changed = uuid_text(header.parent_unique_id), _time(header.parent_time_stamp)
     if found.type != "vhd":
         return f"a file of the parent's name is no VHD, but {found.type}"
     if found.details.get("unique_id") != wanted:
         return f"a file of the parent's name has the unique id {found.details.get('unique_id')}, not {wanted}"
+    created = found.details.get("created")
+    if changed and isinstance(created, str) and created > changed:
+        return f"a file of the parent's name was made at {created}, and the parent changed last at {changed}"
     return None
 
 

@@ -1,4 +1,4 @@
-"""Hyper-V Virtual Hard Disk version 2 (VHDX): fixed, dynamic and differencing.
+"""Hyper-V Virtual Hard Disk version 2 (VHDX): fixed, dynamic and differencing; one left open, by its log.
 
 Layout: [MS-VHDX] Virtual Hard Disk v2 (VHDX) File Format
 https://learn.microsoft.com/en-us/openspecs/windows_protocols/ms-vhdx/83e061f8-f6e2-4de1-91bd-5d518a43d477
@@ -15,6 +15,7 @@ from pyimount.formats.image import Image
 from pyimount.formats.layouts import layout, parse_struct, read_struct
 from pyimount.formats.notation import guid_text, text
 from pyimount.parsers.containers.runs import EntryTable, Parent, Run, RunSource, bit_run, open_parent
+from pyimount.parsers.containers.vhdx_log import ReplayedFile, ReplayError, replayed
 from pyimount.problems import Code, Problem
 from pyimount.records import Record
 from pyimount.sources.errors import ReadError
@@ -95,8 +96,12 @@ _SURVEY = 256 * KIB
 
 
 class _Facts(Record):
-    """What the structures before the data say. ``items``: the metadata, by the GUIDs of its kinds."""
+    """What the structures before the data say. ``items``: the metadata, by the GUIDs of its kinds.
 
+    ``file``: the file as it is after its log was replayed; itself where there was nothing to replay.
+    """
+
+    file: Source
     creator: str | None
     header: Any
     bat: Any
@@ -114,11 +119,14 @@ def _read(view: View) -> _Facts:
     problems: list[Problem] = []
     identifier = read_struct(view, FILE_IDENTIFIER, 0)
     header = _header(view, problems)
+    if any(header.LogGuid):
+        view = _replayed(view, header, problems)
     regions = _regions(view, problems)
     missing = [name for name in (METADATA_REGION, BAT_REGION) if name not in regions]
     if missing:
         raise NotThisFormat(f"no region {missing[0]}")
     return _Facts(
+        view.source,
         text(identifier.Creator, "utf-16-le"),
         header,
         regions[BAT_REGION],
@@ -148,11 +156,17 @@ def _header(view: View, problems: list[Problem]) -> Any:
         return header
     if len(headers) == 1:
         problems.append(Problem(Code.BACKUP_USED, "one of the two headers is damaged; the other is used"))
-    header = max(headers, key=lambda each: int(each.SequenceNumber))
-    if any(header.LogGuid):
-        message = "it was not closed: its log has changes that are not yet in place, and are not seen here"
-        problems.append(Problem(Code.UNSUPPORTED, message))
-    return header
+    return max(headers, key=lambda each: int(each.SequenceNumber))
+
+
+def _replayed(view: View, header: Any, problems: list[Problem]) -> View:
+    """The file after its log was replayed: it was not closed. As it is where that cannot be done."""
+    try:
+        return View(replayed(view.source, header))
+    except (ReplayError, ReadError) as error:
+        message = f"it was not closed, and its log cannot be replayed, of which nothing is seen here: {error}"
+        problems.append(Problem(Code.DAMAGED, message))
+        return view
 
 
 def _regions(view: View, problems: list[Problem]) -> dict[str, Any]:
@@ -270,6 +284,8 @@ def _container(facts: _Facts, stored: int) -> Container:
         "data_write_guid": guid_text(facts.header.DataWriteGuid),
         "log_guid": guid_text(facts.header.LogGuid),
     }
+    if isinstance(facts.file, ReplayedFile):
+        details["log_entries_replayed"] = facts.file.entries
     if locator := _locator(facts.items.get(PARENT_LOCATOR, b"")):
         details["parent"] = dict(locator)
     return Container(
@@ -300,8 +316,8 @@ def _locator(raw: bytes) -> dict[str, str]:
 
 def open_image(container: Container, image: Image) -> Opened:
     """Give the disk: blocks, found by the block allocation table."""
-    file = image.files[0]
-    facts = _read(View(file))
+    facts = _read(View(image.files[0]))
+    file = facts.file
     figures, problems = _figures(facts), list(container.problems)
     parent = Parent()
     if figures.flags & HAS_PARENT:

@@ -13,6 +13,7 @@ from construct import Bytes, Int32ul, Struct
 from pyimount.formats import Container, ContainerFormat, Json, NotThisFormat, Opened, Signature
 from pyimount.formats.image import Image
 from pyimount.formats.layouts import layout, read_struct
+from pyimount.parsers.containers.chunks import LZMA_WORTH
 from pyimount.parsers.containers.packed import (
     PIECE,
     Input,
@@ -73,7 +74,9 @@ def open(container: Container, image: Image) -> Opened:  # noqa: A001
     try:
         index = _Index(View(file))
     except (NotThisFormat, ShortRead):
-        source = PackedSource(lambda _: LibraryStream(Input(file), _unpacker, (lzma.LZMAError,)), image.meter)
+        source = PackedSource(
+            lambda _: LibraryStream(Input(file), _unpacker, (lzma.LZMAError,), worth=LZMA_WORTH), image.meter
+        )
     else:
         details |= {"streams": index.streams, "blocks": len(index.places)}
         source = PackedSource(
@@ -187,6 +190,8 @@ class _Numbers:
 
 class _Blocks(Stream):
     """The blocks from one on, each unpacked as the first of a stream."""
+
+    worth = LZMA_WORTH
 
     def __init__(self, file: Source, index: _Index, number: int) -> None:
         super().__init__(index.places[number])

@@ -4,11 +4,9 @@ Layout: PKWARE, "APPNOTE.TXT - .ZIP File Format Specification",
 https://pkware.cachefly.net/webdocs/casestudies/APPNOTE.TXT
 """
 
-from zipfile import ZipInfo
-
 from pyimount.formats import Container, ContainerFormat, Json, Opened, Signature
 from pyimount.formats.image import Image
-from pyimount.parsers.containers.zip_directory import ENCRYPTED, MAGIC, READABLE, Directory, method
+from pyimount.parsers.containers.zip_directory import ENCRYPTED, MAGIC, READABLE, Directory, Member, method
 from pyimount.problems import Code, Problem
 from pyimount.sources.view import View
 
@@ -26,23 +24,28 @@ def parse(view: View) -> Container:
     member = _image(directory)
     details: dict[str, Json] = {
         "stored_size": view.size,
-        "members": len(directory.members),
+        "members": directory.count,
         "name": member.filename if member else None,
         "compression": method(member) if member else None,
-        "crc32": f"{member.CRC:08x}" if member else None,
+        "crc32": f"{member.crc:08x}" if member else None,
         "encryption": "zip" if member and member.flag_bits & ENCRYPTED else None,
         # Local time: a zip file does not say where.
-        "modified": "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}".format(*member.date_time) if member else None,
+        "modified": member.modified if member else None,
     }
     return Container(type="zip", size=member.file_size if member else None, details=details)
 
 
-def _image(directory: Directory) -> ZipInfo | None:
+def _image(directory: Directory) -> Member | None:
     """The only file, or the only one that is called what images are called."""
-    files = directory.files()
-    if len(files) > 1:
-        files = [member for member in files if member.filename.rpartition(".")[2].lower() in _DISK_SUFFIXES]
-    return files[0] if len(files) == 1 else None
+    files: list[Member] = []
+    disks: list[Member] = []
+    for member in directory:
+        if member.is_file:
+            files = [*files, member][:2]
+            if member.filename.rpartition(".")[2].lower() in _DISK_SUFFIXES:
+                disks = [*disks, member][:2]
+    chosen = files if len(files) == 1 else disks
+    return chosen[0] if len(chosen) == 1 else None
 
 
 def open(container: Container, image: Image) -> Opened:  # noqa: A001
@@ -50,7 +53,8 @@ def open(container: Container, image: Image) -> Opened:  # noqa: A001
     directory = Directory(image.files[0])
     member = _image(directory)
     if member is None:
-        message = f"this is an archive of {len(directory.files())} files, and not a disk"
+        count = sum(member.is_file for member in directory)
+        message = f"this is an archive of {count} files, and not a disk"
         problem = Problem(Code.UNSUPPORTED, message)
     elif member.flag_bits & ENCRYPTED:
         problem = Problem(Code.LOCKED, f"{member.filename} is encrypted, and is not read")

@@ -1,21 +1,29 @@
-"""The directory of a zip file and the bytes of its members: what zip and AFF4 share."""
+"""The directory of a zip file and the bytes of its members: what zip and AFF4 share.
+
+Layout: PKWARE, APPNOTE.TXT, "Central directory structure" and "End of central directory record"
+https://pkware.cachefly.net/webdocs/casestudies/APPNOTE.TXT
+A directory may have hundreds of thousands of members (AFF4's has): they are read one by one out of its bytes,
+and no object stays for each.
+"""
 
 import stat
-import zipfile
+import struct
 import zlib
+from collections.abc import Iterator
 from typing import NoReturn
 
 from construct import Bytes, Int16ul, Int32ul, Struct
 
 from pyimount.formats import NotThisFormat
 from pyimount.formats.layouts import layout, read_struct
+from pyimount.parsers.containers.checked import Crc32Source
 from pyimount.parsers.containers.deflate import RAW, DeflateStream
 from pyimount.parsers.containers.packed import Input, PackedSource
+from pyimount.records import Record
 from pyimount.sources.budget import Meter
-from pyimount.sources.errors import FOREIGN_ERRORS, ReadError
-from pyimount.sources.fileobject import SourceFile
+from pyimount.sources.errors import ReadError
 from pyimount.sources.source import SliceSource, Source
-from pyimount.sources.view import View
+from pyimount.sources.view import ShortRead, View
 
 LOCAL_FILE_HEADER = layout(
     lambda: Struct(
@@ -34,73 +42,172 @@ LOCAL_FILE_HEADER = layout(
 )
 
 MAGIC = b"PK\3\4"
-ENCRYPTED = 0x1
-READABLE = (0, 8)
-"""Methods that are read here: stored and deflate."""
+ENCRYPTED, UTF8 = 0x1, 0x800
+STORED, DEFLATED = 0, 8
+READABLE = (STORED, DEFLATED)
+"""Methods that are read here."""
 METHODS = {0: None, 8: "deflate", 9: "deflate64", 12: "bzip2", 14: "lzma", 93: "zstd", 95: "xz"}
 
+# Not construct's: a directory can have 300,000 of them, and these are read in a loop.
+_FILE_HEADER = struct.Struct("<4s6H3I5H2I")
+_FILE_MAGIC = b"PK\1\2"
+_END = struct.Struct("<4s4H2IH")
+_END_MAGIC = b"PK\5\6"
+_END_64 = struct.Struct("<4sQ2H2I4Q")
+_END_64_MAGIC = b"PK\6\6"
+_LOCATOR_64 = struct.Struct("<4sIQI")
+_LOCATOR_64_MAGIC = b"PK\6\7"
+_EXTRA_64 = 1
+_COMMENT_CAP = 0xFFFF
+_FULL_16, _FULL_32 = 0xFFFF, 0xFFFFFFFF
 _READ_CAP = 16 << 20
 """No larger directory is read, in bytes: some 150,000 members."""
 
 
-class _BoundedFile(SourceFile):
-    """A file object that refuses to read very much at once: zipfile reads what a field says."""
+class Member(Record):
+    """A member as the directory has it: sizes and offsets in bytes; ``modified``: local time, ISO 8601."""
 
-    def read(self, size: int | None = -1) -> bytes:
-        if size is None or size < 0:
-            size = max(0, self._source.size - self._position)
-        if size > _READ_CAP:
-            raise ValueError(f"a directory of {size} bytes")
-        return super().read(size)
+    filename: str
+    flag_bits: int
+    compress_type: int
+    crc: int
+    compress_size: int
+    file_size: int
+    header_offset: int
+    external_attr: int
+    modified: str | None
+
+    @property
+    def is_file(self) -> bool:
+        """Whether it is a file that holds something, and no folder or link."""
+        is_link = stat.S_ISLNK(self.external_attr >> 16)
+        return bool(self.file_size) and not self.filename.endswith("/") and not is_link
 
 
 class Directory:
-    """The members of a zip file by name, and its comment; raises NotThisFormat when it has no directory."""
+    """The members of a zip file in their order, and its comment; raises NotThisFormat without a directory."""
 
     def __init__(self, file: Source) -> None:
         self.file = file
         try:
-            with zipfile.ZipFile(_BoundedFile(file)) as archive:
-                self.comment = archive.comment
-                self.members = {member.filename: member for member in archive.infolist()}
-        except zipfile.BadZipFile as error:
+            self._find(View(file))
+        except (ShortRead, ReadError) as error:
             raise NotThisFormat(f"a damaged zip file: {error}") from error
-        except FOREIGN_ERRORS as error:
-            raise NotThisFormat(f"a damaged zip file: {error or type(error).__name__}") from error
 
-    def files(self) -> list[zipfile.ZipInfo]:
-        """The members that are files and hold something."""
-        return [
-            member
-            for member in self.members.values()
-            if member.file_size and not member.is_dir() and not _is_link(member)
-        ]
+    def _find(self, view: View) -> None:
+        tail_at = max(0, view.size - _END.size - _COMMENT_CAP)
+        tail = view.read(tail_at, view.size - tail_at)
+        at = tail.rfind(_END_MAGIC)
+        if at < 0 or len(tail) - at < _END.size:
+            raise NotThisFormat("a zip file without the end of its directory")
+        end = tail_at + at
+        *_, count, size, offset, comment = _END.unpack_from(tail, at)
+        self.comment = tail[at + _END.size :][:comment]
+        before = end
+        locator = view.glance(end - _LOCATOR_64.size, _LOCATOR_64.size)
+        if locator.startswith(_LOCATOR_64_MAGIC) and len(locator) == _LOCATOR_64.size:
+            before = _LOCATOR_64.unpack(locator)[2]
+            record = view.glance(before, _END_64.size)
+            if not record.startswith(_END_64_MAGIC):
+                # Something stands in front of the archive, and all its offsets are that much too small.
+                before = end - _LOCATOR_64.size - _END_64.size
+                record = view.read(before, _END_64.size)
+            if not record.startswith(_END_64_MAGIC):
+                raise NotThisFormat("a zip file without its zip64 record")
+            *_, count, size, offset = _END_64.unpack(record)
+        if size > _READ_CAP:
+            raise NotThisFormat(f"a directory of {size} bytes")
+        start = before - size
+        if start < 0 or offset > start:
+            raise NotThisFormat(f"a directory of {size} bytes at {offset}, which ends at {before}")
+        self._shift = start - offset
+        """The bytes that stand in front of the archive."""
+        self._raw = view.read(start, size)
+        self.count = count
+        """How many members there are, by the directory's end."""
 
-    def source(self, member: zipfile.ZipInfo, meter: Meter) -> Source:
-        """The bytes of a member; raises ReadError where it is encrypted, or packed by another method."""
-        packed = self._packed(member)
-        if member.compress_type == zipfile.ZIP_STORED:
-            return packed
-        return PackedSource(lambda _: DeflateStream(Input(packed), RAW), meter, member.file_size)
+    def __iter__(self) -> Iterator[Member]:
+        for at in self.places():
+            yield self.member_at(at)
+
+    def places(self) -> Iterator[int]:
+        """Where in the directory each member stands; raises NotThisFormat where none does and one should."""
+        at, raw = 0, self._raw
+        while at < len(raw):
+            if at + _FILE_HEADER.size > len(raw) or not raw.startswith(_FILE_MAGIC, at):
+                raise NotThisFormat(f"a damaged zip file: no member at byte {at} of its directory")
+            yield at
+            name, extra, comment = struct.unpack_from("<3H", raw, at + 28)
+            at += _FILE_HEADER.size + name + extra + comment
+
+    def name_at(self, at: int) -> str:
+        """The name of the member at this place of the directory."""
+        flags, length = struct.unpack_from("<H18xH", self._raw, at + 8)
+        start = at + _FILE_HEADER.size
+        name = self._raw[start : start + length].decode(
+            "utf-8" if flags & UTF8 else "cp437", "backslashreplace"
+        )
+        return name.partition("\0")[0]
+
+    def member_at(self, at: int) -> Member:
+        """The member at this place of the directory."""
+        (
+            _, _, _, flags, method_, time, date, crc, packed, size,
+            name, extra, _, _, _, external, offset,
+        ) = _FILE_HEADER.unpack_from(self._raw, at)  # fmt: skip
+        if _FULL_32 in (packed, size, offset):
+            start = at + _FILE_HEADER.size + name
+            size, packed, offset = _long(self._raw[start : start + extra], size, packed, offset)
+        return Member(
+            filename=self.name_at(at),
+            flag_bits=flags,
+            compress_type=method_,
+            crc=crc,
+            compress_size=packed,
+            file_size=size,
+            header_offset=offset + self._shift,
+            external_attr=external,
+            modified=_moment(date, time),
+        )
+
+    def find(self, name: str) -> Member | None:
+        """The member of this name, the last of several; None where there is none."""
+        found = None
+        for at in self.places():
+            if self.name_at(at) == name:
+                found = at
+        return None if found is None else self.member_at(found)
+
+    def source(self, member: Member, meter: Meter) -> Source:
+        """The bytes of a member, which are held against its checksum when they are read to the end.
+
+        Raises ReadError where it is encrypted, or packed by another method.
+        """
+        source = packed = self._packed(member)
+        if member.compress_type != STORED:
+            source = PackedSource(lambda _: DeflateStream(Input(packed), RAW), meter, member.file_size)
+        if source.size != member.file_size:
+            return source  # cut off, which is said elsewhere
+        return Crc32Source(source, member.crc, f"{member.filename} in the zip file")
 
     def read(self, name: str, cap: int) -> bytes | None:
         """A small member's bytes, None where there is none; raises ReadError when it is damaged or large."""
-        member = self.members.get(name)
+        member = self.find(name)
         if member is None:
             return None
         if max(member.file_size, member.compress_size) > cap:
             self._refuse(member, f"it has {member.file_size} bytes")
         data = self._packed(member).read_at(0, member.compress_size)
-        if member.compress_type == zipfile.ZIP_DEFLATED:
+        if member.compress_type == DEFLATED:
             try:
                 data = zlib.decompressobj(RAW).decompress(data, cap)
             except zlib.error as error:
                 self._refuse(member, f"compressed data is damaged ({error})")
-        if zlib.crc32(data) != member.CRC:
+        if zlib.crc32(data) != member.crc:
             self._refuse(member, "its checksum is wrong")
         return data
 
-    def _packed(self, member: zipfile.ZipInfo) -> Source:
+    def _packed(self, member: Member) -> Source:
         if member.flag_bits & ENCRYPTED:
             self._refuse(member, "it is encrypted")
         if member.compress_type not in READABLE:
@@ -113,14 +220,36 @@ class Directory:
         return SliceSource(self.file, start, member.compress_size)
 
     @staticmethod
-    def _refuse(member: zipfile.ZipInfo, why: str) -> NoReturn:
+    def _refuse(member: Member, why: str) -> NoReturn:
         raise ReadError(f"{member.filename} in the zip file: {why}")
 
 
-def method(member: zipfile.ZipInfo) -> str | None:
+def method(member: Member) -> str | None:
     """The method of a member's compression, None where it is stored."""
     return METHODS.get(member.compress_type, str(member.compress_type))
 
 
-def _is_link(member: zipfile.ZipInfo) -> bool:
-    return stat.S_ISLNK(member.external_attr >> 16)
+def _long(extra: bytes, size: int, packed: int, offset: int) -> tuple[int, int, int]:
+    """Size, packed size and offset, from the zip64 field where they do not fit into 32 bits."""
+    at = 0
+    while at + 4 <= len(extra):
+        kind, length = struct.unpack_from("<2H", extra, at)
+        at += 4
+        if kind == _EXTRA_64:
+            count = min(length, len(extra) - at) // 8
+            values = iter(struct.unpack_from(f"<{count}Q", extra, at))
+            size, packed, offset = (
+                next(values, each) if each == _FULL_32 else each for each in (size, packed, offset)
+            )
+            break
+        at += length
+    return size, packed, offset
+
+
+def _moment(date: int, time: int) -> str | None:
+    """The time that MS-DOS keeps in two words; None for what no calendar has."""
+    month, day = date >> 5 & 0xF, date & 0x1F
+    hour, minute, second = time >> 11, time >> 5 & 0x3F, (time & 0x1F) * 2
+    if not (1 <= month <= 12 and day and hour < 24 and minute < 60 and second < 60):
+        return None
+    return f"{(date >> 9) + 1980:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}"

@@ -3,7 +3,7 @@
 from importlib import import_module
 from typing import Any
 
-MISSING = "what is compressed with zstd cannot be read: no library for it is installed (backports.zstd)"
+MISSING = "what is compressed with zstd cannot be read: pip install 'pyimount[zstd]' does it"
 
 
 def zstd_library() -> Any:

@@ -132,7 +132,7 @@ class Information(Record, kw_only=True):
 def parse(view: View) -> Identity:
     """The identity of a BitLocker volume; without any metadata, what its boot sector tells."""
     boot = read_struct(view, BOOT_SECTOR, 0)
-    kind, offsets, encrypts_on_write = recognised(view, boot)
+    kind, offsets, eow_at = recognised(view, boot)
     problems: list[Problem] = []
     found = information(view, offsets)
     details: dict[str, Json] = {"kind": kind, "sector_size": boot.BytesPerSector}
@@ -166,7 +166,7 @@ def parse(view: View) -> Identity:
         "state": STATES.get(header.CurrentState, str(header.CurrentState)),
         "next_state": STATES.get(header.NextState, str(header.NextState)),
         "suspended": suspended,
-        "encrypts_on_write": encrypts_on_write,
+        "encrypts_on_write": eow_at is not None,
         "encrypted_size": header.StateOffset if header.Version >= 2 else None,
         "protectors": [*protectors],
         "metadata_offsets": [*header.InformationOffset],
@@ -193,10 +193,11 @@ def parse(view: View) -> Identity:
     )
 
 
-def recognised(view: View, boot: Any) -> tuple[str, tuple[int, ...], bool]:
-    """Which BitLocker made the boot sector, where that says the metadata lies, and whether writing encrypts.
+def recognised(view: View, boot: Any) -> tuple[str, tuple[int, ...], int | None]:
+    """Which BitLocker made the boot sector, where that says the metadata lies, and where the GUID stands.
 
-    Offsets in bytes. Raises NotThisFormat when it is none of BitLocker's.
+    The last only where writing encrypts, else None. Offsets in bytes. Raises NotThisFormat when it is none of
+    BitLocker's.
     """
     sector, cluster = boot.BytesPerSector, boot.SectorsPerCluster
     if sector not in (512, 1024, 2048, 4096):
@@ -207,9 +208,10 @@ def recognised(view: View, boot: Any) -> tuple[str, tuple[int, ...], bool]:
     for at, kind in places:
         recognition = read_struct(view, RECOGNITION, at)
         if recognition.Guid in (GUID, GUID_EOW):
-            return kind, tuple(recognition.InformationOffset), recognition.Guid == GUID_EOW
+            encrypts_on_write = recognition.Guid == GUID_EOW
+            return kind, tuple(recognition.InformationOffset), at if encrypts_on_write else None
     if boot.Oem == SIGNATURE and boot.Jump == JUMP_VISTA and cluster and boot.InformationLcn:
-        return "vista", (boot.InformationLcn * sector * cluster,), False
+        return "vista", (boot.InformationLcn * sector * cluster,), None
     raise NotThisFormat("no GUID of BitLocker in the boot sector")
 
 

@@ -10,7 +10,7 @@ from construct import Bytes, Int16ub, Int32ub, Int64ub, Struct
 
 from pyimount.formats import Format, Identity, Json, NotThisFormat, Precedence, Signature, TableRule, Usage
 from pyimount.formats.layouts import layout, parse_struct, read_struct
-from pyimount.formats.notation import text
+from pyimount.formats.notation import decimal, text
 from pyimount.problems import Code, Problem
 from pyimount.records import Record
 from pyimount.sources.view import ShortRead, View
@@ -417,8 +417,8 @@ def _words(value: object) -> list[Json]:
 
 def _number(value: object) -> int | None:
     """A number of 64 bits at most, which LUKS2 writes as a string where it may pass 32."""
-    if isinstance(value, str) and value.isdecimal() and len(value) <= 20:
-        value = int(value)
+    if isinstance(value, str):
+        value = decimal(value)
     good = isinstance(value, int) and not isinstance(value, bool) and abs(value) < 1 << 64
     return value if good and isinstance(value, int) else None
 

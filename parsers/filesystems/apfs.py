@@ -296,6 +296,7 @@ def parse(view: View) -> Identity:
         # A Fusion container has blocks on two devices.
         fs_size=None if sb.nx_incompatible_features & FUSION else sb.nx_block_count * size,
         free=free,
+        free_from="space manager",
         offset=offset,
         checked=whole,
         details=details,
@@ -551,6 +552,8 @@ class _Container:
             created=_time(formatted.timestamp),
             modified=_time(sb.apfs_last_mod_time),
             locked=True if encrypted else None,
+            used=sb.apfs_fs_alloc_count * self._size,
+            free_unknown="what is free is its container's, for all volumes together",
             offset=number * self._size,
             checked=whole,
             details=details,

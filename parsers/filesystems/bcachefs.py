@@ -245,7 +245,13 @@ def _identity(view: View, offset: int) -> Identity:
         state="clean" if clean else "dirty",
         locked=True if encrypted else None,
         group=Membership(
-            type="bcachefs", uuid=uuid, name=text(sb.label), role=str(sb.dev_idx), members=sb.nr_devices
+            type="bcachefs",
+            uuid=uuid,
+            name=text(sb.label),
+            role=str(sb.dev_idx),
+            members=sb.nr_devices,
+            identity=_string(this.get("uuid")),
+            as_of=(sb.seq, sb.write_time),
         )
         if uuid and sb.nr_devices > 1
         else None,

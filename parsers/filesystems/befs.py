@@ -5,11 +5,13 @@ linux/fs/befs/befs_fs_types.h
 https://www.haiku-os.org/legacy-docs/practical-file-system-design.pdf
 """
 
+from functools import partial
 from typing import Any
 
 from construct import Bytes, Int16ub, Int16ul, Int32ub, Int32ul, Int64ub, Int64ul, Struct
 
 from pyimount.formats import Format, Identity, Json, KernelMount, NotThisFormat, Signature, Usage
+from pyimount.formats.allocation import Allocation, Reader, Space, ones
 from pyimount.formats.layouts import layout, parse_struct, read_struct
 from pyimount.formats.notation import text, unix_time
 from pyimount.problems import Code, Problem
@@ -121,13 +123,24 @@ def _identity(view: View, offset: int, *, big: bool) -> Identity:
         version="big-endian" if big else "little-endian",
         block_size=sb.block_size,
         fs_size=sb.num_blocks * sb.block_size,
-        free=(sb.num_blocks - sb.used_blocks) * sb.block_size,
+        free=(sb.num_blocks - sb.used_blocks) * sb.block_size if sb.flags == CLEAN else None,
         created=created,
         state=states.get(sb.flags),
         offset=offset,
         details=details,
         problems=tuple(problems),
+        allocation=Allocation(view, partial(_count, sb, big)),
     )
+
+
+def _count(sb: Any, big: bool, reader: Reader) -> Space:
+    """Free bytes: the blocks whose bit is clear in the bitmaps, which begin at block 1, group by group."""
+    raw = b"".join(reader.pieces(sb.block_size, -(-sb.num_blocks // 32) * 4))
+    if big:
+        raw = b"".join(raw[at : at + 4][::-1] for at in range(0, len(raw), 4))
+    if not raw[0] & 1:
+        raise NotThisFormat("a bitmap in which the superblock's block is free")
+    return Space(free=(sb.num_blocks - ones(raw, sb.num_blocks)) * sb.block_size, found="block bitmap")
 
 
 def _plausible(sb: Any) -> None:

@@ -4,9 +4,13 @@ Layout: linux/include/uapi/linux/bfs_fs.h, ``struct bfs_super_block``
 https://www.kernel.org/doc/html/latest/filesystems/bfs.html
 """
 
+from functools import partial
+from struct import Struct as Packed
+
 from construct import Bytes, Const, Int32sl, Int32ul, Struct
 
 from pyimount.formats import Format, Identity, KernelMount, NotThisFormat, Signature, Usage
+from pyimount.formats.allocation import Allocation, Reader, Space
 from pyimount.formats.layouts import layout, read_struct
 from pyimount.formats.notation import text
 from pyimount.sources.view import View
@@ -27,6 +31,8 @@ SUPERBLOCK = layout(
 )
 BLOCK_SIZE = 512
 INODE_SIZE = 64
+INODE = Packed("<H2xII52x")
+"""i_ino, i_sblock, i_eblock: the first and the last block of a file."""
 IDLE = -1
 
 
@@ -53,7 +59,20 @@ def parse(view: View) -> Identity:
             "data_end": sb.s_end,
             "compacting": compacting,
         },
+        allocation=Allocation(view, partial(_count, sb.s_start, sb.s_end)),
     )
+
+
+def _count(start: int, end: int, reader: Reader) -> Space:
+    """Free bytes: the blocks that no inode has. There is no map; a file is one run."""
+    used = 0
+    for piece in reader.pieces(BLOCK_SIZE, start - BLOCK_SIZE):
+        for number, first, last in INODE.iter_unpack(piece):
+            if number and first:
+                used += last - first + 1
+                if first > last or (last + 1) * BLOCK_SIZE > end + 1:
+                    raise NotThisFormat(f"a file from block {first} to {last}")
+    return Space(free=(end + 1 - start) // BLOCK_SIZE * BLOCK_SIZE - used * BLOCK_SIZE, found="inodes")
 
 
 FORMAT = Format(

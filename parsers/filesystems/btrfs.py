@@ -5,6 +5,7 @@ https://btrfs.readthedocs.io/en/latest/dev/On-disk-format.html#superblock
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from construct import Bytes, Const, Int8ul, Int16ul, Int32ul, Int64ul, Struct
@@ -19,9 +20,16 @@ from pyimount.formats import (
     Signature,
     Usage,
 )
+from pyimount.formats.allocation import Allocation
 from pyimount.formats.checksums import crc32c, xxh64
 from pyimount.formats.layouts import layout, parse_struct
 from pyimount.formats.notation import flag_names, text, uuid_text
+from pyimount.parsers.filesystems.btrfs_allocation import (
+    SYSTEM_CHUNKS_AT,
+    SYSTEM_CHUNKS_SIZE,
+    FileSystem,
+    count_free,
+)
 from pyimount.problems import Code, Problem
 from pyimount.sources.view import ShortRead, View
 
@@ -111,6 +119,7 @@ INCOMPAT = {
     0x20000: "remap_tree",
 }
 METADATA_UUID = 0x400
+BLOCK_GROUP_TREE = 0x8
 FLAGS = {
     0x1: "written",
     0x2: "reloc",
@@ -205,6 +214,8 @@ def _identity(view: View, offset: int, *problems_so_far: Problem) -> Identity:
             name=text(sb.label),
             role=str(device.devid),
             members=sb.num_devices,
+            identity=uuid_text(device.uuid),
+            as_of=(sb.generation, sb.root),
         )
     # Without a log to replay nothing tells whether it was unmounted: every commit is consistent.
     state = "error" if sb.flags & ERROR else "dirty" if sb.log_root else None
@@ -222,6 +233,21 @@ def _identity(view: View, offset: int, *problems_so_far: Problem) -> Identity:
         checked=checked,
         details=_details(sb, name),
         problems=tuple(problems),
+        allocation=None if group or wrong else Allocation(view, partial(count_free, _trees(sb, data))),
+        free_unknown="it is that of all devices together" if group else None,
+    )
+
+
+def _trees(sb: Any, data: bytes) -> FileSystem:
+    return FileSystem(
+        device=sb.dev_item.devid,
+        total=sb.dev_item.total_bytes,
+        used=sb.bytes_used,
+        node_size=sb.nodesize,
+        root=sb.root,
+        chunk_root=sb.chunk_root,
+        system=data[SYSTEM_CHUNKS_AT:][: min(sb.sys_chunk_array_size, SYSTEM_CHUNKS_SIZE)],
+        block_group_tree=bool(sb.compat_ro_flags & BLOCK_GROUP_TREE),
     )
 
 
@@ -284,7 +310,7 @@ FORMAT = Format(
     parse=parse,
     signatures=(
         Signature(MAGIC, PRIMARY + _MAGIC_AT),
-        *(Signature(MAGIC, copy + _MAGIC_AT, copy=True) for copy in COPIES),
+        *(Signature(MAGIC, copy + _MAGIC_AT, copy=True, lasting=copy == COPIES[0]) for copy in COPIES),
     ),
     mounts=(
         KernelMount(

@@ -94,6 +94,7 @@ def _identity(view: View, offset: int, *, big: bool) -> Identity:
         version="2" if sb.flags & FSID_VERSION_2 else "1",
         fs_size=fs_size,
         free=0,
+        free_from="a format that is written once",
         offset=offset,
         checked=checked,
         details=details,

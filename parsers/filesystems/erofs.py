@@ -93,6 +93,7 @@ def parse(view: View) -> Identity:
         block_size=block_size,
         fs_size=blocks * block_size,
         free=0,
+        free_from="a format that is written once",
         created=unix_time(sb.epoch, sb.fixed_nsec if sb.fixed_nsec < 1_000_000_000 else 0),
         offset=OFFSET,
         checked=checked,

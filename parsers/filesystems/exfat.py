@@ -5,6 +5,8 @@ https://learn.microsoft.com/windows/win32/fileio/exfat-specification
 """
 
 from collections.abc import Iterator
+from functools import partial
+from struct import unpack
 from typing import Any
 
 from construct import Bytes, Const, Int8ul, Int16ul, Int32ul, Int64ul, Struct
@@ -20,6 +22,7 @@ from pyimount.formats import (
     ToolMount,
     Usage,
 )
+from pyimount.formats.allocation import PIECE, Allocation, Reader, Space, ones
 from pyimount.formats.checksums import rotated_sum
 from pyimount.formats.layouts import layout, parse_struct, read_struct
 from pyimount.formats.notation import guid_text, text
@@ -97,8 +100,6 @@ CHAIN_CAP = 256
 """Clusters of the root directory that are looked into; what is looked for is nearly always in the first."""
 DIRECTORY_CAP = 1 << 20
 """Bytes of it."""
-BITMAP_CAP = 256 << 10
-"""Bytes of an allocation bitmap that are read to count what is free."""
 _CHUNK = 4096
 
 
@@ -188,18 +189,19 @@ def _identity(
         "root_cluster": boot.FirstClusterOfRootDirectory,
         "percent_in_use": None if boot.PercentInUse == NOT_KNOWN else boot.PercentInUse,
     }
-    label = free = None
+    label, bitmaps = None, []
     for entry in _root_entries(view, geometry, problems):
         kind = entry[0]
         if kind == TYPE_LABEL and label is None:
             name = parse_struct(entry, VOLUME_LABEL)
             label = text(name.VolumeLabel[: 2 * name.CharacterCount], "utf-16-le")
-        elif kind == TYPE_BITMAP and free is None:
-            free = _free_clusters(view, geometry, parse_struct(entry, ALLOCATION_BITMAP))
+        elif kind == TYPE_BITMAP:
+            bitmaps.append(parse_struct(entry, ALLOCATION_BITMAP))
         elif kind == TYPE_GUID:
             details["volume_guid"] = guid_text(parse_struct(entry, VOLUME_GUID).VolumeGuid)
-    if free is not None:
-        details["free_clusters"] = free
+    # Where there are two FATs, the first bitmap is the first's, the second the second's.
+    second = int(geometry.fat != boot.FatOffset * geometry.sector)
+    bitmaps.sort(key=lambda entry: entry.BitmapFlags & 1 != second)
     serial = boot.VolumeSerialNumber
     return Identity(
         type="exfat",
@@ -209,12 +211,13 @@ def _identity(
         version=f"{boot.FileSystemRevision[1]}.{boot.FileSystemRevision[0]}",
         block_size=geometry.sector,
         fs_size=geometry.size,
-        free=None if free is None else free * geometry.cluster,
         state=_state(boot),
         offset=offset,
         checked=checked,
         details=details,
         problems=tuple(problems),
+        allocation=Allocation(view, partial(_count, geometry, bitmaps[0])) if bitmaps else None,
+        free_unknown=None if bitmaps else "no allocation bitmap in the root directory",
     )
 
 
@@ -256,21 +259,46 @@ def _fat_entries(view: View, geometry: _Geometry, first: int, count: int) -> byt
     return view.glance(geometry.fat + first * 4, count * 4)
 
 
-def _free_clusters(view: View, geometry: _Geometry, bitmap: Any) -> int | None:
-    """How many clusters the allocation bitmap has as free; None where it is large or not in one run."""
-    clusters, first = geometry.boot.ClusterCount, bitmap.FirstCluster
+def _count(geometry: _Geometry, bitmap: Any, reader: Reader) -> Space:
+    """Free bytes: the clusters whose bit in the allocation bitmap is clear."""
+    clusters = geometry.boot.ClusterCount
     size = (clusters + 7) // 8
-    count = (size + geometry.cluster - 1) // geometry.cluster
-    if bitmap.DataLength < size or size > BITMAP_CAP or not 2 <= first < clusters + 2 - count:
-        return None
-    chain = b"".join(number.to_bytes(4, "little") for number in range(first + 1, first + count))
-    if _fat_entries(view, geometry, first, count)[: len(chain)] != chain:
-        return None
-    raw = view.glance(geometry.at(first), size)
-    if len(raw) != size:
-        return None
-    used = int.from_bytes(raw, "little") & (1 << clusters) - 1
-    return int(clusters - used.bit_count())
+    if bitmap.DataLength < size:
+        raise NotThisFormat(f"an allocation bitmap of {bitmap.DataLength} bytes for {clusters} clusters")
+    # Its clusters, and the entries of the FAT that chain them.
+    count = -(-size // geometry.cluster)
+    reader.want(size + 4 * count, -(-size // PIECE))
+    used, left, bits = 0, size, clusters
+    for first, length in _chain(geometry, bitmap.FirstCluster, count, reader):
+        taken = min(left, length * geometry.cluster)
+        for piece in reader.pieces(geometry.at(first), taken):
+            used += ones(piece, bits)
+            bits -= 8 * len(piece)
+        left -= taken
+    return Space(
+        free=(clusters - used) * geometry.cluster,
+        used=used * geometry.cluster,
+        found="allocation bitmap",
+        details={"free_clusters": clusters - used},
+    )
+
+
+def _chain(geometry: _Geometry, first: int, count: int, reader: Reader) -> Iterator[tuple[int, int]]:
+    """The runs, first cluster and length, of a chain of ``count`` clusters."""
+    last = geometry.boot.ClusterCount + 1
+    while count:
+        if not 2 <= first <= last:
+            raise NotThisFormat(f"a chain that leads to cluster {first}")
+        most = min(count, last - first + 1, PIECE // 4)
+        raw = reader.read(geometry.fat + first * 4, most * 4)
+        if (first + most) * 4 > geometry.fat_size:
+            raise NotThisFormat("a chain that leads out of the FAT")
+        following = unpack(f"<{most}I", raw)
+        # Mostly all of it is one run.
+        length = next((at + 1 for at, next_one in enumerate(following) if next_one != first + at + 1), most)
+        yield first, length
+        count -= length
+        first = following[length - 1]
 
 
 FORMAT = Format(

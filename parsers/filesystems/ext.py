@@ -4,6 +4,8 @@ Layout: kernel.org, Documentation/filesystems/ext4, "Super Block"
 https://www.kernel.org/doc/html/latest/filesystems/ext4/super.html
 """
 
+from functools import partial
+from struct import unpack
 from typing import Any
 
 from construct import Bytes, Const, Int16sl, Int16ul, Int32sb, Int32ub, Int32ul, Int64ul, Struct
@@ -18,9 +20,11 @@ from pyimount.formats import (
     ToolMount,
     Usage,
 )
+from pyimount.formats.allocation import Allocation
 from pyimount.formats.checksums import crc32c
 from pyimount.formats.layouts import layout, parse_struct, read_struct
 from pyimount.formats.notation import flag_names, text, unix_time, uuid_text
+from pyimount.parsers.filesystems.ext_allocation import SMALL, Groups, count_free
 from pyimount.problems import Code, Problem
 from pyimount.sources.view import ShortRead, View
 
@@ -141,6 +145,8 @@ COPIES = {
     for block_size in (1024, 2048, 4096)
 }
 _MAGIC_AT = 0x38
+_LASTING = ((1024, 1), (4096, 1))
+"""The usual sizes of blocks: their first copy is looked for under newer file systems."""
 
 HAS_JOURNAL = 0x4
 RECOVER = 0x4
@@ -148,6 +154,8 @@ JOURNAL_DEV = 0x8
 BIT64 = 0x80
 METADATA_CSUM = 0x400
 BIGALLOC = 0x200
+META_BG = 0x10
+SPARSE_SUPER, SPARSE_SUPER2 = 0x1, 0x200
 
 COMPAT = {
     0x1: "dir_prealloc",
@@ -283,6 +291,9 @@ def _identity(view: View, offset: int, copy_of: tuple[int, int] | None = None) -
     if free > blocks or reserved > blocks:
         message = f"{free} blocks free and {reserved} reserved, of {blocks}"
         problems.append(Problem(Code.DAMAGED, message))
+    state = _state(sb, incompat)
+    # Only unmounting writes the counter, and only into the first superblock.
+    counted = offset == PRIMARY and state == "clean" and free <= blocks
     details |= {
         "free_blocks": free,
         "reserved_blocks": reserved,
@@ -322,16 +333,37 @@ def _identity(view: View, offset: int, copy_of: tuple[int, int] | None = None) -
         version=version,
         block_size=block_size,
         fs_size=blocks * block_size,
-        free=free * block_size,
+        free=free * block_size if counted else None,
         created=_time(sb.s_mkfs_time, sb.s_times_hi[2]),
         modified=_time(sb.s_wtime, sb.s_times_hi[0]),
         mounted=_time(sb.s_mtime, sb.s_times_hi[1]),
         last_mountpoint=text(sb.s_last_mounted),
-        state=_state(sb, incompat),
+        state=state,
         offset=offset,
         checked=checked,
         details=details,
         problems=tuple(problems),
+        allocation=Allocation(view, partial(count_free, _groups(sb, blocks, block_size))),
+    )
+
+
+def _groups(sb: Any, blocks: int, block_size: int) -> Groups:
+    clustered, sparse = sb.s_feature_ro_compat & BIGALLOC, sb.s_feature_ro_compat & SPARSE_SUPER
+    large = sb.s_feature_incompat & BIT64
+    backups = sb.s_usr_quota_inum_to_s_checksum_seed[12:20]
+    return Groups(
+        blocks=blocks,
+        block_size=block_size,
+        cluster_size=1024 << sb.s_log_cluster_size if clustered else block_size,
+        first_block=sb.s_first_data_block,
+        per_group=sb.s_blocks_per_group,
+        clusters_per_group=sb.s_clusters_per_group if clustered else sb.s_blocks_per_group,
+        descriptor_size=int.from_bytes(sb.s_journal_dev_to_s_desc_size[-2:], "little") if large else SMALL,
+        meta_from=int.from_bytes(sb.s_default_mount_opts_and_s_first_meta_bg[-4:], "little")
+        if sb.s_feature_incompat & META_BG
+        else None,
+        backups=frozenset(unpack("<2I", backups)) if sb.s_feature_compat & SPARSE_SUPER2 else None,
+        sparse=bool(sparse),
     )
 
 
@@ -431,7 +463,10 @@ FORMAT = Format(
         Signature(MAGIC, PRIMARY + _MAGIC_AT),
         # For a search, which does not trust two bytes: with the state that follows.
         *(Signature(MAGIC + bytes((state, 0)), PRIMARY + _MAGIC_AT) for state in range(8)),
-        *(Signature(MAGIC, copy + _MAGIC_AT, copy=True) for copy in COPIES),
+        *(
+            Signature(MAGIC, copy + _MAGIC_AT, copy=True, lasting=of in _LASTING)
+            for copy, of in COPIES.items()
+        ),
     ),
     mounts=(
         # Without errors= the superblock's own wish counts, which may be to panic.

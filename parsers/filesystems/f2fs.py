@@ -138,11 +138,12 @@ def _identity(view: View, offset: int, *problems_so_far: Problem) -> Identity:
             message = f"the checksum of the superblock at {offset} does not match"
             problems.append(Problem(Code.BAD_CHECKSUM, message))
     checkpoint = _newest_checkpoint(view, sb, block_size)
-    free = state = None
+    free = used = state = None
     details = _details(sb)
     if checkpoint is None:
         problems.append(Problem(Code.DAMAGED, "neither of the two checkpoints is valid"))
     else:
+        used = checkpoint.valid_block_count * block_size
         free = max(0, checkpoint.user_block_count - checkpoint.valid_block_count) * block_size
         if checkpoint.ckpt_flags & CP_ERROR:
             state = "error"
@@ -168,6 +169,8 @@ def _identity(view: View, offset: int, *problems_so_far: Problem) -> Identity:
         block_size=block_size,
         fs_size=sb.block_count * block_size,
         free=free,
+        used=used,
+        free_from="checkpoint",
         state=state,
         offset=offset,
         checked=checked,

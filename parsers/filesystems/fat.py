@@ -5,6 +5,7 @@ https://download.microsoft.com/download/1/6/1/161ba512-40e2-4cc9-843a-923143f345
 """
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 from construct import Bytes, Int8ul, Int16ul, Int32ul, Struct
@@ -19,8 +20,10 @@ from pyimount.formats import (
     TableRule,
     Usage,
 )
+from pyimount.formats.allocation import Allocation
 from pyimount.formats.layouts import layout, parse_struct, read_struct
 from pyimount.formats.notation import text
+from pyimount.parsers.filesystems.fat_allocation import Table, count_free
 from pyimount.problems import Code, Problem
 from pyimount.sources.view import ShortRead, View
 
@@ -102,6 +105,8 @@ LAST = {12: 0xFFF, 16: 0xFFFF, 32: 0x0FFFFFFF}
 FAT_FLAGS = {16: (0x8000, 0x4000), 32: (0x08000000, 0x04000000)}
 """Bits of a FAT's second entry: set while not mounted, set while no hard error was met."""
 NO_NAME = b"NO NAME    "
+NOT_MIRRORED, ACTIVE_FAT = 0x80, 0xF
+"""Of BPB_ExtFlags: one FAT alone is in use, and its number."""
 
 ENTRY = 32
 LABEL_SIZE = 11
@@ -118,15 +123,14 @@ LEAD_SIGNATURES = (b"RRaA", b"RRdA", bytes(4))
 STRUCT_SIGNATURES = (b"rrAa", bytes(4))
 
 
-class _Geometry:
+class Geometry:
     """The figures of a boot sector, if they can be true together; sizes and offsets are bytes."""
 
     __slots__ = ("bits", "boot", "boot32", "cluster", "clusters", "data", "fat", "fat_size", "root", "size")
 
     boot32: Any
 
-    def __init__(self, view: View, offset: int) -> None:
-        raw = view.read(offset, BOOT_SIZE)
+    def __init__(self, raw: bytes) -> None:
         sector = int.from_bytes(raw[SECTOR_SIZE_AT : SECTOR_SIZE_AT + 2], "little")
         # Every MBR and every NTFS gets as far as this line.
         if sector not in SECTOR_SIZES or raw[NUM_FATS_AT] == 0:
@@ -144,6 +148,10 @@ class _Geometry:
             self.boot32 = parse_struct(raw, BPB32, BPB32_AT)
             fat_sectors = self.boot32.BPB_FATSz32
         sectors = boot.BPB_TotSec16 or boot.BPB_TotSec32
+        if not sectors and self.boot32:
+            # 64 bits where else the type's name stands: of volumes of 2**32 sectors, and as some tools write
+            # it.
+            sectors = int.from_bytes(raw[TYPE32_AT : TYPE32_AT + 8], "little")
         root_sectors = (boot.BPB_RootEntCnt * ENTRY + sector - 1) // sector
         data = boot.BPB_RsvdSecCnt + fat_sectors * boot.BPB_NumFATs
         if not fat_sectors or data + root_sectors >= sectors:
@@ -182,17 +190,26 @@ def parse(view: View) -> Identity:
 
 
 def _identity(view: View, offset: int) -> Identity:
-    geometry = _Geometry(view, offset)
+    geometry = Geometry(view.read(offset, BOOT_SIZE))
+    return identity(view, geometry, offset, named=_named(view, offset))
+
+
+def identity(view: View, geometry: Geometry, offset: int, *, named: bool, proven: bool = False) -> Identity:
+    """The identity of a FAT by the boot sector at ``offset``.
+
+    ``named``: the boot sector says that it is one; ``proven``: what a nameless one must show was looked at.
+    """
     boot, boot32, bits = geometry.boot, geometry.boot32, geometry.bits
     extended = read_struct(view, EXTENDED, offset + EXTENDED_AT[bits])
+    if proven and bits < 32:
+        extended.BS_BootSig = 0  # code stands there, or nothing
     problems: list[Problem] = []
     if offset:
         if boot32 is None or boot32.BPB_BkBootSec * boot.BPB_BytsPerSec != offset:
             raise NotThisFormat("no backup boot sector of this place")
         message = f"the boot sector at 0 is unusable; the facts come from the copy at {offset}"
         problems.append(Problem(Code.BACKUP_USED, message))
-    named = _named(view, offset)
-    if not named:
+    if not named and not proven:
         _must_be_fat(view, geometry)
     details: dict[str, Json] = {
         "oem_name": text(boot.BS_OEMName),
@@ -205,7 +222,7 @@ def _identity(view: View, offset: int) -> Identity:
         "cluster_size": geometry.cluster,
         "clusters": geometry.clusters,
     }
-    free = None
+    hint = None
     if boot32 is None:
         details["sec_type"] = "msdos"
         details["root_entries"] = boot.BPB_RootEntCnt
@@ -215,15 +232,24 @@ def _identity(view: View, offset: int) -> Identity:
         details["fs_version"] = f"{boot32.BPB_FSVer >> 8}.{boot32.BPB_FSVer & 0xFF}"
         details["backup_boot_sector"] = boot32.BPB_BkBootSec
         info = _fsinfo(view, geometry, problems)
-        if problems and not named:
+        if problems and not named and not proven:
             raise NotThisFormat(problems[0].message)
         if info is not None and info.FSI_Free_Count <= geometry.clusters:  # 0xFFFFFFFF: not known
-            details["free_clusters"] = info.FSI_Free_Count
-            free = info.FSI_Free_Count * geometry.cluster
+            details["fsinfo_free_clusters"] = hint = info.FSI_Free_Count
         directory = _chained_root(view, geometry, problems)
     signed = extended.BS_BootSig
     if signed == SIGNED and extended.BS_VolLab != NO_NAME and (name := text(extended.BS_VolLab)):
         details["label_fatboot"] = name
+    state = _state(view, geometry, extended)
+    table = Table(
+        offset=geometry.fat + _active(geometry) * geometry.fat_size,
+        size=geometry.fat_size,
+        bits=bits,
+        clusters=geometry.clusters,
+        cluster_size=geometry.cluster,
+        hint=hint,
+        clean=state in (None, "clean"),
+    )
     serial = extended.BS_VolID if boot32 or signed in (SIGNED, SIGNED_WITHOUT_LABEL) else 0
     return Identity(
         type="vfat",
@@ -233,12 +259,19 @@ def _identity(view: View, offset: int) -> Identity:
         version=f"FAT{bits}",
         block_size=boot.BPB_BytsPerSec,
         fs_size=geometry.size,
-        free=free,
-        state=_state(view, geometry, extended),
+        state=state,
         offset=offset,
         details=details,
         problems=tuple(problems),
+        allocation=Allocation(view, partial(count_free, table)),
     )
+
+
+def _active(geometry: Geometry) -> int:
+    """The number of the FAT in use: the first, where they mirror each other."""
+    flags = geometry.boot32.BPB_ExtFlags if geometry.boot32 else 0
+    active: int = flags & ACTIVE_FAT if flags & NOT_MIRRORED else 0
+    return active if active < geometry.boot.BPB_NumFATs else 0
 
 
 def _named(view: View, offset: int) -> bool:
@@ -248,10 +281,17 @@ def _named(view: View, offset: int) -> bool:
     ).startswith(TYPE32_NAMES)
 
 
-def _must_be_fat(view: View, geometry: _Geometry) -> None:
+def _must_be_fat(view: View, geometry: Geometry) -> None:
     """More must hold where only the figures speak for a FAT: any boot record may look like one by chance."""
-    if view.peek(END_MARK_AT, 2) != END_MARK or view.peek(TYPE_AT, 8) in OTHERS:
+    if view.peek(END_MARK_AT, 2) != END_MARK:
         raise NotThisFormat("the boot sector is not a FAT's")
+    figures_fit(view, geometry)
+
+
+def figures_fit(view: View, geometry: Geometry) -> None:
+    """What holds for every FAT besides its boot sector's figures; raises NotThisFormat."""
+    if view.peek(TYPE_AT, 8) in OTHERS:
+        raise NotThisFormat("the boot sector of another file system of OS/2")
     if (geometry.boot32 is None) == (geometry.boot.BPB_RootEntCnt == 0):
         raise NotThisFormat(f"{geometry.boot.BPB_RootEntCnt} entries in the root of a FAT{geometry.bits}")
     if geometry.fat_size * 8 // geometry.bits < geometry.clusters + 2:
@@ -260,7 +300,7 @@ def _must_be_fat(view: View, geometry: _Geometry) -> None:
         raise NotThisFormat(f"the FAT does not start with media {geometry.boot.BPB_Media:#x}")
 
 
-def _fat_entry(view: View, geometry: _Geometry, number: int) -> int | None:
+def _fat_entry(view: View, geometry: Geometry, number: int) -> int | None:
     """An entry of the first FAT; None where it cannot be read."""
     at = number * geometry.bits // 8
     raw = view.glance(geometry.fat + at, 2 if geometry.bits < 32 else 4)
@@ -272,7 +312,7 @@ def _fat_entry(view: View, geometry: _Geometry, number: int) -> int | None:
     return value & LAST[geometry.bits]
 
 
-def _state(view: View, geometry: _Geometry, extended: Any) -> str | None:
+def _state(view: View, geometry: Geometry, extended: Any) -> str | None:
     """What Windows notes in the FAT's second entry, and Linux and Windows in the boot sector."""
     noted = unclean = unsound = None
     if extended.BS_BootSig in (SIGNED, SIGNED_WITHOUT_LABEL):
@@ -288,12 +328,12 @@ def _state(view: View, geometry: _Geometry, extended: Any) -> str | None:
     return "error" if unsound else "dirty" if unclean else "clean"
 
 
-def _starts_with_media(view: View, geometry: _Geometry) -> bool:
+def _starts_with_media(view: View, geometry: Geometry) -> bool:
     first: int = LAST[geometry.bits] & ~0xFF | geometry.boot.BPB_Media
     return _fat_entry(view, geometry, 0) == first
 
 
-def _fsinfo(view: View, geometry: _Geometry, problems: list[Problem]) -> Any:
+def _fsinfo(view: View, geometry: Geometry, problems: list[Problem]) -> Any:
     """The FSInfo sector; None where there is none, or one that was never written."""
     number = geometry.boot32.BPB_FSInfo
     if number in (0, 0xFFFF):
@@ -309,12 +349,12 @@ def _fsinfo(view: View, geometry: _Geometry, problems: list[Problem]) -> Any:
     return info if any(info.FSI_LeadSig + info.FSI_StrucSig) else None
 
 
-def _fixed_root(view: View, geometry: _Geometry) -> Iterator[bytes]:
+def _fixed_root(view: View, geometry: Geometry) -> Iterator[bytes]:
     """The root directory of a FAT12 or FAT16 in pieces, as far as it can be read."""
     yield from _pieces(view, geometry.root, geometry.boot.BPB_RootEntCnt * ENTRY)
 
 
-def _chained_root(view: View, geometry: _Geometry, problems: list[Problem]) -> Iterator[bytes]:
+def _chained_root(view: View, geometry: Geometry, problems: list[Problem]) -> Iterator[bytes]:
     """The root directory of a FAT32 in pieces, as far as its chain of clusters can be followed."""
     number: int | None = geometry.boot32.BPB_RootClus
     seen: set[int] = set()

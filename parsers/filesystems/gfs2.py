@@ -4,8 +4,12 @@ Layout: linux/include/uapi/linux/gfs2_ondisk.h
 https://www.kernel.org/doc/html/latest/filesystems/gfs2.html
 """
 
+from functools import partial
+
 from pyimount.formats import Format, Identity, Signature, Usage
+from pyimount.formats.allocation import Allocation
 from pyimount.formats.notation import text, uuid_text
+from pyimount.parsers.filesystems.gfs2_allocation import count_free
 from pyimount.parsers.filesystems.gfs_superblock import MAGIC, OFFSET, block_of, read_superblock
 from pyimount.sources.view import View
 
@@ -33,6 +37,7 @@ def parse(view: View) -> Identity:
             "master_directory_block": block_of(sb.sb_master_dir),
             "root_block": block_of(sb.sb_root_dir),
         },
+        allocation=Allocation(view, partial(count_free, block_of(sb.sb_master_dir), sb.sb_bsize)),
     )
 
 

@@ -4,6 +4,7 @@ Layout: Apple, "Inside Macintosh: Files", 2 "File Manager", "Data Organization o
 https://developer.apple.com/library/archive/documentation/mac/pdf/Files/File_Manager.pdf
 """
 
+from functools import partial
 from typing import Any
 
 from pyimount.formats import (
@@ -16,6 +17,7 @@ from pyimount.formats import (
     Signature,
     Usage,
 )
+from pyimount.formats.allocation import Allocation, Reader, Space, count_ones
 from pyimount.formats.layouts import read_struct
 from pyimount.formats.notation import flag_names, hfs_time, text
 from pyimount.parsers.filesystems.macintosh import (
@@ -63,20 +65,30 @@ def _identity(view: View, offset: int, problems: tuple[Problem, ...]) -> Identit
         "attributes": [*flag_names(mdb.drAtrb, ATTRIBUTES, "attribute")],
         **finder_facts(mdb.drFndrInfo),
     }
+    left = state(mdb.drAtrb)
     return Identity(
         type="hfs",
         fstype="hfs",
         label=text(mdb.drVN[: mdb.drVN_length], "mac_roman"),
         uuid=volume_uuid(mdb.drFndrInfo),
         fs_size=fs_size,
-        free=mdb.drFreeBks * mdb.drAlBlkSiz,
+        free=mdb.drFreeBks * mdb.drAlBlkSiz if left == "clean" and offset == PLACE else None,
         created=hfs_time(mdb.drCrDate, local=True),
         modified=hfs_time(mdb.drLsMod, local=True),
-        state=state(mdb.drAtrb),
+        state=left,
         offset=offset,
         details=details,
         problems=problems,
+        allocation=Allocation(view, partial(_count, mdb)),
     )
+
+
+def _count(mdb: Any, reader: Reader) -> Space:
+    """Free bytes: the allocation blocks whose bit in the volume bitmap is clear."""
+    blocks = mdb.drNmAlBlks
+    used = count_ones(reader.pieces(mdb.drVBMSt * SECTOR, (blocks + 7) // 8), blocks, big=True)
+    size = mdb.drAlBlkSiz
+    return Space(free=(blocks - used) * size, used=used * size, found="volume bitmap")
 
 
 def _plausible(mdb: Any) -> None:

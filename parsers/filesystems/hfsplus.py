@@ -4,11 +4,13 @@ Layout: Apple, Technical Note TN1150, "HFS Plus Volume Format"
 https://developer.apple.com/library/archive/technotes/tn/tn1150.html
 """
 
+from functools import partial
 from typing import Any
 
 from construct import Array, Bytes, Int8sb, Int8ub, Int16ub, Int32ub, Int64ub, Struct
 
 from pyimount.formats import Format, Identity, Json, KernelMount, NotThisFormat, Signature, Usage
+from pyimount.formats.allocation import PIECE, Allocation, Reader, Space, ones
 from pyimount.formats.layouts import layout, parse_struct, read_struct
 from pyimount.formats.notation import flag_names, hfs_time, text
 from pyimount.parsers.filesystems.macintosh import (
@@ -184,6 +186,7 @@ def _identity(
             details["journal"] = _journal(view, start, header)
         except (NotThisFormat, ShortRead):
             problems.append(Problem(Code.DAMAGED, "the journal cannot be read"))
+    left = state(header.attributes)
     return Identity(
         type="hfsplus",
         fstype="hfs+",
@@ -191,14 +194,39 @@ def _identity(
         uuid=volume_uuid(header.finderInfo),
         block_size=block_size,
         fs_size=header.totalBlocks * block_size,
-        free=header.freeBlocks * block_size,
+        # Written when the volume is unmounted, and only there.
+        free=header.freeBlocks * block_size if left == "clean" and offset == start + PLACE else None,
         created=hfs_time(header.createDate, local=True),
         modified=hfs_time(header.modifyDate),
-        state=state(header.attributes),
+        state=left,
         offset=offset,
         details=details,
         problems=tuple(problems),
+        allocation=Allocation(view, partial(_count, start, header)),
     )
+
+
+def _count(start: int, header: Any, reader: Reader) -> Space:
+    """Free bytes: the blocks whose bit in the allocation file is clear."""
+    fork = parse_struct(header.allocationFile, FORK_DATA)
+    left, bits, used = (header.totalBlocks + 7) // 8, header.totalBlocks, 0
+    runs = []
+    for run in range(0, len(fork.extents), 2):
+        first, count = fork.extents[run], fork.extents[run + 1]
+        taken = min(left, count * header.blockSize)
+        if taken:
+            runs.append((start + first * header.blockSize, taken))
+        left -= taken
+    if left:
+        raise NotThisFormat("an allocation file that lies beyond its first eight extents, or is cut off")
+    reader.want((bits + 7) // 8, sum(-(-length // PIECE) for _, length in runs))
+    for at, length in runs:
+        for piece in reader.pieces(at, length):
+            if bits == header.totalBlocks and not piece[0] & 0x80:
+                raise NotThisFormat("an allocation file in which the volume header's block is free")
+            used += ones(piece, bits, big=True)
+            bits -= 8 * len(piece)
+    return Space(free=(header.totalBlocks - used) * header.blockSize, found="allocation file")
 
 
 def _plausible(header: Any) -> None:
@@ -275,7 +303,7 @@ FORMAT = Format(
         *(Signature(magic, PLACE) for magic in (HFS, PLUS, EXTENDED)),
         # For a search, which does not trust two bytes: with the version that follows.
         *(Signature(magic + version.to_bytes(2, "big"), PLACE) for magic, version in VERSIONS.items()),
-        *(Signature(magic, -PLACE, align=SECTOR, copy=True) for magic in (HFS, PLUS, EXTENDED)),
+        *(Signature(magic, -PLACE, align=SECTOR, copy=True, lasting=True) for magic in (HFS, PLUS, EXTENDED)),
     ),
     tolerates=frozenset({"iso9660", "udf"}),
     mounts=(KernelMount("hfsplus", maintained=False),),

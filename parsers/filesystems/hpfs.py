@@ -4,6 +4,8 @@ Layout: linux/fs/hpfs/hpfs.h, ``struct hpfs_boot_block``, ``hpfs_super_block`` a
 https://github.com/torvalds/linux/blob/master/fs/hpfs/hpfs.h
 """
 
+from functools import partial
+from struct import unpack
 from typing import Any
 
 from construct import Bytes, Const, Int8ul, Int16ul, Int32ul, Struct
@@ -18,6 +20,7 @@ from pyimount.formats import (
     TableRule,
     Usage,
 )
+from pyimount.formats.allocation import PIECE, Allocation, Reader, Space, ones
 from pyimount.formats.layouts import layout, read_struct
 from pyimount.formats.notation import flag_names, text, unix_time
 from pyimount.problems import Code, Problem
@@ -77,6 +80,8 @@ SPARE = layout(
     )
 )
 SECTOR = 512
+BAND, BITMAP = 16384, 2048
+"""Sectors in a band, and bytes in its bitmap."""
 OFFSET = 16 * SECTOR
 
 DIRTY, BAD = 0x1, 0x8 | 0x10
@@ -132,7 +137,30 @@ def parse(view: View) -> Identity:
         offset=OFFSET,
         details=details,
         problems=tuple(problems),
+        allocation=Allocation(view, partial(_count, sb)),
     )
+
+
+def _count(sb: Any, reader: Reader) -> Space:
+    """Free bytes: the sectors whose bit is set in the bitmaps of the bands."""
+    bands = -(-sb.n_sectors // BAND)
+    if 4 * bands > PIECE:
+        raise NotThisFormat(f"{bands} bands")
+    places = unpack(f"<{bands}I", reader.read(sb.bitmaps * SECTOR, 4 * bands))
+    # The bitmaps of two bands lie together, between them.
+    runs: list[list[int]] = []
+    for place in places:
+        if runs and place == runs[-1][0] + runs[-1][1] * BITMAP // SECTOR:
+            runs[-1][1] += 1
+        else:
+            runs.append([place, 1])
+    reader.want(bands * BITMAP, len(runs))
+    free, left = 0, sb.n_sectors
+    for place, count in runs:
+        for piece in reader.pieces(place * SECTOR, count * BITMAP):
+            free += ones(piece, max(0, left))
+            left -= 8 * len(piece)
+    return Space(free=free * SECTOR, found="bitmaps of the bands")
 
 
 def _names(boot: Any) -> tuple[str | None, str | None]:

@@ -193,6 +193,7 @@ def parse(view: View) -> Identity:
         block_size=block_size,
         fs_size=fs_size,
         free=0,
+        free_from="a format that is written once",
         created=_time(primary.volume_creation),
         modified=_time(primary.volume_modification),
         offset=FIRST_DESCRIPTOR,

@@ -4,11 +4,13 @@ Layout: linux/fs/jfs/jfs_superblock.h, ``struct jfs_superblock``; jfs_dmap.h, ``
 https://jfs.sourceforge.net/project/pub/jfslayout.pdf
 """
 
+from functools import partial
 from typing import Any
 
 from construct import Bytes, Const, Int8sl, Int16ul, Int32ul, Int64ul, Struct
 
 from pyimount.formats import Format, Identity, Json, KernelMount, NotThisFormat, Signature, Usage
+from pyimount.formats.allocation import PIECE, Allocation, Reader, Space
 from pyimount.formats.layouts import layout, read_struct
 from pyimount.formats.notation import flag_names, text, unix_time, uuid_text
 from pyimount.problems import Code, Problem
@@ -49,6 +51,9 @@ SUPERBLOCK = layout(
 BLOCK_MAP = layout(lambda: Struct("dn_mapsize" / Int64ul, "dn_nfree" / Int64ul))
 PRIMARY, SECONDARY = 0x8000, 0xF000
 BLOCK_MAP_AT = 0x10000
+
+MAP_PAGE, MAP_BLOCKS, PERMANENT_MAP_AT = 4096, 8192, 3072
+"""Bytes in a page of the block map, blocks that it tells of, and where in it the map on the disk stands."""
 
 INLINELOG = 0x800
 FLAGS = {
@@ -123,12 +128,14 @@ def _identity(view: View, offset: int, problems: tuple[Problem, ...]) -> Identit
         uuid=uuid_text(sb.s_uuid),
         block_size=sb.s_bsize,
         fs_size=max(ends) * sb.s_bsize,
-        free=_free(view, sb),
+        free=_free(view, sb) if _state(sb.s_state) == "clean" else None,
+        free_from="block map",
         modified=unix_time(sb.s_time_sec, sb.s_time_nsec),
         state=_state(sb.s_state),
         offset=offset,
         details=details,
         problems=problems,
+        allocation=Allocation(view, partial(_count, sb)),
     )
 
 
@@ -159,6 +166,34 @@ def _free(view: View, sb: Any) -> int | None:
     if found.dn_mapsize != sb.s_size >> sb.s_l2bfactor or found.dn_nfree > found.dn_mapsize:
         return None
     return int(found.dn_nfree * sb.s_bsize)
+
+
+def _count(sb: Any, reader: Reader) -> Space:
+    """Free bytes: the bits that are clear in the pages of the block map, where mkfs puts them.
+
+    The control page's count is written when it is unmounted; the permanent map before that.
+    """
+    blocks = sb.s_size >> sb.s_l2bfactor
+    maps = -(-blocks // MAP_BLOCKS)
+    free = 0
+    reader.want(maps * MAP_PAGE, maps * MAP_PAGE // PIECE + 1)
+    # Behind the control page and those of three levels; a page of the lowest level for each 1024 maps more,
+    # and so on.
+    for group in range(0, maps, 1024):
+        page = group + (group >> 10) + (group >> 20) + 4
+        for piece in reader.pieces(BLOCK_MAP_AT + page * MAP_PAGE, min(1024, maps - group) * MAP_PAGE):
+            for at in range(0, len(piece), MAP_PAGE):
+                free += _free_in(piece[at : at + MAP_PAGE], blocks)
+    return Space(free=free * sb.s_bsize, found="block allocation map")
+
+
+def _free_in(page: bytes, blocks: int) -> int:
+    """The free blocks by a page of the block map, ``struct dmap``."""
+    here, start = int.from_bytes(page[:4], "little"), int.from_bytes(page[8:16], "little")
+    if start % MAP_BLOCKS or here != min(MAP_BLOCKS, blocks - start):
+        raise NotThisFormat("no page of the block map where mkfs puts it")
+    # What is behind the last block is set.
+    return MAP_BLOCKS - int.from_bytes(page[PERMANENT_MAP_AT:], "little").bit_count()
 
 
 def _state(state: int) -> str:

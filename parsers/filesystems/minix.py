@@ -4,11 +4,13 @@ Layout: linux/include/uapi/linux/minix_fs.h, ``struct minix_super_block`` and ``
 https://github.com/torvalds/linux/blob/master/include/uapi/linux/minix_fs.h
 """
 
+from functools import partial
 from typing import Any
 
 from construct import Bytes, Int8ub, Int16ub, Int16ul, Int32ub, Int32ul, Struct
 
 from pyimount.formats import Format, Identity, KernelMount, NotThisFormat, Precedence, Signature, Usage
+from pyimount.formats.allocation import Allocation, Reader, Space, ones
 from pyimount.formats.layouts import layout, read_struct
 from pyimount.sources.view import View
 
@@ -73,10 +75,10 @@ def parse(view: View) -> Identity:
             sb.s_blocksize = BLOCK_SIZE
             if version == 1:
                 sb.s_zones = sb.s_nzones
-            return _identity(sb, version, name_length, _state(sb.s_state), big=big)
+            return _identity(view, sb, version, name_length, _state(sb.s_state), big=big)
         sb = read_struct(view, SUPERBLOCK_3_BE if big else SUPERBLOCK_3, OFFSET)
         if sb.s_magic == MAGIC_3:
-            return _identity(sb, 3, NAME_3, None, big=big)
+            return _identity(view, sb, 3, NAME_3, None, big=big)
     raise NotThisFormat("no magic")
 
 
@@ -88,8 +90,10 @@ def _state(state: int) -> str:
     return "clean" if state & VALID else "dirty"
 
 
-def _identity(sb: Any, version: int, name_length: int, state: str | None, *, big: bool) -> Identity:
-    _plausible(sb, version)
+def _identity(
+    view: View, sb: Any, version: int, name_length: int, state: str | None, *, big: bool
+) -> Identity:
+    first = _plausible(sb, version)
     zone_size = sb.s_blocksize << sb.s_log_zone_size
     return Identity(
         type="minix",
@@ -110,11 +114,28 @@ def _identity(sb: Any, version: int, name_length: int, state: str | None, *, big
             "name_length": name_length,
             "byte_order": "big" if big else "little",
         },
+        allocation=Allocation(view, partial(_count, sb, first, big)),
     )
 
 
-def _plausible(sb: Any, version: int) -> None:
-    """Sixteen bits of magic prove little: the maps must hold what they map, in the order of the format."""
+def _count(sb: Any, first: int, big: bool, reader: Reader) -> Space:
+    """Free bytes: the zones whose bit in the zone map is clear; bit 0 is nobody's."""
+    zones = sb.s_zones - first
+    length = -(-(zones + 1) // 16) * 2
+    raw = b"".join(reader.pieces((2 + sb.s_imap_blocks) * sb.s_blocksize, length))
+    if big:
+        # The maps are of 16-bit words in the machine's order.
+        raw = b"".join(bytes((raw[at + 1], raw[at])) for at in range(0, len(raw), 2))
+    used = ones(raw, zones + 1) - (raw[0] & 1)
+    size = sb.s_blocksize << sb.s_log_zone_size
+    return Space(free=(zones - used) * size, found="zone map")
+
+
+def _plausible(sb: Any, version: int) -> int:
+    """The first data zone, if all fits.
+
+    Sixteen bits of magic prove little: the maps must hold what they map, in the order of the format.
+    """
     block_size = sb.s_blocksize
     sized = sb.s_log_zone_size <= 4 and block_size in (1024, 2048, 4096, 8192, 16384, 32768)
     if not sized or sb.s_ninodes == 0:
@@ -133,6 +154,7 @@ def _plausible(sb: Any, version: int) -> None:
     )
     if not plausible:
         raise NotThisFormat("the figures in the superblock contradict one another")
+    return int(first)
 
 
 def _both(value: int) -> tuple[bytes, bytes]:

@@ -5,6 +5,7 @@ https://flatcap.github.io/linux-ntfs/ntfs/
 """
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 from construct import Bytes, Int8sl, Int8ul, Int16ul, Int32ul, Int64ul, Struct
@@ -20,10 +21,19 @@ from pyimount.formats import (
     ToolMount,
     Usage,
 )
+from pyimount.formats.allocation import Allocation
 from pyimount.formats.layouts import Layout, layout, parse_struct
 from pyimount.formats.notation import filetime, flag_names, guid_text, text
-from pyimount.parsers.filesystems.ntfs_records import attributes, data_size
-from pyimount.parsers.filesystems.ntfs_state import ROOT, Volume, hibernation, log_state
+from pyimount.parsers.filesystems.ntfs_allocation import count_free
+from pyimount.parsers.filesystems.ntfs_records import (
+    AT_ATTRIBUTE_LIST,
+    AT_DATA,
+    Volume,
+    attributes,
+    data_size,
+    with_extensions,
+)
+from pyimount.parsers.filesystems.ntfs_state import ROOT, hibernation, log_state
 from pyimount.problems import Code, Problem
 from pyimount.sources.view import ShortRead, View
 
@@ -70,10 +80,9 @@ AT_STANDARD_INFORMATION = 0x10
 AT_OBJECT_ID = 0x40
 AT_VOLUME_NAME = 0x60
 AT_VOLUME_INFORMATION = 0x70
-AT_DATA = 0x80
 WANTED = {
-    MFT: frozenset((AT_DATA,)),
-    LOG_FILE: frozenset((AT_DATA,)),
+    MFT: frozenset((AT_ATTRIBUTE_LIST, AT_DATA)),
+    LOG_FILE: frozenset((AT_ATTRIBUTE_LIST, AT_DATA)),
     VOLUME: frozenset((AT_STANDARD_INFORMATION, AT_OBJECT_ID, AT_VOLUME_NAME, AT_VOLUME_INFORMATION)),
 }
 
@@ -171,7 +180,7 @@ def _identity(view: View, offset: int) -> Identity:
         "mftmirr_offset": geometry.mirror,
         "index_record_size": _record_size(boot.clusters_per_index_record, geometry.cluster),
     }
-    label = created = modified = state = None
+    label = created = modified = state = allocation = None
     files = _system_files(view, geometry, problems)
     if files:
         named = files[VOLUME]
@@ -179,13 +188,16 @@ def _identity(view: View, offset: int) -> Identity:
         # $Volume is made with the file system, and changed when that is renamed or upgraded.
         if times := _parsed(named, AT_STANDARD_INFORMATION, STANDARD_INFORMATION):
             created, modified = filetime(times.creation_time), filetime(times.last_data_change_time)
-        if volume := _parsed(named, AT_VOLUME_INFORMATION, VOLUME_INFORMATION):
-            state = "dirty" if volume.flags & DIRTY else "clean"
-            details["ntfs_version"] = f"{volume.major_ver}.{volume.minor_ver}"
-            details["volume_flags"] = [*flag_names(volume.flags, VOLUME_FLAGS, "flag")]
+        if noted := _parsed(named, AT_VOLUME_INFORMATION, VOLUME_INFORMATION):
+            state = "dirty" if noted.flags & DIRTY else "clean"
+            details["ntfs_version"] = f"{noted.major_ver}.{noted.minor_ver}"
+            details["volume_flags"] = [*flag_names(noted.flags, VOLUME_FLAGS, "flag")]
         if len(object_id := named.get(AT_OBJECT_ID, b"")) >= 16:
             details["object_id"] = guid_text(object_id[:16])
-        state = _left(view, geometry, files, details) or state
+        if (volume := _volume(view, geometry, files)) is not None:
+            state = _left(volume, files, details) or state
+            clusters = boot.number_of_sectors * boot.bytes_per_sector // geometry.cluster
+            allocation = Allocation(view, partial(count_free, volume, clusters))
     return Identity(
         type="ntfs",
         fstype="ntfs",
@@ -199,20 +211,33 @@ def _identity(view: View, offset: int) -> Identity:
         offset=offset,
         details=details,
         problems=tuple(problems),
+        allocation=allocation,
     )
 
 
-def _left(
-    view: View, geometry: _Geometry, files: dict[int, dict[int, bytes]], details: dict[str, Json]
-) -> str | None:
-    """How the log and the hibernation file say that it was left, into ``details`` too; None: no objection."""
-    mft = files[MFT].get(AT_DATA, b"")
+def _volume(view: View, geometry: _Geometry, files: dict[int, dict[int, bytes]]) -> Volume | None:
+    """The volume by its $MFT; None where that has no runs."""
+    base = files[MFT].get(AT_DATA, b"")
     try:
-        details["mft_size"] = data_size(mft)
+        data_size(base)
     except NotThisFormat:
         return None
-    volume = Volume(view, geometry.cluster, geometry.record, mft)
-    log = log_state(volume, files[LOG_FILE].get(AT_DATA, b""))
+    volume = Volume(view.glance, geometry.cluster, geometry.record, (base,))
+    try:
+        whole = with_extensions(volume, files[MFT], frozenset((AT_DATA,)))
+    except NotThisFormat:
+        return volume
+    return volume.replaced(mft=whole[AT_DATA])
+
+
+def _left(volume: Volume, files: dict[int, dict[int, bytes]], details: dict[str, Json]) -> str | None:
+    """How the log and the hibernation file say that it was left, into ``details`` too; None: no objection."""
+    details["mft_size"] = data_size(volume.mft[0])
+    try:
+        journal = with_extensions(volume, files[LOG_FILE], frozenset((AT_DATA,)))
+    except NotThisFormat:
+        journal = {}
+    log = log_state(volume, journal.get(AT_DATA, ()))
     sleep = hibernation(volume)
     details["log"] = None if log is None else {**log}
     details["hiberfil"] = sleep
@@ -262,7 +287,7 @@ FORMAT = Format(
     parse=parse,
     signatures=(
         Signature(OEM_ID, _OEM_AT),
-        *(Signature(OEM_ID, _OEM_AT - sector, copy=True) for sector in SECTOR_SIZES),
+        *(Signature(OEM_ID, _OEM_AT - sector, copy=True, lasting=True) for sector in SECTOR_SIZES),
     ),
     with_table=TableRule.HIDES,
     mounts=(

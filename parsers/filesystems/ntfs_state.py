@@ -8,9 +8,15 @@ import struct
 from typing import Any
 
 from pyimount.formats import Details, Json, NotThisFormat
-from pyimount.parsers.filesystems.ntfs_records import STRIDE, attributes, data_size, fixed_up, place
-from pyimount.records import Record
-from pyimount.sources.view import View
+from pyimount.parsers.filesystems.ntfs_records import (
+    AT_DATA,
+    STRIDE,
+    Volume,
+    data_size,
+    fixed_up,
+    place,
+    record,
+)
 
 # All of this by struct, as the attributes are: so many small structures take longer through construct than
 # all the rest of an NTFS.
@@ -26,7 +32,7 @@ VOLUME_IS_CLEAN = 0x2
 ERASED = 0xFF
 
 ROOT = 5
-AT_DATA, AT_INDEX_ROOT, AT_INDEX_ALLOCATION = 0x80, 0x90, 0xA0
+AT_INDEX_ROOT, AT_INDEX_ALLOCATION = 0x90, 0xA0
 # index_block_size, entries_offset, index_length
 INDEX_ROOT = struct.Struct("<8xI4xII")
 # magic, usa_ofs, usa_count, index_block_vcn, entries_offset, index_length
@@ -45,16 +51,7 @@ ASLEEP = (b"HIBR", b"HORM")
 """The first bytes of the file while Windows is hibernated; after that they read WAKE, or are zeros."""
 
 
-class Volume(Record):
-    """What is known of the volume: bytes in a cluster and in a record, and the $MFT's data attribute."""
-
-    view: View
-    cluster: int
-    record: int
-    mft: bytes
-
-
-def log_state(volume: Volume, attribute: bytes) -> Details | None:
+def log_state(volume: Volume, attribute: tuple[bytes, ...]) -> Details | None:
     """What the newest restart page of the log says, by the $LogFile's data attribute.
 
     None where it cannot be read.
@@ -63,7 +60,7 @@ def log_state(volume: Volume, attribute: bytes) -> Details | None:
         start = place(attribute, 0, volume.cluster)
     except NotThisFormat:
         return None
-    raw = volume.view.glance(start, PAGE + STRIDE)
+    raw = volume.read(start, PAGE + STRIDE)
     pages = [raw[at : at + STRIDE] for at in (0, PAGE)]
     if all(len(raw) == STRIDE == raw.count(ERASED) for raw in pages):
         return {"version": None, "clean": True, "current_lsn": None}
@@ -95,24 +92,19 @@ def hibernation(volume: Volume) -> dict[str, Json] | None:
         number = _look_up(volume)
         if number is None:
             return None
-        data = _record(volume, number, frozenset((AT_DATA,)))[AT_DATA]
-        head = volume.view.glance(place(data, 0, volume.cluster), 4)
-        size = data_size(data)
+        data = record(volume, number, frozenset((AT_DATA,)))[AT_DATA]
+        head = volume.read(place(data, 0, volume.cluster), 4)
+        size = data_size(data[0])
     except (NotThisFormat, KeyError):
         return None
     named = head.decode("ascii") if head.isalpha() else None
     return {"size": size, "signature": named, "hibernated": head.upper() in ASLEEP}
 
 
-def _record(volume: Volume, number: int, wanted: frozenset[int]) -> dict[int, bytes]:
-    at = place(volume.mft, number * volume.record, volume.cluster)
-    return attributes(volume.view.glance(at, volume.record), volume.record, wanted)
-
-
 def _look_up(volume: Volume) -> int | None:
     """The number of the hibernation file's record; None where the root directory does not have it."""
-    root = _record(volume, ROOT, frozenset((AT_INDEX_ROOT, AT_INDEX_ALLOCATION)))
-    entries = root.get(AT_INDEX_ROOT, b"")
+    root = record(volume, ROOT, frozenset((AT_INDEX_ROOT, AT_INDEX_ALLOCATION)))
+    entries = root.get(AT_INDEX_ROOT, (b"",))[0]
     size, first, length = _unpacked(INDEX_ROOT, entries)
     if not 512 <= size <= MAX_INDEX_BLOCK or size & (size - 1):
         raise NotThisFormat(f"index blocks of {size} bytes")
@@ -123,7 +115,7 @@ def _look_up(volume: Volume) -> int | None:
             return number
         unit = volume.cluster if volume.cluster <= size else 512
         at = place(root[AT_INDEX_ALLOCATION], child * unit, volume.cluster)
-        raw = volume.view.glance(at, size)
+        raw = volume.read(at, size)
         magic, usa_ofs, usa_count, vcn, first, length = _unpacked(INDEX_BLOCK, raw)
         if magic != b"INDX" or vcn != child:
             raise NotThisFormat(f"no index block {child}")

@@ -5,13 +5,16 @@ https://www.kernel.org/doc/html/latest/filesystems/ocfs2.html
 """
 
 import zlib
+from functools import partial
 from typing import Any
 
 from construct import Bytes, Const, Int16sl, Int16ul, Int32ul, Int64ul, Struct
 
 from pyimount.formats import Format, Identity, Json, NotThisFormat, Signature, Usage
+from pyimount.formats.allocation import Allocation
 from pyimount.formats.layouts import layout, read_struct
 from pyimount.formats.notation import flag_names, text, unix_time, uuid_text
+from pyimount.parsers.filesystems.ocfs2_allocation import count_free
 from pyimount.problems import Code, Problem
 from pyimount.sources.view import ShortRead, View
 
@@ -125,6 +128,7 @@ def _identity(view: View, offset: int, so_far: tuple[Problem, ...]) -> Identity:
         checked=checked,
         details=_details(sb, cluster_size),
         problems=tuple(problems),
+        allocation=Allocation(view, partial(count_free, sb.s_system_dir_blkno, block_size, cluster_size)),
     )
 
 

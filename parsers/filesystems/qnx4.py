@@ -6,12 +6,14 @@ https://github.com/torvalds/linux/blob/master/include/uapi/linux/qnx4_fs.h
 Its superblock is four inode entries: the root directory's, which is called "/", and those of three files.
 """
 
+from functools import partial
 from stat import S_ISDIR
 from typing import Any
 
 from construct import Bytes, Int8ul, Int16ul, Int32ul, Struct
 
 from pyimount.formats import Format, Identity, Json, KernelMount, NotThisFormat, Signature, TableRule, Usage
+from pyimount.formats.allocation import Allocation, Reader, Space, count_ones
 from pyimount.formats.layouts import layout, parse_struct
 from pyimount.formats.notation import flag_names, text, unix_time
 from pyimount.problems import Code, Problem
@@ -47,8 +49,6 @@ STATUS = {0x01: "used", 0x02: "modified", 0x04: "busy", 0x08: "link", 0x10: "ino
 USED = 0x01
 ROOT_BLOCKS_CAP = 64
 """So many blocks of the root directory are searched for the bitmap's entry."""
-BITMAP_CAP = 1 << 20
-"""Of a larger bitmap, bytes, the free blocks are not counted."""
 
 
 def parse(view: View) -> Identity:
@@ -67,7 +67,7 @@ def parse(view: View) -> Identity:
         "alternate_boot_size": entries["AltBoot"].di_size,
         "bitmap_size": None,
     }
-    fs_size = free = None
+    fs_size = allocation = None
     bitmap = _bitmap(view, root)
     if bitmap is None:
         problems.append(Problem(Code.DAMAGED, "the root directory has no entry for the bitmap"))
@@ -77,17 +77,17 @@ def parse(view: View) -> Identity:
         # The bitmap is of whole bytes: up to seven of its blocks are not there.
         if 0 <= fs_size - view.size < 8 * BLOCK:
             fs_size = view.size // BLOCK * BLOCK
-        free = _free(view, bitmap, fs_size // BLOCK)
+        allocation = Allocation(view, partial(_count, bitmap, fs_size // BLOCK))
     return Identity(
         type="qnx4",
         fstype="qnx4",
         fs_size=fs_size,
-        free=free,
         created=unix_time(root.di_ftime),
         modified=unix_time(root.di_mtime),
         offset=PLACE,
         details=details,
         problems=tuple(problems),
+        allocation=allocation,
     )
 
 
@@ -113,16 +113,13 @@ def _bitmap(view: View, root: Any) -> Any:
     return None
 
 
-def _free(view: View, bitmap: Any, blocks: int) -> int | None:
+def _count(bitmap: Any, blocks: int, reader: Reader) -> Space:
     """Free bytes: a block's bit is clear while it is free."""
     size = bitmap.di_size
-    if size > BITMAP_CAP or bitmap.xtnt_size * BLOCK < size:
-        return None
-    raw = view.glance((bitmap.xtnt_blk - 1) * BLOCK, size)
-    if len(raw) < size:
-        return None
-    used = int.from_bytes(raw, "little") & (1 << blocks) - 1
-    return (blocks - used.bit_count()) * BLOCK
+    if bitmap.xtnt_size * BLOCK < size:
+        raise NotThisFormat("a bitmap in several extents")
+    used = count_ones(reader.pieces((bitmap.xtnt_blk - 1) * BLOCK, size), blocks)
+    return Space(free=(blocks - used) * BLOCK, found="bitmap")
 
 
 FORMAT = Format(

@@ -5,11 +5,13 @@ reiserfsprogs, ``struct reiserfs_super_block_v0``
 https://www.kernel.org/doc/html/v6.12/filesystems/index.html
 """
 
+from functools import partial
 from typing import Any
 
 from construct import Bytes, Int16ul, Int32ul, Struct
 
 from pyimount.formats import Format, Identity, Json, KernelMount, NotThisFormat, Signature, Usage
+from pyimount.formats.allocation import Allocation, Reader, Space, ones
 from pyimount.formats.layouts import layout, read_struct
 from pyimount.formats.notation import flag_names, text, unix_time, uuid_text
 from pyimount.problems import Code, Problem
@@ -124,12 +126,32 @@ def _identity(view: View, offset: int) -> Identity:
         version=VERSIONS[magic],
         block_size=block_size,
         fs_size=sb.s_block_count * block_size,
-        free=sb.s_free_blocks * block_size,
+        free=sb.s_free_blocks * block_size if _state(sb) == "clean" else None,
         state="error" if sb.s_fs_state else _state(sb),
         offset=offset,
         details=details,
         problems=_problems(sb),
+        allocation=Allocation(view, partial(_count, sb.s_block_count, block_size, in_block)),
     )
+
+
+def _count(blocks: int, block_size: int, superblock: int, reader: Reader) -> Space:
+    """Free bytes: the blocks whose bit is clear. The first bitmap is the block behind the superblock's.
+
+    The others are the first blocks of the runs that they tell of.
+    """
+    per_bitmap = 8 * block_size
+    bitmaps = -(-blocks // per_bitmap)
+    reader.want(bitmaps * block_size, bitmaps)
+    used = 0
+    for number in range(bitmaps):
+        block = number * per_bitmap if number else superblock + 1
+        raw = reader.read(block * block_size, block_size)
+        # A bitmap has itself in use.
+        if not raw[block % per_bitmap // 8] >> block % 8 & 1:
+            raise NotThisFormat(f"no bitmap in block {block}")
+        used += ones(raw, blocks - number * per_bitmap)
+    return Space(free=(blocks - used) * block_size, found="bitmaps")
 
 
 def _oldest(view: View, offset: int) -> Identity:

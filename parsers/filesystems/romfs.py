@@ -50,6 +50,7 @@ def parse(view: View) -> Identity:
         block_size=1024,
         fs_size=size,
         free=0,
+        free_from="a format that is written once",
         checked=checked,
         details={"full_size": size},
         problems=tuple(problems),

@@ -134,6 +134,7 @@ def _parse_4(view: View, *, big: bool, lzma: bool) -> Identity:
         version=f"{sb.s_major}.{sb.s_minor}",
         fs_size=sb.bytes_used,
         free=0,
+        free_from="a format that is written once",
         created=unix_time(sb.mkfs_time),
         details={
             **_details(sb, flag_names(sb.flags, FLAGS_4, "flag"), big=big),
@@ -160,6 +161,7 @@ def _parse_3(view: View, *, big: bool, lzma: bool) -> Identity:
         block_size=1024,
         fs_size=size,
         free=0,
+        free_from="a format that is written once",
         created=unix_time(sb.mkfs_time),
         details={
             **_details(sb, flag_names(sb.flags, FLAGS_3, "flag"), big=big),

@@ -7,6 +7,7 @@ https://ecma-international.org/publications-and-standards/standards/ecma-167/
 
 from binascii import crc_hqx
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 from construct import Array, Bytes, Int8ul, Int16ul, Int32ul, Struct
@@ -21,9 +22,11 @@ from pyimount.formats import (
     TableRule,
     Usage,
 )
+from pyimount.formats.allocation import Allocation
 from pyimount.formats.layouts import layout, parse_struct, read_struct
 from pyimount.formats.notation import text
 from pyimount.parsers.filesystems.ecma import recorded_time
+from pyimount.parsers.filesystems.udf_allocation import count_free, has_space
 from pyimount.problems import Code, Problem
 from pyimount.sources.view import ShortRead, View
 
@@ -200,10 +203,43 @@ class _Sequence:
 
 
 def parse(view: View) -> Identity:
-    """The identity of a UDF file system."""
+    """The identity of a UDF file system.
+
+    One that was formatted anew with blocks of another size keeps the anchors of before: the reading that was
+    recorded last counts.
+    """
     structures = _recognition(view)
+    readings, why = [], NotThisFormat("no anchor volume descriptor pointer")
+    for anchor in _anchors(view):
+        try:
+            readings.append(_read(view, structures, anchor))
+        except NotThisFormat as error:
+            why = error
+    if not readings:
+        raise why
+    # Of equal worth the first: the usual size of blocks.
+    chosen = max(readings, key=lambda reading: (reading.checked, _recorded(reading)))
+    others = [reading for reading in readings if reading is not chosen]
+    if not others:
+        return chosen
+    said = ", ".join(
+        f"blocks of {other.block_size}: {other.label or other.uuid}, {_recorded(other) or 'no time'}"
+        for other in others
+    )
+    first = f"formatted more than once; with blocks of {chosen.block_size} it was recorded last"
+    message = f"{first}. Also reads with {said}"
+    return chosen.replaced(problems=(*chosen.problems, Problem(Code.AMBIGUOUS, message)))
+
+
+def _recorded(reading: Identity) -> str:
+    """When a reading was written last, as far as it tells."""
+    return max((reading.created or "")[:19], (reading.modified or "")[:19])
+
+
+def _read(view: View, structures: list[str], pointed: tuple[int, int, Any]) -> Identity:
+    """What the volume is, going by one anchor: its block size, its block, and what it says."""
+    block_size, anchor_at, anchor = pointed
     nsr = next((name for name in structures if name.startswith("NSR")), None)
-    block_size, anchor_at, anchor = _anchor(view)
     problems: list[Problem] = []
     if nsr is None:
         # Without it no system mounts the volume; an anchor with a checksum that holds is no accident.
@@ -264,6 +300,7 @@ def parse(view: View) -> Identity:
     # A write-once disc's partition is all that could be recorded, not what was.
     growing = VIRTUAL in maps or any(entry.AccessType == 2 for entry in sequence.partitions.values())
     free, modified, state = None, None, None
+    partitions = tuple(sequence.partitions.values())
     if logical is not None and logical.NumberofPartitionMaps and logical.IntegrityLength:
         try:
             integrity = _integrity(view, block_size, logical.IntegrityLocation, logical.IntegrityLength)
@@ -294,7 +331,8 @@ def parse(view: View) -> Identity:
         version=_revision(revision) if revision else None,
         block_size=block_size,
         fs_size=None if growing or not end else end * block_size,
-        free=free,
+        free=free if state == "clean" else None,
+        free_from="logical volume integrity descriptor",
         created=created,
         modified=modified,
         state=state,
@@ -302,6 +340,9 @@ def parse(view: View) -> Identity:
         checked=not sequence.broken and sequence.complete,
         details=details,
         problems=tuple(problems),
+        allocation=Allocation(view, partial(count_free, partitions, block_size))
+        if has_space(partitions) and not growing
+        else None,
     )
 
 
@@ -323,11 +364,15 @@ def _recognition(view: View) -> list[str]:
     return found
 
 
-def _anchor(view: View) -> tuple[int, int, Any]:
-    """The block size in bytes, the anchor's block and the anchor volume descriptor pointer."""
+def _anchors(view: View) -> list[tuple[int, int, Any]]:
+    """For each block size with an anchor: its bytes, the anchor's block, and what the anchor says.
+
+    Those at the end count only where there is none in front.
+    """
     known = (view.sector_size,) if view.sector_size in BLOCK_SIZES else ()
     sizes = tuple(dict.fromkeys((*known, *BLOCK_SIZES)))
     for places in (ANCHORS, tuple(-place for place in ANCHORS_FROM_END)):
+        found = []
         for block_size in sizes:
             for place in places:
                 block = place if place > 0 else view.size // block_size + place
@@ -338,8 +383,11 @@ def _anchor(view: View) -> tuple[int, int, Any]:
                 except (NotThisFormat, ShortRead):
                     continue
                 if whole:
-                    return block_size, block, parse_struct(raw, ANCHOR)
-    raise NotThisFormat("no anchor volume descriptor pointer")
+                    found.append((block_size, block, parse_struct(raw, ANCHOR)))
+                    break
+        if found:
+            return found
+    return []
 
 
 def _tagged(view: View, block: int, block_size: int) -> tuple[bytes, bool]:

@@ -4,6 +4,7 @@ Layout: FreeBSD, sys/ufs/ffs/fs.h, "struct fs"; what others keep elsewhere: Linu
 https://cgit.freebsd.org/src/tree/sys/ufs/ffs/fs.h
 """
 
+from functools import partial
 from typing import Any
 
 from construct import (
@@ -22,6 +23,7 @@ from construct import (
 )
 
 from pyimount.formats import Format, Identity, Json, KernelMount, NotThisFormat, Signature, Usage
+from pyimount.formats.allocation import Allocation, Reader, Space
 from pyimount.formats.checksums import crc32c
 from pyimount.formats.layouts import layout, read_struct
 from pyimount.formats.notation import flag_names, text, unix_time
@@ -160,6 +162,10 @@ SUPERBLOCK_CHECKED = 0x1
 INODE_FORMAT_44 = 2
 SOLARIS_OK = 0x7C269D38
 """Solaris: fs_state and fs_time add up to this when the volume is clean."""
+GROUP_MAGIC = 0x00090255
+"""cg_magic of a cylinder group, "struct cg"."""
+GROUP_SIZE = 512
+"""Bytes at its start in which its totals stand."""
 OPTIMISATION = {0: "time", 1: "space"}
 
 
@@ -195,8 +201,6 @@ def _identity(view: View, sb: Any, order: str, place: int) -> Identity:
         free_blocks, free_fragments = sb.fs_old_cs_nbfree, sb.fs_old_cs_nffree
         directories, free_inodes = sb.fs_old_cs_ndir, sb.fs_old_cs_nifree
     free = free_blocks * sb.fs_frag + free_fragments
-    if free > blocks:
-        problems.append(Problem(Code.DAMAGED, f"{free} of {blocks} fragments are free"))
     checked = False
     flags = sb.fs_flags if version == 2 or sb.fs_old_flags & UPDATED else sb.fs_old_flags
     if version == 2 and flags & METADATA_CHECKSUMS and sb.fs_metackhash & SUPERBLOCK_CHECKED:
@@ -209,6 +213,7 @@ def _identity(view: View, sb: Any, order: str, place: int) -> Identity:
             )
     ufstype = _ufstype(sb, order, version)
     modern = version == 2 or ufstype == "44bsd"
+    state = _state(sb, ufstype, flags if modern else 0)
     details: dict[str, Json] = {
         "magic": MAGICS[sb.fs_magic],
         "byte_order": order,
@@ -241,15 +246,38 @@ def _identity(view: View, sb: Any, order: str, place: int) -> Identity:
         version=str(version),
         block_size=size,
         fs_size=blocks * size,
-        free=free * size,
+        # Written when it is unmounted, and into the first superblock alone.
+        free=free * size if state == "clean" and place not in COPIES else None,
         modified=unix_time(written),
         last_mountpoint=text(sb.fs_fsmnt),
-        state=_state(sb, ufstype, flags if modern else 0),
+        state=state,
         offset=place,
         checked=checked,
         details=details,
         problems=tuple(problems),
+        allocation=Allocation(view, partial(_count, sb, order, blocks)),
     )
+
+
+def _count(sb: Any, order: str, blocks: int, reader: Reader) -> Space:
+    """Free bytes: the sum over the cylinder groups, which are written first."""
+    number_of = partial(int.from_bytes, byteorder="little" if order == "little" else "big")
+    free = 0
+    for group in range(sb.fs_ncg):
+        if group == 1:
+            reader.want((sb.fs_ncg - 1) * GROUP_SIZE, sb.fs_ncg - 1)
+        start = group * sb.fs_fpg
+        if sb.fs_magic != UFS2:
+            start += sb.fs_old_cgoffset * (group & ~sb.fs_old_cgmask)
+        raw = reader.read((start + sb.fs_cblkno) * sb.fs_fsize, GROUP_SIZE)
+        magic, index, _, free_blocks, _, free_fragments = (
+            number_of(raw[at : at + 4]) for at in (4, 12, 24, 28, 32, 36)
+        )
+        here = free_blocks * sb.fs_frag + free_fragments
+        if magic != GROUP_MAGIC or index != group or here > min(sb.fs_fpg, blocks):
+            raise NotThisFormat(f"no cylinder group {group} where it should be")
+        free += here
+    return Space(free=free * sb.fs_fsize, found="cylinder groups")
 
 
 def _plausible(sb: Any, version: int, place: int) -> None:

@@ -12,6 +12,7 @@ from pyimount.formats import Format, Identity, Json, KernelMount, NotThisFormat,
 from pyimount.formats.checksums import crc32c
 from pyimount.formats.layouts import layout, read_struct
 from pyimount.formats.notation import flag_names, text, uuid_text
+from pyimount.parsers.filesystems.xfs_allocation import allocation, left
 from pyimount.problems import Code, Problem
 from pyimount.sources.view import View
 
@@ -186,6 +187,7 @@ def identity(view: View, sb: Any, offset: int, *problems_so_far: Problem) -> Ide
     elif sb.sb_inprogress:
         problems.append(Problem(Code.DAMAGED, "making or copying this file system was never finished"))
     needs_repair = version == 5 and sb.sb_features_incompat & NEEDS_REPAIR
+    state = "error" if needs_repair else left(view, sb)
     return Identity(
         type="xfs",
         fstype="xfs",
@@ -193,13 +195,14 @@ def identity(view: View, sb: Any, offset: int, *problems_so_far: Problem) -> Ide
         uuid=uuid_text(sb.sb_uuid),
         block_size=sb.sb_sectsize,
         fs_size=sb.sb_dblocks * sb.sb_blocksize,
-        free=None if offset else sb.sb_fdblocks * sb.sb_blocksize,
-        # Whether it was unmounted only the log tells, at a place that takes a search.
-        state="error" if needs_repair else None,
+        # The counter is written when it is unmounted.
+        free=sb.sb_fdblocks * sb.sb_blocksize if state == "clean" and not offset else None,
+        state=state,
         offset=offset,
         checked=checked,
         details=details,
         problems=tuple(problems),
+        allocation=allocation(view, sb),
     )
 
 

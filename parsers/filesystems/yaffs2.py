@@ -59,6 +59,7 @@ MODES = {
     SPECIAL: {S_IFCHR, S_IFBLK, S_IFIFO, S_IFSOCK},
 }
 ROOT = 1
+MAX_NAME = 255
 NONE = 0xFFFFFFFF
 LAYOUTS = ((2048, 64), (4096, 128), (4096, 224), (8192, 256), (512, 16), (1024, 32), (16384, 512))
 """Bytes in a chunk and in its spare area, as NAND chips have them."""
@@ -86,7 +87,7 @@ def parse(view: View) -> Identity:
         "first_object": {
             "id": tags.obj_id,
             "type": TYPES[header.type],
-            "name": text(header.name),
+            "name": text(header.name[:MAX_NAME]),
             "modified": unix_time(header.yst_mtime),
         },
     }
@@ -100,8 +101,10 @@ def _plausible(header: Any) -> None:
         raise NotThisFormat(f"an object in directory {header.parent_obj_id}")
     if header.type not in TYPES or mode >> 16 or S_IFMT(mode) not in MODES.get(header.type, {S_IFMT(mode)}):
         raise NotThisFormat(f"an object of type {header.type} with mode {mode:#o}")
-    name, _, rest = header.name.partition(b"\0")
-    if rest.strip(b"\0") and rest.strip(b"\xff"):
+    # mkyaffs2image writes a name of MAX_NAME bytes, filled up with zeros, over a header of ones: the field
+    # has one byte more. Other writers leave ones behind the first zero.
+    name, _, rest = header.name[:MAX_NAME].partition(b"\0")
+    if (rest.strip(b"\0") and rest.strip(b"\xff")) or header.name[MAX_NAME] not in (0, 0xFF):
         raise NotThisFormat("something behind the name of the object")
     if (not name and header.type != DIRECTORY) or b"/" in name or any(byte < 0x20 for byte in name):
         raise NotThisFormat("no name of an object")

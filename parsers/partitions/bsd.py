@@ -28,8 +28,10 @@ from pyimount.sources.view import View
 Order: TypeAlias = Literal["little", "big"]
 
 MAGICS: dict[Order, bytes] = {"little": b"\x57\x45\x56\x82", "big": b"\x82\x56\x45\x57"}
-PLACES = (512, 64, 128)
-"""Bytes from the start: LABELSECTOR and LABELOFFSET of the ports to different machines, i386 first."""
+PLACES = (512, 64, 128, 1024, 2048, 4096)
+"""Bytes from the start: LABELSECTOR and LABELOFFSET of the ports to different machines, i386 first; last the
+second sector, where i386 and its kind have it, of disks with larger sectors."""
+_LARGE = (1024, 2048, 4096)
 
 PARTITIONS_CAP = 64
 """OpenBSD has the most, 52 since 7.8; the others 8 to 22."""
@@ -132,11 +134,15 @@ def is_label(raw: bytes) -> bool:
 
 def parse(view: View) -> Table:
     """Read the label at the first place where one is."""
+    why = NotThisFormat("no label at any of its places")
     for place in PLACES:
         for order, magic in MAGICS.items():
             if view.glance(place, 4) == magic:
-                return _parse_at(view, place, order)
-    raise NotThisFormat("no label at any of its places")
+                try:
+                    return _parse_at(view, place, order)
+                except NotThisFormat as error:
+                    why = error
+    raise why
 
 
 def _parse_at(view: View, place: int, order: Order) -> Table:
@@ -146,8 +152,8 @@ def _parse_at(view: View, place: int, order: Order) -> Table:
     if label.d_magic2 != label.d_magic or count > PARTITIONS_CAP:
         raise NotThisFormat(f"the second magic is missing, or {count} partitions are too many")
     unit = label.d_secsize
-    if unit not in (512, 1024, 2048, 4096, 8192):
-        raise NotThisFormat(f"a sector of {unit} bytes")
+    if unit not in (512, 1024, 2048, 4096, 8192) or (place in _LARGE and unit != place):
+        raise NotThisFormat(f"a sector of {unit} bytes, in a label at byte {place}")
     raw = head + view.glance(place + _HEAD, count * _ENTRY)
     problems = []
     right = len(raw) == _HEAD + count * _ENTRY and _checksum(raw) == 0

@@ -13,7 +13,7 @@ from construct import Bytes, Int32ul, Int64ul, Struct
 from pyimount.formats import Extent, Json, NotThisFormat, Partition, Signature, Table, TableFormat
 from pyimount.formats.layouts import layout, parse_struct
 from pyimount.formats.notation import guid_text, text
-from pyimount.parsers.partitions import boot_sector
+from pyimount.parsers.partitions import boot_sector, mbr
 from pyimount.parsers.partitions.gpt_types import CHROMEOS_KERNEL, TYPES
 from pyimount.parsers.partitions.mbr_types import TYPES as MBR_TYPES
 from pyimount.problems import Code, Problem
@@ -21,6 +21,10 @@ from pyimount.records import Record
 from pyimount.sources.view import View
 
 MAGIC = b"EFI PART"
+# ChromeOS: cgpt legacy hides the table from other firmware, and marks a copy that is not to be used
+# (vboot_reference, firmware/lib/cgptlib/include/gpt.h).
+CHROMEOS, IGNORED = b"CHROMEOS", b"IGNOREME"
+MAGICS = (MAGIC, CHROMEOS, IGNORED)
 
 HEADER = layout(
     lambda: Struct(
@@ -110,15 +114,24 @@ def parse(view: View) -> Table:
     primary = _best(_copy(view, unit, unit) for unit in _sector_sizes(view))
     backup = _best(_copy(view, at, unit) for at, unit in _backup_places(view, sector, primary))
     chosen = _best((primary, backup))
+    ignored = any(view.glance(unit, len(IGNORED)) == IGNORED for unit in SECTOR_SIZES)
     if chosen is None or chosen.worth == 0:
-        raise NotThisFormat("no header whose checksums hold")
-    problems = [*_copy_problems(view, primary, backup, chosen)]
+        chosen = _unchecked(view, sector, primary, backup)
+        problems = [_checksums_wrong(primary, backup)]
+        if primary is None or (backup is not None and primary.array != backup.array):
+            problems.append(Problem(Code.COPIES_DIFFER, "the two copies of the table do not agree"))
+    else:
+        problems = [*_copy_problems(view, primary, backup, chosen, ignored=ignored)]
     if not boot_sector.is_protective(sector):
-        _reject_left_over(view, sector, blank_wanted=primary is None)
+        _reject_left_over(view, sector, blank_wanted=primary is None and not ignored)
         problems.append(Problem(Code.DAMAGED, "the protective MBR in the first sector is missing"))
 
     header, unit = chosen.header, chosen.unit
+    partitions = [*_partitions(chosen)]
+    if partitions and boot_sector.is_protective(sector):
+        partitions += _only_in_mbr(view, sector, unit, partitions)
     details: dict[str, Json] = {
+        "signature": header.Signature.decode("ascii"),
         "revision": f"{header.Revision >> 16}.{header.Revision & 0xFFFF}",
         "first_usable_lba": header.FirstUsableLBA,
         "last_usable_lba": header.LastUsableLBA,
@@ -134,7 +147,7 @@ def parse(view: View) -> Table:
     return Table(
         pttype="gpt",
         sector_size=unit,
-        partitions=tuple(_partitions(chosen)),
+        partitions=tuple(partitions),
         ptuuid=guid_text(header.DiskGUID),
         meta=tuple(_extents(view, sector, primary, backup, chosen)),
         details=details,
@@ -151,8 +164,8 @@ def _sector_sizes(view: View) -> tuple[int, ...]:
 
 
 def _copy(view: View, offset: int, unit: int) -> _Copy | None:
-    """The copy whose header is at ``offset``, None where there is none."""
-    if view.glance(offset, len(MAGIC)) != MAGIC:
+    """The copy whose header is at ``offset``, None where there is none, or one that is not to be used."""
+    if view.glance(offset, len(MAGIC)) not in (MAGIC, CHROMEOS):
         return None
     block = view.glance(offset, unit)
     if len(block) < HEADER.size:
@@ -218,12 +231,57 @@ def _backup_places(view: View, sector: bytes, primary: _Copy | None) -> Iterator
             yield lba * unit, unit
 
 
+def _unchecked(view: View, sector: bytes, primary: _Copy | None, backup: _Copy | None) -> _Copy:
+    """The copy to read where no checksum is right at all, as some tools that write images never reckon them.
+
+    A sane protective MBR has to stand before it, and all else in it has to hold. Raises NotThisFormat.
+    """
+    guards = [
+        one.StartingLBA for _, one in boot_sector.records(sector) if one.OSType == boot_sector.PROTECTIVE
+    ]
+    if boot_sector.has_signature(sector) and guards == [1]:
+        for copy in (primary, backup):
+            if copy is not None and _holds(view, copy):
+                return copy
+    raise NotThisFormat("no header whose checksums hold")
+
+
+def _holds(view: View, copy: _Copy) -> bool:
+    """Whether all of a copy but its checksums is as it should be, and it has partitions."""
+    header = copy.header
+    used = [*_partitions(copy)]
+    return (
+        header.Revision >> 16 == 1
+        and header.HeaderSize >= HEADER.size
+        and header.MyLBA * copy.unit == copy.offset
+        and header.FirstUsableLBA <= header.LastUsableLBA
+        and header.FirstUsableLBA * copy.unit < view.size
+        and bool(used)
+        and not any(entry.problems for entry in used)
+    )
+
+
+def _checksums_wrong(primary: _Copy | None, backup: _Copy | None) -> Problem:
+    """That no checksum is right, said once."""
+    words = {
+        word
+        for copy in (primary, backup)
+        if copy is not None
+        for word in (copy.header.HeaderCRC32, copy.header.PartitionEntryArrayCRC32)
+    }
+    never = f", each is {next(iter(words)):#010x}" if len(words) == 1 else ""
+    message = f"none of the table's checksums is right{never}; it was read because all else in it holds"
+    return Problem(Code.BAD_CHECKSUM, message)
+
+
 def _copy_problems(
-    view: View, primary: _Copy | None, backup: _Copy | None, chosen: _Copy
+    view: View, primary: _Copy | None, backup: _Copy | None, chosen: _Copy, *, ignored: bool
 ) -> Iterator[Problem]:
     """What is wrong with either copy, and with the two together."""
     if chosen is backup:
-        state = "missing" if primary is None else "damaged"
+        state = "damaged"
+        if primary is None:
+            state = "marked as not to be used" if ignored else "missing"
         yield Problem(Code.BACKUP_USED, f"the primary table is {state}; its backup was read")
     if primary is not None:
         yield from primary.faults("primary")
@@ -321,6 +379,25 @@ def _hybrid(sector: bytes, unit: int) -> list[Json]:
     ]
 
 
+def _only_in_mbr(view: View, sector: bytes, unit: int, known: list[Partition]) -> Iterator[Partition]:
+    """The partitions of a hybrid MBR that no entry covers; they take the numbers after the last entry's."""
+    number = max(entry.number for entry in known)
+    for partition in mbr.partitions(view, sector, unit):
+        start, end = partition.offset, partition.offset + partition.size
+        covered = any(
+            entry.offset == start or (start <= entry.offset and entry.offset + entry.size <= end)
+            for entry in known
+        )
+        if covered or partition.meta:
+            continue
+        number += 1
+        message = (
+            f"only the MBR has this partition, as its number {partition.number}; no entry of the GPT does"
+        )
+        problem = Problem(Code.COPIES_DIFFER, message)
+        yield partition.replaced(number=number, slot=number - 1, problems=(*partition.problems, problem))
+
+
 def _extents(
     view: View, sector: bytes, primary: _Copy | None, backup: _Copy | None, chosen: _Copy
 ) -> Iterator[Extent]:
@@ -329,7 +406,7 @@ def _extents(
         yield Extent(offset=0, size=chosen.unit, name="Safety Table")
     for copy, suffix in ((primary, ""), (backup, " (backup)")):
         # A damaged copy's word on where its entries are is not taken.
-        if copy is None or copy.header_fault is not None:
+        if copy is None or (copy.header_fault is not None and chosen.header_fault is None):
             continue
         yield Extent(offset=copy.offset, size=copy.unit, name=f"GPT Header{suffix}")
         at = copy.header.PartitionEntryLBA * copy.unit
@@ -344,8 +421,8 @@ FORMAT = TableFormat(
     specification="https://uefi.org/specs/UEFI/2.10/05_GUID_Partition_Table_Format.html",
     parse=parse,
     signatures=(
-        *(Signature(MAGIC, size) for size in SECTOR_SIZES),
-        *(Signature(MAGIC, -size, align=size) for size in SECTOR_SIZES),
+        *(Signature(magic, size) for magic in MAGICS for size in SECTOR_SIZES),
+        *(Signature(magic, -size, align=size) for magic in MAGICS for size in SECTOR_SIZES),
         # A protective record alone: the backup may lie before the end of a disk that has grown.
         *(Signature(b"\xee", boot_sector.RECORDS_AT + 16 * slot + 4) for slot in range(4)),
     ),

@@ -13,7 +13,9 @@ from pyimount.formats import Extent, NotThisFormat, Partition, Signature, Table,
 from pyimount.parsers.partitions import boot_sector
 from pyimount.parsers.partitions.bsd import is_label
 from pyimount.parsers.partitions.mbr_types import TYPES
+from pyimount.parsers.partitions.sector_sizes import SIZES, Start, counted_in, is_boot_record, told_otherwise
 from pyimount.problems import Code, Problem
+from pyimount.records import Record
 from pyimount.sources.view import View
 
 EXTENDED = frozenset({0x05, 0x0F, 0x85})
@@ -36,7 +38,9 @@ def parse(view: View) -> Table:
     sector = view.read(0, boot_sector.SIZE)
     found = boot_sector.records(sector)
     _reject_other_sectors(view, sector, found)
-    unit = _sector_size(view, found)
+    unit = counted_in(view, _starts(found))
+    if _stands_alone(view, found, unit):
+        return _logical(view, unit)
     disk_signature = int.from_bytes(sector[_SIGNATURE_AT : _SIGNATURE_AT + 4], "little")
     protective = any(record.OSType == boot_sector.PROTECTIVE for _, record in found)
     # As libblkid has it: a protective table has no identity of its own.
@@ -46,10 +50,10 @@ def parse(view: View) -> Table:
     chain = _Chain(view, unit, ptuuid)
     for _, record in found:
         if record.OSType in EXTENDED:
-            chain.follow(record)
-    problems = chain.problems
+            chain.follow(_Area(record.StartingLBA, record.SizeInLBA))
+    problems = [*told_otherwise(view, unit), *chain.problems]
     if protective:
-        message = "a protective MBR, and no GUID partition table that could be read behind it"
+        message = "a protective MBR, and no GUID partition table with partitions that could be read behind it"
         problems.insert(0, Problem(Code.DAMAGED, message))
     return Table(
         pttype="PMBR" if protective else "dos",
@@ -85,8 +89,8 @@ def _reject_other_sectors(view: View, sector: bytes, found: list[tuple[int, Any]
     for_show = len(found) <= 1 and all(
         record.OSType in BSD and record.StartingLBA == 0 for _, record in found
     )
-    label = view.glance(boot_sector.SIZE, 4)
-    if for_show and (is_label(label) or label == _DISKLABEL64):
+    labels = [view.glance(size, 4) for size in SIZES]
+    if for_show and (any(map(is_label, labels)) or labels[0] == _DISKLABEL64):
         raise NotThisFormat("the boot block of a BSD disk label")
     places = sorted(
         (record.StartingLBA, record.SizeInLBA)
@@ -98,19 +102,59 @@ def _reject_other_sectors(view: View, sector: bytes, found: list[tuple[int, Any]
         raise NotThisFormat("the partitions overlap, and none of them begins on the disk")
 
 
-def _sector_size(view: View, found: list[tuple[int, Any]]) -> int:
-    """Bytes in a sector: as told; else 512, unless extended boot records stand where 4096 would have them."""
-    if view.sector_size is not None and view.sector_size >= boot_sector.SIZE:
-        return view.sector_size
-    starts = [record.StartingLBA for _, record in found if record.OSType in EXTENDED]
+def _starts(found: list[tuple[int, Any]]) -> list[Start]:
+    return [
+        Start(record.StartingLBA, record.StartingLBA + record.SizeInLBA, record.OSType in EXTENDED)
+        for _, record in found
+        if record.OSType != boot_sector.PROTECTIVE
+    ]
 
-    def stand(unit: int) -> bool:
-        return all(boot_sector.has_signature(view.glance(start * unit, boot_sector.SIZE)) for start in starts)
 
-    ends = [record.StartingLBA + record.SizeInLBA for _, record in found]
-    if starts and max(ends) * 4096 <= view.size and stand(4096) and not stand(512):
-        return 4096
-    return 512
+def partitions(view: View, sector: bytes, unit: int) -> tuple[Partition, ...]:
+    """The partitions of a first sector, those of its chains too, but the one that protects a GPT."""
+    found = [(slot, one) for slot, one in boot_sector.records(sector) if one.OSType != boot_sector.PROTECTIVE]
+    chain = _Chain(view, unit, None)
+    for _, record in found:
+        if record.OSType in EXTENDED:
+            chain.follow(_Area(record.StartingLBA, record.SizeInLBA))
+    primary = (_partition(slot + 1, record, slot=slot, unit=unit, ptuuid=None) for slot, record in found)
+    return (*primary, *chain.partitions)
+
+
+def _stands_alone(view: View, found: list[tuple[int, Any]], unit: int) -> bool:
+    """Whether this is an extended partition without its disk: links then count from here.
+
+    Its first record looks like a table of one partition and an extended one. Where that second extended boot
+    record links to a third, that one stands at the link's place from here; and from the second on there is
+    none, or it would lie beyond the end of the extended partition.
+    """
+    links = [record for _, record in found if record.OSType in EXTENDED]
+    if len(links) != 1 or any(slot > 1 for slot, _ in found):
+        return False
+    first = links[0].StartingLBA
+    second = view.glance(first * unit, boot_sector.SIZE)
+    if len(second) < boot_sector.SIZE or not is_boot_record(second):
+        return False
+    onward = [record.StartingLBA for _, record in boot_sector.records(second) if record.OSType in EXTENDED]
+    if not onward:
+        return False
+    here, there = (view.glance(at * unit, boot_sector.SIZE) for at in (onward[0], first + onward[0]))
+    beyond = onward[0] >= links[0].SizeInLBA or not is_boot_record(there)
+    return beyond and onward[0] != first and is_boot_record(here)
+
+
+def _logical(view: View, unit: int) -> Table:
+    """The table of an extended partition whose disk is not there."""
+    chain = _Chain(view, unit, None)
+    chain.follow(_Area(0, view.size // unit))
+    return Table(
+        pttype="dos",
+        sector_size=unit,
+        partitions=tuple(chain.partitions),
+        meta=tuple(chain.tables),
+        details={"extended_partition_alone": True},
+        problems=(*told_otherwise(view, unit), *chain.problems),
+    )
 
 
 def _partition(
@@ -130,6 +174,13 @@ def _partition(
     )
 
 
+class _Area(Record):
+    """An extended partition: its first sector, and how many it has."""
+
+    start: int
+    size: int
+
+
 class _Chain:
     """The logical partitions of a disk, gathered record by record."""
 
@@ -142,16 +193,16 @@ class _Chain:
         self._ptuuid = ptuuid
         self._seen: set[int] = set()
 
-    def follow(self, extended: Any) -> None:
-        """Read the chain that starts with the extended partition of this record."""
+    def follow(self, extended: _Area) -> None:
+        """Read the chain of this extended partition."""
         for at, size, sector in self._sectors(extended):
             for slot, record in boot_sector.records(sector):
                 if record.OSType not in EXTENDED and _is_data(slot, record, at, size, extended):
                     self._add(record, at, extended)
 
-    def _sectors(self, extended: Any) -> Iterator[tuple[int, int, bytes]]:
+    def _sectors(self, extended: _Area) -> Iterator[tuple[int, int, bytes]]:
         """Every extended boot record of the chain: its sector, how many sectors are its own, its bytes."""
-        at, size = extended.StartingLBA, extended.SizeInLBA
+        at, size = extended.start, extended.size
         while True:
             place = f"the extended boot record at byte {at * self._unit}"
             if at in self._seen:
@@ -178,14 +229,14 @@ class _Chain:
             links = [record for _, record in boot_sector.records(sector) if record.OSType in EXTENDED]
             if not links:
                 return
-            at, size = extended.StartingLBA + links[0].StartingLBA, links[0].SizeInLBA
+            at, size = extended.start + links[0].StartingLBA, links[0].SizeInLBA
 
-    def _add(self, record: Any, at: int, extended: Any) -> None:
+    def _add(self, record: Any, at: int, extended: _Area) -> None:
         number = 5 + len(self.partitions)
         self.partitions.append(
             _partition(number, record, slot=number - 1, unit=self._unit, ptuuid=self._ptuuid, base=at)
         )
-        if at + record.StartingLBA + record.SizeInLBA > extended.StartingLBA + extended.SizeInLBA:
+        if at + record.StartingLBA + record.SizeInLBA > extended.start + extended.size:
             message = f"partition {number} reaches beyond the extended partition that holds it"
             self._problem(Code.OUTSIDE_PARENT, message)
 
@@ -193,14 +244,12 @@ class _Chain:
         self.problems.append(Problem(code, message))
 
 
-def _is_data(slot: int, record: Any, at: int, size: int, extended: Any) -> bool:
+def _is_data(slot: int, record: Any, at: int, size: int, extended: _Area) -> bool:
     """Whether a record describes a partition; in the last two slots, which few systems use, often not."""
     if slot < 2:
         return True
     end = at + record.StartingLBA + record.SizeInLBA
-    return bool(
-        record.StartingLBA + record.SizeInLBA <= size and end <= extended.StartingLBA + extended.SizeInLBA
-    )
+    return bool(record.StartingLBA + record.SizeInLBA <= size and end <= extended.start + extended.size)
 
 
 FORMAT = TableFormat(

@@ -4,6 +4,7 @@ Layout: IRIX, sys/dvh.h (the fields' names), as Linux has it in block/partitions
 https://git.kernel.org/pub/scm/linux/kernel/git/torvalds/linux.git/tree/block/partitions/sgi.c
 """
 
+from collections.abc import Iterator
 from struct import iter_unpack, unpack
 from typing import Any
 
@@ -12,6 +13,7 @@ from construct import Bytes, Const, Int8ub, Int16ub, Int32ub, Struct
 from pyimount.formats import Extent, Json, NotThisFormat, Partition, Signature, Table, TableFormat
 from pyimount.formats.layouts import layout, parse_struct
 from pyimount.formats.notation import text
+from pyimount.parsers.partitions.sector_sizes import Start, counted_in, told_otherwise
 from pyimount.problems import Code, Problem
 from pyimount.sources.view import View
 
@@ -82,7 +84,8 @@ def parse(view: View) -> Table:
     """Read the header; with a wrong checksum, what its entries say must hold together."""
     sector = view.read(0, SIZE)
     header = parse_struct(sector, HEADER)
-    partitions = _partitions(header)
+    unit = counted_in(view, [*_starts(header)])
+    partitions = _partitions(header, unit)
     right = checksum(sector) == 0
     if not right and not _plausible(partitions, view.size):
         raise NotThisFormat("the checksum is wrong, and the partitions are not plausible")
@@ -100,16 +103,23 @@ def parse(view: View) -> Table:
     wrong = Problem(Code.BAD_CHECKSUM, "the checksum of the SGI volume header is wrong")
     return Table(
         pttype="sgi",
-        sector_size=SECTOR,
+        sector_size=unit,
         partitions=tuple(partitions),
         meta=(Extent(offset=0, size=max(SIZE, own), name="Volume Header"),),
         details=details,
-        problems=() if right else (wrong,),
+        problems=(*told_otherwise(view, unit), *(() if right else (wrong,))),
         checked=right,
     )
 
 
-def _partitions(header: Any) -> list[Partition]:
+def _starts(header: Any) -> Iterator[Start]:
+    """Where the partitions lie, but for those that are the header or the whole volume."""
+    for blocks, first, kind in iter_unpack(">3I", header.vh_pt):
+        if blocks and kind not in (VOLHDR, VOLUME):
+            yield Start(first, first + blocks)
+
+
+def _partitions(header: Any, unit: int) -> list[Partition]:
     found = []
     for slot, (blocks, first, kind) in enumerate(iter_unpack(">3I", header.vh_pt)):
         if blocks == 0:
@@ -119,8 +129,8 @@ def _partitions(header: Any) -> list[Partition]:
             Partition(
                 number=slot + 1,
                 slot=slot,
-                offset=first * SECTOR,
-                size=blocks * SECTOR,
+                offset=first * unit,
+                size=blocks * unit,
                 meta=kind in (VOLHDR, VOLUME),
                 type=f"{kind:#x}",
                 type_name=TYPES.get(kind),

@@ -16,11 +16,13 @@ from pyimount.parsers.partitions.sun import FLAGS, TAGS, WHOLE_DISK
 from pyimount.problems import Code, Problem
 from pyimount.sources.view import View
 
-AT = 512
-"""Where the label stands, bytes from the start of its partition."""
+PLACES = (512, 1024, 2048, 4096)
+"""Where the label stands, bytes from the start of its partition: in its second sector."""
+AT = PLACES[0]
 SIZE = 512
 SANITY = 0x600DDEEE
-SANITY_AT = AT + 12
+SANITY_IN = 12
+"""Where in the label, bytes."""
 VERSION = 1
 SLOTS = 16
 DKL_MAGIC = 0xDABE
@@ -62,11 +64,13 @@ def checksum(label: bytes) -> int:
 
 def parse(view: View) -> Table:
     """Read the label; what follows its table of contents is Solaris' own, others leave it empty."""
-    raw = view.read(AT, SIZE)
+    sane = SANITY.to_bytes(4, "little")
+    at = next((at for at in PLACES if view.glance(at + SANITY_IN, 4) == sane), AT)
+    raw = view.read(at, SIZE)
     label = parse_struct(raw, LABEL)
     if label.v_sanity != SANITY or label.v_version != VERSION:
         raise NotThisFormat(f"sanity {label.v_sanity:#x}, version {label.v_version}")
-    unit = label.v_sectorsz or SIZE
+    unit = label.v_sectorsz or at
     if unit not in _SECTOR_SIZES:
         raise NotThisFormat(f"a sector of {unit} bytes")
     has_sum = label.dkl_magic == DKL_MAGIC
@@ -85,7 +89,7 @@ def parse(view: View) -> Table:
         pttype="solaris",
         sector_size=unit,
         partitions=tuple(_slices(label, unit)),
-        meta=(Extent(offset=AT, size=SIZE, name="Disk Label"),),
+        meta=(Extent(offset=at, size=SIZE, name="Disk Label"),),
         details=details,
         problems=(wrong,) if has_sum and not right else (),
         checked=right,
@@ -119,7 +123,7 @@ FORMAT = TableFormat(
     title="Solaris x86 label",
     specification="https://github.com/illumos/illumos-gate/blob/master/usr/src/uts/common/sys/dklabel.h",
     parse=parse,
-    signatures=(Signature(SANITY.to_bytes(4, "little"), SANITY_AT),),
+    signatures=tuple(Signature(SANITY.to_bytes(4, "little"), at + SANITY_IN) for at in PLACES),
     types=("solaris",),
     vstypes=("sun", "vtoc"),
 )

@@ -4,6 +4,7 @@ Layout: Linux, block/partitions/sun.c, and util-linux, include/pt-sun.h (the fie
 the tags and flags: Oracle Solaris, sys/vtoc.h.
 """
 
+from collections.abc import Iterator
 from struct import unpack
 from typing import Any
 
@@ -12,6 +13,7 @@ from construct import Bytes, Const, Int16ub, Int32ub, Struct
 from pyimount.formats import Extent, Json, NotThisFormat, Partition, Signature, Table, TableFormat
 from pyimount.formats.layouts import layout, parse_struct
 from pyimount.formats.notation import text
+from pyimount.parsers.partitions.sector_sizes import Start, counted_in, told_otherwise
 from pyimount.problems import Code, Problem
 from pyimount.sources.view import View
 
@@ -99,7 +101,9 @@ def parse(view: View) -> Table:
         raise NotThisFormat("a cylinder without sectors")
     # Linux's own labels of old have no VTOC, but use the room for its tags.
     tagged = has_vtoc or not (label.sanity or label.version or label.nparts)
-    partitions = _partitions(label, label.nparts if has_vtoc else SLOTS, cylinder, tagged=tagged)
+    count = label.nparts if has_vtoc else SLOTS
+    unit = counted_in(view, [*_starts(label, count, cylinder)])
+    partitions = _partitions(label, count, cylinder, unit, tagged=tagged)
     details: dict[str, Json] = {
         "label_id": text(label.label_id, "latin-1"),
         "volume_id": text(label.volume_id, "latin-1") if has_vtoc else None,
@@ -110,20 +114,28 @@ def parse(view: View) -> Table:
         "sectors_per_track": label.nsect,
         "rotations_per_minute": label.rpm,
     }
+    wrong = Problem(Code.BAD_CHECKSUM, "the checksum of the Sun disk label is wrong")
     return Table(
         pttype="sun",
-        sector_size=SIZE,
+        sector_size=unit,
         partitions=tuple(partitions),
         meta=(Extent(offset=0, size=SIZE, name="Disk Label"),),
         details=details,
-        problems=()
-        if right
-        else (Problem(Code.BAD_CHECKSUM, "the checksum of the Sun disk label is wrong"),),
+        problems=(*told_otherwise(view, unit), *(() if right else (wrong,))),
         checked=right,
     )
 
 
-def _partitions(label: Any, count: int, cylinder: int, *, tagged: bool) -> list[Partition]:
+def _starts(label: Any, count: int, cylinder: int) -> Iterator[Start]:
+    """Where the slices lie, but for the one that is the whole disk."""
+    places = unpack(f">{2 * SLOTS}I", label.partitions)
+    for slot in range(count):
+        start, sectors = places[2 * slot] * cylinder, places[2 * slot + 1]
+        if sectors and start:
+            yield Start(start, start + sectors)
+
+
+def _partitions(label: Any, count: int, cylinder: int, unit: int, *, tagged: bool) -> list[Partition]:
     found = []
     infos, places = unpack(f">{2 * SLOTS}H", label.infos), unpack(f">{2 * SLOTS}I", label.partitions)
     for slot in range(count):
@@ -136,8 +148,8 @@ def _partitions(label: Any, count: int, cylinder: int, *, tagged: bool) -> list[
             Partition(
                 number=slot + 1,
                 slot=slot,
-                offset=start_cylinder * cylinder * SIZE,
-                size=num_sectors * SIZE,
+                offset=start_cylinder * cylinder * unit,
+                size=num_sectors * unit,
                 # Without tags, the third slice is the whole disk by custom.
                 meta=tag == WHOLE_DISK or (not tag and slot == 2 and whole),
                 type=None if tag is None else f"{tag:#x}",

@@ -9,6 +9,7 @@ from typing import Any
 from construct import Bytes, Int16ul, Int32ul, Int64ul, Struct
 
 from pyimount.formats import (
+    Extent,
     Format,
     Identity,
     Json,
@@ -100,7 +101,7 @@ def parse(view: View) -> Identity:
         "features_ro_compat": [*flag_names(sb.feature_ro_compat, {}, "ro_compat")],
         "last_mount": unix_time(sb.last_mount),
     }
-    size = None
+    size, start = None, 0
     if cache:
         bucket = _bucket_size(view, sb) * SECTOR
         size = sb.nbuckets_or_data_offset * bucket
@@ -116,9 +117,10 @@ def parse(view: View) -> Identity:
             "replacement_policy": _name(REPLACEMENT, sb.flags >> 2 & 7),
         }
     else:
-        start = DEFAULT_DATA_START if sb.version == BDEV else sb.nbuckets_or_data_offset
+        start = (DEFAULT_DATA_START if sb.version == BDEV else sb.nbuckets_or_data_offset) * SECTOR
+        problems += _of_backing(view, start, sb.flags >> 61 & 3)
         details |= {
-            "data_offset": start * SECTOR,
+            "data_offset": start,
             "cache_mode": _name(CACHE_MODES, sb.flags & 15),
             "state": _name(BACKING_STATES, sb.flags >> 61 & 3),
         }
@@ -135,6 +137,7 @@ def parse(view: View) -> Identity:
             type="bcache",
             uuid=set_uuid,
             role=f"cache-{sb.nr_this_dev}" if cache else "backing",
+            identity=uuid_text(sb.uuid),
         )
         if set_uuid
         else None,
@@ -142,7 +145,26 @@ def parse(view: View) -> Identity:
         checked=checked,
         details=details,
         problems=tuple(problems),
+        contents=(Extent(offset=start, size=view.size - start, name="data"),)
+        if start < view.size and not cache
+        else (),
     )
+
+
+def _of_backing(view: View, start: int, state: int) -> list[Problem]:
+    """What is wrong with the data of a backing device, which begins ``start`` bytes in."""
+    if start >= view.size:
+        message = f"the data begins at byte {start}, and here are {view.size}"
+        return [Problem(Code.TRUNCATED, message)]
+    if BACKING_STATES[state] == "dirty":
+        message = (
+            "what was written last lies in the cache device alone, which is not read: the data here is older"
+        )
+        return [Problem(Code.UNSUPPORTED, message)]
+    if BACKING_STATES[state] == "inconsistent":
+        message = "the cache was lost with data that was not written back: the data here is older"
+        return [Problem(Code.DAMAGED, message)]
+    return []
 
 
 def _bucket_size(view: View, sb: Any) -> int:
@@ -172,4 +194,5 @@ FORMAT = Format(
     parse=parse,
     signatures=(Signature(MAGIC, PLACE + MAGIC_AT),),
     precedence=Precedence.VOLUME_GROUP,
+    opaque="a cache: it has pieces of what its backing devices hold, and is not read",
 )

@@ -19,7 +19,7 @@ from construct import Array, Bytes, Const, Int16ul, Int32ul, Int64ul, Struct
 from pyimount.formats import Format, Identity, Json, NotThisFormat, Precedence, Signature, TableRule, Usage
 from pyimount.formats.checksums import crc32c
 from pyimount.formats.layouts import layout, parse_struct
-from pyimount.formats.notation import uuid_text
+from pyimount.formats.notation import hexadecimal, uuid_text
 from pyimount.problems import Code, Problem
 from pyimount.records import Record
 from pyimount.sources.view import ShortRead, View
@@ -301,10 +301,7 @@ def _data(xml: str, key: str) -> list[bytes]:
 
 
 def _number(text: str) -> int:
-    try:
-        return int(text, 16)
-    except ValueError:
-        return 0
+    return hexadecimal(text.strip()) or 0
 
 
 def _lower(text: str | None) -> str | None:

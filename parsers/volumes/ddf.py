@@ -23,7 +23,7 @@ from pyimount.formats import (
     Usage,
 )
 from pyimount.formats.layouts import layout, parse_struct
-from pyimount.formats.notation import flag_names, text, unix_time
+from pyimount.formats.notation import decimal, flag_names, text, unix_time
 from pyimount.problems import Code, Problem
 from pyimount.records import Record
 from pyimount.sources.errors import ReadError
@@ -180,8 +180,14 @@ DISK_DATA = {"big": layout(lambda: _disk_data(*_BIG)), "little": layout(lambda: 
 
 MAGIC_BIG = b"\xde\x11\xde\x11"
 MAGIC_LITTLE = MAGIC_BIG[::-1]
+_MAGICS = (MAGIC_BIG, MAGIC_LITTLE)
+_HEADER_TYPE_AT = 112
 # From the end of the disk in bytes: the anchor, and where it stands when something was put behind it.
 PLACES = (-BLOCK, -257 * BLOCK)
+TAIL = 32 << 20
+"""How far before the end the anchor may lie: by some controllers, or on a larger copy of the disk."""
+BLOCKS = (BLOCK, 4096, 2048, 1024)
+"""Bytes in a block of the disk, by which everything is counted; most have the first."""
 
 CONTROLLER_SIGNATURE = 0xAD111111
 PHYSICAL_SIGNATURE = 0x22222222
@@ -290,15 +296,12 @@ def parse(view: View) -> Identity:
 
 def load(view: View) -> Metadata:
     """All that a disk says, found by the anchor header at its end. Raises NotThisFormat and ShortRead."""
-    places = [view.size // BLOCK * BLOCK + place for place in PLACES]
-    at = next((at for at in places if view.glance(at, 4) in (MAGIC_BIG, MAGIC_LITTLE)), None)
-    if at is None:
-        raise NotThisFormat("no anchor header")
+    at = _anchor(view)
     raw = view.read(at, BLOCK)
     order = "big" if raw[:4] == MAGIC_BIG else "little"
     anchor = parse_struct(raw, HEADER[order])
     revision = text(anchor.DDF_rev)
-    if revision is None or not all(part.isdecimal() for part in revision.split(".")):
+    if revision is None or any(decimal(part) is None for part in revision.split(".")):
         raise NotThisFormat(f"revision {revision}")
     problems: list[Problem] = []
     if crc_of(raw) != anchor.CRC:
@@ -307,8 +310,8 @@ def load(view: View) -> Metadata:
     if chosen is None:
         problems.append(Problem(Code.DAMAGED, "neither the primary nor the secondary DDF header is there"))
         return Metadata(order=order, at=at, header=anchor, checked=False, problems=tuple(problems))
-    place, header = chosen
-    sections = _Sections(view, order, place, header, problems)
+    place, header, block = chosen
+    sections = _Sections(view, order, place, header, block, problems)
     controller = sections.one(CONTROLLER, "Controller_Data", CONTROLLER_SIGNATURE)
     mine = sections.one(DISK_DATA, "Physical_Disk_Data", DISK_DATA_SIGNATURE)
     return Metadata(
@@ -327,47 +330,85 @@ def load(view: View) -> Metadata:
     )
 
 
-def _choose(view: View, order: str, anchor: Any, problems: list[Problem]) -> tuple[int, Any] | None:
-    """The header that counts, and its first byte: the newer of those that are whole and not half written."""
-    found: list[tuple[tuple[int, bool, int], int, Any]] = []
-    for rank, (name, block) in enumerate(
+def _anchor(view: View) -> int:
+    """Where the anchor header lies; raises NotThisFormat."""
+    places = [view.size // BLOCK * BLOCK + place for place in PLACES]
+    at = next((at for at in places if view.glance(at, 4) in _MAGICS), None)
+    if at is not None:
+        return at
+    step = 1 << 20
+    end = view.size // BLOCK * BLOCK
+    while end > max(0, view.size - TAIL):
+        start = max(0, end - step)
+        window = view.glance(start, end - start)
+        for at in range(len(window) // BLOCK * BLOCK - BLOCK, -1, -BLOCK):
+            # Headers of the other two kinds may lie there too, and old copies of all.
+            if window[at : at + 4] in _MAGICS and window[at + _HEADER_TYPE_AT] == 0:
+                raw = window[at : at + BLOCK]
+                if raw[4:8] in (crc_of(raw).to_bytes(4, "big"), crc_of(raw).to_bytes(4, "little")):
+                    return start + at
+        end = start
+    raise NotThisFormat("no anchor header")
+
+
+def _choose(view: View, order: str, anchor: Any, problems: list[Problem]) -> tuple[int, Any, int] | None:
+    """The header that counts, its first byte, and the size of a block.
+
+    It is the newer of those that are whole and not half written.
+    """
+    found: list[tuple[tuple[int, bool, int], int, Any, int]] = []
+    for rank, (name, number) in enumerate(
         (("secondary", anchor.Secondary_Header_LBA), ("primary", anchor.Primary_Header_LBA))
     ):
-        if name == "secondary" and block == (1 << 64) - 1:
+        if name == "secondary" and number == (1 << 64) - 1:
             continue
-        try:
-            raw = view.read(block * BLOCK, BLOCK)
-        except (ShortRead, ReadError):
-            raw = b""
-        header = parse_struct(raw, HEADER[order]) if len(raw) == BLOCK else None
-        if header is None or header.Signature != anchor.Signature or crc_of(raw) != header.CRC:
-            fault = Problem(Code.BAD_CHECKSUM, f"the {name} DDF header at {block * BLOCK} is damaged")
+        for block in BLOCKS:
+            header = _header_at(view, number * block, order, anchor)
+            if header is not None:
+                order_by = header.Sequence_Number, header.Open_Flag == 0, rank
+                found.append((order_by, number * block, header, block))
+                break
+        else:
+            fault = Problem(Code.BAD_CHECKSUM, f"the {name} DDF header at {number * BLOCK} is damaged")
             problems.append(fault)
-        elif header.DDF_Header_GUID == anchor.DDF_Header_GUID:
-            found.append(((header.Sequence_Number, header.Open_Flag == 0, rank), block * BLOCK, header))
     if not found:
         return None
-    (_, _, rank), place, header = max(found, key=lambda each: each[0])
+    (_, _, rank), place, header, block = max(found, key=lambda each: each[0])
     if rank == 0:
         problems.append(Problem(Code.BACKUP_USED, "the DDF metadata was read from the secondary copy"))
-    return place, header
+    return place, header, block
+
+
+def _header_at(view: View, at: int, order: str, anchor: Any) -> Any:
+    """The whole header of the anchor's set of disks that lies there; None for anything else."""
+    try:
+        raw = view.read(at, BLOCK)
+    except (ShortRead, ReadError):
+        return None
+    header = parse_struct(raw, HEADER[order])
+    if header.Signature != anchor.Signature or crc_of(raw) != header.CRC:
+        return None
+    return header if header.DDF_Header_GUID == anchor.DDF_Header_GUID else None
 
 
 class _Sections:
     """The sections behind one header."""
 
-    def __init__(self, view: View, order: str, place: int, header: Any, problems: list[Problem]) -> None:
+    def __init__(  # noqa: PLR0917  (what load found)
+        self, view: View, order: str, place: int, header: Any, block: int, problems: list[Problem]
+    ) -> None:
         self._view, self._order, self._place, self._header = view, order, place, header
+        self._block = block
         self._problems = problems
 
     def _read(self, name: str) -> bytes:
         start = getattr(self._header, f"{name}_Section")
-        length = getattr(self._header, f"{name}_Section_Length") * BLOCK
+        length = getattr(self._header, f"{name}_Section_Length") * self._block
         if start in (0, _NONE) or not 0 < length <= SECTION_CAP:
             self._problems.append(Problem(Code.DAMAGED, f"the DDF section {name} has no usable place"))
             return b""
         try:
-            return self._view.read(self._place + start * BLOCK, length)
+            return self._view.read(self._place + start * self._block, length)
         except (ShortRead, ReadError) as error:
             self._problems.append(Problem(Code.DAMAGED, f"the DDF section {name} cannot be read: {error}"))
             return b""
@@ -406,7 +447,7 @@ class _Sections:
     def configurations(self) -> Iterator[Element]:
         """The configuration records in use."""
         raw = self._read("Configuration_Records")
-        length = self._header.Configuration_Record_Length * BLOCK
+        length = self._header.Configuration_Record_Length * self._block
         most = self._header.Max_Primary_Element_Entries
         if not raw or length < BLOCK or most > ELEMENTS_CAP or BLOCK + 12 * most > length:
             return
@@ -424,13 +465,13 @@ class _Sections:
         starts = unpack_from(f"{sign}{most}Q", record, BLOCK + 4 * most)
         # A place without a disk has a reference of ones, and takes no part in the count of places.
         disks = [
-            (reference, start * BLOCK)
+            (reference, start * self._block)
             for reference, start in zip(references, starts, strict=True)
             if reference != _NONE
         ]
         places: list[tuple[int | None, int]] = [*disks[:count]]
         places += [(None, 0)] * (count - len(places))
-        unit = conf.Block_Size if conf.Block_Size not in (0, 0xFFFF) else BLOCK
+        unit = conf.Block_Size if conf.Block_Size not in (0, 0xFFFF) else self._block
         checked = crc_of(record) == conf.CRC
         if not checked:
             message = f"the checksum of the configuration record of {conf.VD_GUID.hex()} does not match"
@@ -552,6 +593,8 @@ def _identity(found: Metadata) -> Identity:
             name=", ".join(names) or None,
             role=_role(own),
             members=len(found.disks) or None,
+            identity=found.guid,
+            as_of=(header.Sequence_Number, header.TimeStamp),
         ),
         offset=found.at,
         checked=found.checked,

@@ -11,6 +11,7 @@ from typing import Any
 from construct import Array, Bytes, Int32sb, Int32ub, Int64ub, Struct
 
 from pyimount.formats import (
+    Extent,
     Format,
     Identity,
     Json,
@@ -22,6 +23,7 @@ from pyimount.formats import (
 )
 from pyimount.formats.layouts import layout, read_struct
 from pyimount.formats.notation import flag_names
+from pyimount.problems import Code, Problem
 from pyimount.sources.view import ShortRead, View
 
 SECTOR = 512
@@ -76,6 +78,7 @@ MAGIC_08, MAGIC_84_UNCLEAN, MAGIC_09 = ((0x83740267 + step).to_bytes(4, "big") f
 MAGICS = (MAGIC_08, MAGIC_84_UNCLEAN, MAGIC_09)
 LEAST = 0x10000
 
+CONSISTENT = 0x1
 FLAGS = {
     0x1: "consistent",
     0x2: "primary-indicator",
@@ -120,6 +123,7 @@ def _identity(view: View, at: int) -> Identity:
     new = magic == MAGIC_09
     md = read_struct(view, MD_09 if new else MD_08, at)
     _plausible(md, internal=at != 0)
+    problems: list[Problem] = []
     size = (md.effective_size if new else md.la_sect) * SECTOR
     details: dict[str, Json] = {
         "location": "internal" if at else "external",
@@ -148,6 +152,7 @@ def _identity(view: View, at: int) -> Identity:
             "bitmap_uuid": f"{md.uuid[1]:016x}",
             "history_uuids": [f"{uuid:016x}" for uuid in md.uuid[2:] if uuid],
         }
+    size = _data(md, at, size, problems) if at else 0
     return Identity(
         type="drbd",
         fstype="drbd",
@@ -156,7 +161,23 @@ def _identity(view: View, at: int) -> Identity:
         state="dirty" if magic == MAGIC_84_UNCLEAN else None,
         offset=at,
         details=details,
+        problems=tuple(problems),
+        contents=(Extent(offset=0, size=size, name="data"),) if at and size else (),
     )
+
+
+def _data(md: Any, at: int, agreed: int, problems: list[Problem]) -> int:
+    """Bytes of data before the meta-data of an internal area: as agreed with the peer, else all there are."""
+    room: int = at + SIZE - md.md_size_sect * SECTOR
+    if room <= 0:
+        problems.append(Problem(Code.DAMAGED, f"the meta-data is said to have {md.md_size_sect} sectors"))
+        return 0
+    if agreed > room:
+        problems.append(Problem(Code.TRUNCATED, f"the data has {agreed} bytes; here are {room}"))
+    if agreed and not md.flags & CONSISTENT:
+        message = "the data was not consistent: it was being copied from the peer"
+        problems.append(Problem(Code.DAMAGED, message))
+    return min(agreed or room, room)
 
 
 def _plausible(md: Any, *, internal: bool) -> None:
@@ -201,4 +222,5 @@ FORMAT = Format(
     ),
     precedence=Precedence.RAID,
     with_table=TableRule.HIDES_WHEN_BEHIND,
+    opaque="meta-data alone: the data of this DRBD member lies on another device",
 )

@@ -114,7 +114,7 @@ SIZE_CAP = 1 << 20
 _STATUS = {0x1: "spare", 0x2: "configured", 0x4: "failed", 0x8: "usable", 0x40: "journal"}
 _STATES = ("normal", "uninitialised", "degraded", "failed")
 _MIGRATIONS = ("initialising", "rebuilding", "verifying", "general migration", "state change", "repairing")
-_MEMBER = (1 << 24) - 1
+_MEMBER, _REBUILT = (1 << 24) - 1, 1 << 24
 _MIGRATING = 1
 
 
@@ -208,8 +208,10 @@ def _device(raw: bytes, at: int) -> tuple[str | None, dict[str, Json], int]:
     device = parse_struct(raw, DEVICE, at)
     at += DEVICE.size
     now, slots, at = _map(raw, at)
+    words = slots
     if device.migr_state == _MIGRATING:
-        _, _, at = _map(raw, at)
+        _, before, at = _map(raw, at)
+        words = [*slots, *before]
     name = text(device.volume)
     level = now.raid_level
     if level in (1, 2, 10):
@@ -219,7 +221,9 @@ def _device(raw: bytes, at: int) -> tuple[str | None, dict[str, Json], int]:
         "level": f"raid{level}",
         "size": (device.SizeHigh << 32 | device.SizeLow) * SECTOR,
         "members": now.num_members,
-        "slots": [*slots],
+        "slots": [word & _MEMBER for word in slots],
+        # Disks that do not have all of their data yet.
+        "rebuilding": [*sorted({word & _MEMBER for word in words if word & _REBUILT})],
         "chunk_size": now.blocks_per_strip * SECTOR,
         "offset": (now.pba_of_lba0_hi << 32 | now.pba_of_lba0) * SECTOR,
         "member_size": (now.blocks_per_member_hi << 32 | now.blocks_per_member) * SECTOR,
@@ -234,13 +238,13 @@ def _device(raw: bytes, at: int) -> tuple[str | None, dict[str, Json], int]:
 
 
 def _map(raw: bytes, at: int) -> tuple[Any, list[int], int]:
-    """A map, the numbers of the disks in its slots, and where it ends."""
+    """A map, the words of its slots (a disk's number, and whether it is being rebuilt), and where it ends."""
     found = parse_struct(raw, MAP, at)
     at += MAP.size
     end = at + 4 * found.num_members
     if end > len(raw):
         raise NotThisFormat("a map ends after the metadata")
-    return found, [number & _MEMBER for number in unpack(f"<{found.num_members}I", raw[at:end])], end
+    return found, [*unpack(f"<{found.num_members}I", raw[at:end])], end
 
 
 FORMAT = Format(

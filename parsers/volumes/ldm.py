@@ -56,6 +56,7 @@ def parse(view: View) -> Identity:
         "header_offset": header.at,
     }
     name, members = None, None
+    as_of: tuple[int, ...] = ()
     try:
         # Behind the signature: no other disk needs it.
         from pyimount.parsers.volumes.ldm_database import database_facts, read_database
@@ -66,6 +67,7 @@ def parse(view: View) -> Identity:
     else:
         problems += database.problems
         members = len(database.disks) or None
+        as_of = (database.commit_sequence,)
         name = next((disk.name for disk in database.disks.values() if disk.guid == header.disk_id), None)
         details |= {"disk_name": name, **database_facts(database, header.unit)}
     major, minor = header.said.version_major, header.said.version_minor
@@ -77,7 +79,13 @@ def parse(view: View) -> Identity:
         version=f"{major}.{minor}",
         modified=filetime(header.said.last_update),
         group=Membership(
-            type="ldm", uuid=header.group_id, name=header.group_name, role=name, members=members
+            type="ldm",
+            uuid=header.group_id,
+            name=header.group_name,
+            role=name,
+            members=members,
+            identity=header.disk_id,
+            as_of=as_of,
         ),
         offset=header.at,
         checked=header.checked,

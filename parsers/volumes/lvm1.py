@@ -141,6 +141,7 @@ def parse(view: View) -> Identity:
                 name=group_name,
                 role=f"pv{pv.pv_number - 1}",
                 members=vg.pv_cur,
+                identity=uuid,
             )
             details |= _group(view, pv, vg)
         except (NotThisFormat, ShortRead) as error:

@@ -102,6 +102,7 @@ class Metadata(Record, kw_only=True):
     name: str
     group: Section
     seqno: int
+    checksum: int
     ignored: bool
 
 
@@ -144,6 +145,8 @@ def parse(view: View) -> Identity:
         checked=label.checked,
         details=details,
         problems=tuple(problems),
+        # As pvcreate leaves it.
+        is_empty=found is None and bool(label.metadata_areas) and not label.used and not problems,
     )
 
 
@@ -284,6 +287,7 @@ def _metadata(
         name=name,
         group=group,
         seqno=integer(group, "seqno"),
+        checksum=committed.checksum,
         ignored=bool(committed.flags & RAW_LOCN_IGNORED),
     )
 
@@ -308,6 +312,9 @@ def _group(metadata: Metadata, pv_uuid: str) -> Membership:
         name=metadata.name,
         role=next((name for name, pv in pvs.items() if pv.get("id") == pv_uuid), None),
         members=len(pvs),
+        identity=pv_uuid,
+        # An area that is told to be ignored is not kept up to date.
+        as_of=() if metadata.ignored else (metadata.seqno, metadata.checksum),
     )
 
 
@@ -408,4 +415,5 @@ FORMAT = Format(
     parse=parse,
     signatures=tuple(Signature(b"LVM2 001", sector * SECTOR + _TYPE_AT) for sector in range(LABEL_SECTORS)),
     precedence=Precedence.VOLUME_GROUP,
+    opaque="no metadata of its volume group is here: which volumes lie in it is not known",
 )

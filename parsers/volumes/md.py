@@ -213,6 +213,7 @@ LEVELS = {
     6: "raid6",
     10: "raid10",
 }
+"""Of mainline; makers of storage appliances have their own, which are told by their number."""
 PARITY_LAYOUTS = {
     0: "left-asymmetric",
     1: "right-asymmetric",
@@ -311,15 +312,15 @@ def _version_1(view: View, offset: int, minor: int) -> tuple[int, Identity]:
     if sb.major_version != 1 or sb.super_offset * SECTOR != offset or sb.max_dev > MAX_DEV:
         raise NotThisFormat(f"no version 1.{minor} superblock of this place")
     uuid, name = uuid_text(sb.set_uuid), text(sb.set_name)
-    if sb.level not in LEVELS or uuid is None:
-        raise NotThisFormat(f"level {sb.level}, UUID {uuid}")
+    if uuid is None:
+        raise NotThisFormat("an array without a UUID")
     raw = head + view.read(offset + SUPERBLOCK_1.size, 2 * sb.max_dev)
     problems = []
     checked = checksum_1(raw) == sb.sb_csum
     if not checked:
         message = f"the checksum of the md superblock at {offset} does not match"
         problems.append(Problem(Code.BAD_CHECKSUM, message))
-        if sb.raid_disks > MAX_DEV or sb.dev_number >= max(sb.max_dev, 1):
+        if sb.level not in LEVELS or sb.raid_disks > MAX_DEV or sb.dev_number >= max(sb.max_dev, 1):
             raise NotThisFormat("neither the checksum nor the figures hold")
     end = (sb.data_offset + sb.data_size) * SECTOR
     if end > view.size:
@@ -335,6 +336,7 @@ def _version_1(view: View, offset: int, minor: int) -> tuple[int, Identity]:
             "delta_disks": sb.delta_disks,
             "new_level": LEVELS.get(sb.new_level, str(sb.new_level)),
             "new_layout": layout_name(sb.new_level, sb.new_layout),
+            "new_layout_number": sb.new_layout,
             "new_chunk": sb.new_chunk * SECTOR,
             "new_data_offset": (sb.data_offset + sb.new_offset) * SECTOR
             if sb.feature_map & NEW_OFFSET
@@ -385,7 +387,15 @@ def _version_1(view: View, offset: int, minor: int) -> tuple[int, Identity]:
             created=_time(sb.ctime),
             modified=_time(sb.utime),
             state="clean" if sb.resync_offset == NEVER else "dirty",
-            group=Membership(type="md", uuid=uuid, name=name, role=role, members=sb.raid_disks),
+            group=Membership(
+                type="md",
+                uuid=uuid,
+                name=name,
+                role=role,
+                members=sb.raid_disks,
+                identity=uuid_text(sb.device_uuid),
+                as_of=(sb.events, sb.utime & SECONDS),
+            ),
             offset=offset,
             checked=checked,
             details=details,
@@ -455,12 +465,14 @@ def _version_0(view: View, offset: int, order: str) -> tuple[int, Identity]:
     sb = parse_struct(raw, SUPERBLOCK_0[order])
     this = parse_struct(sb.this_disk, DESCRIPTOR_0[order])
     minor = sb.minor_version
-    if sb.major_version != 0 or sb.level not in LEVELS or not 1 <= sb.raid_disks <= DISKS_0:
-        raise NotThisFormat(f"version {sb.major_version}, level {sb.level}, {sb.raid_disks} disks")
+    if sb.major_version != 0 or not 1 <= sb.raid_disks <= DISKS_0:
+        raise NotThisFormat(f"version {sb.major_version}, {sb.raid_disks} disks")
     if this.number > DISKS_0 or sb.nr_disks > DISKS_0:
         raise NotThisFormat(f"disk {this.number} of {sb.nr_disks}")
     problems = []
     checked = checksum_0(raw, order) == sb.sb_csum
+    if not checked and sb.level not in LEVELS:
+        raise NotThisFormat(f"level {sb.level}, and a wrong checksum")
     if not checked:
         message = f"the checksum of the md superblock at {offset} does not match"
         problems.append(Problem(Code.BAD_CHECKSUM, message))
@@ -483,6 +495,7 @@ def _version_0(view: View, offset: int, order: str) -> tuple[int, Identity]:
             "delta_disks": sb.delta_disks,
             "new_level": LEVELS.get(sb.new_level, str(sb.new_level)),
             "new_layout": layout_name(sb.new_level, sb.new_layout),
+            "new_layout_number": sb.new_layout,
             "new_chunk": sb.new_chunk,
             "new_data_offset": None,
         }
@@ -522,7 +535,15 @@ def _version_0(view: View, offset: int, order: str) -> tuple[int, Identity]:
             created=unix_time(sb.ctime),
             modified=unix_time(sb.utime),
             state="error" if sb.state & STATE_0_ERRORS else "clean" if clean else "dirty",
-            group=Membership(type="md", uuid=uuid, role=role, members=sb.raid_disks),
+            group=Membership(
+                type="md",
+                uuid=uuid,
+                role=role,
+                members=sb.raid_disks,
+                # A device has no UUID here, but its number, and the device number that it had.
+                identity=f"{this.number} at {this.major}:{this.minor}",
+                as_of=(sb.events, sb.utime),
+            ),
             offset=offset,
             checked=checked,
             details=details,
@@ -555,7 +576,8 @@ def layout_name(level: int, number: int) -> str | None:
 def _geometry(level: int, number: int, chunk: int, disks: int, used: int) -> dict[str, Json]:
     """What the array is made of; ``chunk`` and ``used``, of each member, in bytes."""
     return {
-        "level": LEVELS[level],
+        "level": LEVELS.get(level, str(level)),
+        "level_number": level,
         "layout": layout_name(level, number),
         "layout_number": number,
         "chunk_size": chunk,

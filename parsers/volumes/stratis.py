@@ -103,7 +103,7 @@ def parse(view: View) -> Identity:
         uuid=_dashed(block.dev_uuid),
         fs_size=block.sectors * SECTOR,
         created=unix_time(block.initialization_time),
-        group=Membership(type="stratis", uuid=pool, name=name),
+        group=Membership(type="stratis", uuid=pool, name=name, identity=_dashed(block.dev_uuid)),
         offset=at,
         checked=True,
         details=details,

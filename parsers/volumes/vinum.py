@@ -302,6 +302,8 @@ def parse(view: View) -> Identity:
             name=", ".join(volumes) or None,
             role=drive.name,
             members=len(drives),
+            identity=drive.name,
+            as_of=(header.last_update,),
         ),
         offset=HEADER_AT,
         details=details,

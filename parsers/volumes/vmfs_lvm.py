@@ -251,6 +251,7 @@ def parse(view: View) -> Identity:
             name=text(first.name),
             role=f"extents {first.firstPE} to {first.lastPE}",
             members=first.numDevs or None,
+            identity=vmfs_uuid(device.devID),
         )
     return Identity(
         type="VMFS_volume_member",

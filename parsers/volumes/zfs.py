@@ -133,6 +133,8 @@ def parse(view: View) -> Identity:
             name=name,
             role=next((role for role, leaf in leaves if leaf == guid), None),
             members=len(leaves) if leaves and _number(pairs, "vdev_children") == 1 else None,
+            identity=_text(guid),
+            as_of=(newest.head.ub_txg, newest.head.ub_timestamp) if newest is not None else (),
         )
     return Identity(
         type="zfs_member",
@@ -306,7 +308,13 @@ FORMAT = Format(
     types=("zfs_member",),
     parse=parse,
     signatures=tuple(
-        Signature(magic, offset + PHYS_AT, align=1 if offset >= 0 else LABEL_SIZE, copy=offset != 0)
+        Signature(
+            magic,
+            offset + PHYS_AT,
+            align=1 if offset >= 0 else LABEL_SIZE,
+            copy=offset != 0,
+            lasting=offset in (LABEL_SIZE, -LABEL_SIZE),
+        )
         for magic in (NVLIST_BIG, NVLIST_LITTLE)
         for offset in (0, LABEL_SIZE, -2 * LABEL_SIZE, -LABEL_SIZE)
     ),

@@ -9,6 +9,7 @@ from contextlib import suppress
 from importlib import import_module
 from typing import NoReturn
 
+from pyimount.cli.open_files import raise_limit
 from pyimount.reports.wording import printable
 from pyimount.version import __version__
 
@@ -27,6 +28,10 @@ _COMMANDS = {
 }
 
 _HELP = "help"
+
+_ON_LINUX = ("mount", "unmount", "list", "check")
+"""What acts on the machine, or tells of it; on others these commands have their help alone."""
+_ITS_MODULES = ("fcntl", "grp", "pwd", "resource", "termios")
 
 
 def columns() -> int:
@@ -136,6 +141,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _open_closed_streams()
     # Looking through every object for garbage, most of all when the process ends, takes longer than a scan.
     gc.set_threshold(100_000)
+    raise_limit()
     try:
         return _run(sys.argv[1:])
     finally:
@@ -169,18 +175,21 @@ def _run(arguments: Sequence[str]) -> int:
         # A command that is there to be quick loads no other.
         only = arguments[0] if arguments and arguments[0] in _COMMANDS else None
         parsed = parser(only).parse_args(arguments)
+        if parsed.command in _ON_LINUX and not _is_linux():
+            complain(f"{parsed.command} is for Linux; detect, export, formats and completion work here too")
+            return 1
         run: Callable[[argparse.Namespace], int] = parsed.run
         status = run(parsed)
         sys.stdout.flush()
     except BrokenPipeError:
-        _drop_output()  # whoever read it has seen enough
+        drop_output()  # whoever read it has seen enough
         return 0
     except KeyboardInterrupt:
         complain("stopped")
         return EXIT_INTERRUPTED
     except OSError as error:
         complain(_told(error))
-        _drop_output()
+        drop_output()
         return 1
     return status
 
@@ -224,7 +233,13 @@ def _told(error: OSError) -> str:
     return f"cannot write the report: {reason}"
 
 
-def _drop_output() -> None:
+def _is_linux() -> bool:
+    from importlib.util import find_spec
+
+    return sys.platform == "linux" and None not in map(find_spec, _ITS_MODULES)
+
+
+def drop_output() -> None:
     """Have what could not be written go nowhere: Python would try again at exit, and complain."""
     with suppress(OSError, ValueError):  # where standard output is no file
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -7,6 +7,7 @@ import argparse
 import json
 import sys
 
+from pyimount.execution.dependencies import MODULES
 from pyimount.execution.survey import fuse_library, survey
 from pyimount.execution.tools import TOOLS
 from pyimount.formats import KernelMount, ToolMount
@@ -64,6 +65,10 @@ def run(options: argparse.Namespace) -> int:
                 }
                 for tool in TOOLS.values()
             ],
+            "python": [
+                {"name": each.name, "there": each.is_available, "package": each.package, "gives": each.why}
+                for each in MODULES
+            ],
         }
         print(json.dumps(said, indent=2 if sys.stdout.isatty() else None))
         return 0
@@ -86,4 +91,8 @@ def run(options: argparse.Namespace) -> int:
         where = f"apt install {tool.package}" if tool.package else "not one of Debian's packages"
         absent = "" if there else f"  ({where})"
         print(f"  {'yes' if there else 'no ':3}  {tool.name:15} {tool.gives}{absent}")
+    print("python packages")
+    for each in MODULES:
+        absent = "" if each.is_available else f"  (pip install '{each.package}')"
+        print(f"  {'yes' if each.is_available else 'no ':3}  {each.name:15} {each.why}{absent}")
     return 0

@@ -14,12 +14,13 @@ import argparse
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pyimount
 from pyimount import cli
 from pyimount.cli import options as shared
 from pyimount.layers import Scan
+from pyimount.sources.budget import NO_LIMIT
 from pyimount.sources.errors import OpenError
 
 if TYPE_CHECKING:
@@ -66,6 +67,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "for what firmware is made of); implies --search",
     )
     parser.add_argument(
+        "--free",
+        action="store_true",
+        help="read all that tells how much is free, also where that is much (a large FAT, many bitmaps)",
+    )
+    parser.add_argument(
         "--strict", action="store_true", help="exit with 3 when anything is not plain and whole"
     )
     parser.add_argument(
@@ -79,8 +85,9 @@ def run(options: argparse.Namespace) -> int:
     """Scan the images and print the report; returns the exit status."""
     told = shared.told(options)
     searching = options.search or options.align is not None
-    if searching:
-        _lift_limits(told, options)
+    if searching and options.max_read is None:
+        # The whole image is read, however large it is; the other limits stand as they were asked for.
+        told["budget"] = told["budget"].replaced(bytes_read=NO_LIMIT.bytes_read, unpacked=NO_LIMIT.unpacked)
     try:
         with _progress(wanted=searching) as progress:
             scan = pyimount.detect(
@@ -88,6 +95,7 @@ def run(options: argparse.Namespace) -> int:
                 keys=shared.keyring(options),
                 search=searching,
                 align=options.align,
+                free=options.free,
                 progress=progress,
                 **told,
             )
@@ -118,19 +126,6 @@ def _tell_passed_over(scan: Scan, options: argparse.Namespace) -> None:
     else:
         number = "1 file that is" if len(left) == 1 else f"{len(left)} files that are"
         cli.complain(f"passed over {number} no disk image by name or content; -v names them")
-
-
-_NO_LIMIT = 1 << 62
-
-
-def _lift_limits(told: dict[str, Any], options: argparse.Namespace) -> None:
-    """Of a search, only those limits hold that were asked for; without any, the image's size decides."""
-    if options.max_seconds is None and options.max_read is None:
-        del told["budget"]
-    elif options.max_read is None:
-        told["budget"] = told["budget"].replaced(bytes_read=_NO_LIMIT)
-    elif options.max_seconds is None:
-        told["budget"] = told["budget"].replaced(seconds=float(_NO_LIMIT))
 
 
 @contextmanager

@@ -14,6 +14,7 @@ import argparse
 import json
 import os
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import pyimount
@@ -91,6 +92,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help=f"what shows the disk in a container: auto, user, qemu-nbd, dummy, {', '.join(MOUNTERS)}",
     )
     how.add_argument(
+        "--volume-detector",
+        choices=("auto", "native", "dissect"),
+        help="dissect: a second opinion on partition tables, which is told",
+    )
+    how.add_argument(
         "--lvm", choices=("auto", "native", "lvm"), help="who maps logical volumes: pyimount, or LVM itself"
     )
     how.add_argument(
@@ -105,6 +111,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     then.add_argument("--keep", action="store_true", help="leave mounts standing when this ends")
     then.add_argument("--no-interaction", action="store_true", help="ask nothing, wait for nothing")
     then.add_argument("--lazy-unmount", action="store_true", help="at the end, take down what is in use too")
+    then.add_argument("--wait", action="store_true", help="stop where a volume is not mounted, until Enter")
     then.add_argument("--dry-run", action="store_true", help="only print what would be done")
     then.add_argument("--json", action="store_true", help="print one JSON document")
     then.add_argument("-v", "--verbose", action="store_true", help="say what is being done")
@@ -153,6 +160,8 @@ def _plain(value: Any) -> Any:
 def _mount(options: argparse.Namespace, policy: Policy, keyring: "Keyring | None") -> int:
     from pyimount.mounting import mounting
 
+    if not options.dry_run:
+        mounting.require_packages()
     scan = mounting.look(options.images, keys=keyring, **_told(options))
     if shared.misplaced(options, scan):
         return cli.EXIT_USAGE
@@ -170,8 +179,8 @@ def _mount(options: argparse.Namespace, policy: Policy, keyring: "Keyring | None
     session = mounting.new_session()
     wanted: dict[str, Any] = {
         "session": session,
-        "only": mounting.volumes_called(scan, options.only_mount),
-        "skip": mounting.volumes_called(scan, options.skip) | _without_table(scan, options),
+        "only": _named(scan, options.only_mount),
+        "skip": {*_named(scan, options.skip), *_without_table(scan, options)},
         "fstypes": dict(options.fstypes),
         "shadows": options.vshadow,
         "folder": None if options.mountdir is None else os.path.realpath(options.mountdir),
@@ -191,6 +200,11 @@ def _mount(options: argparse.Namespace, policy: Policy, keyring: "Keyring | None
             if options.reconstruct:
                 mounted = mounting.reconstruct(mounted, executor)
         _report(mounted, options)
+        if options.volume_detector == "dissect":
+            _second_opinion(mounted)
+        if options.wait and _exit_status(mounted) and not options.no_interaction and sys.stdin.isatty():
+            print("press Enter to go on …", end="", flush=True)
+            sys.stdin.readline()
         if not (options.keep or options.no_interaction or options.json) and sys.stdin.isatty():
             _wait_and_clean(mounted, options)
         elif sys.stderr.isatty() and mounted.standing:
@@ -215,6 +229,14 @@ def _told(options: argparse.Namespace) -> dict[str, Any]:
     if options.single:
         told["vstype"] = "none"
     return told
+
+
+def _named(scan: pyimount.Scan, names: Sequence[str]) -> Sequence[str]:
+    """The names, each of which something has; raises ValueError for one that nothing has."""
+    for name in names:
+        if not scan.named(name):
+            raise ValueError(f"{name}: there is no such volume; 'pyimount detect' lists what there is")
+    return names
 
 
 def _without_table(scan: pyimount.Scan, options: argparse.Namespace) -> set[str]:
@@ -314,6 +336,36 @@ def _kind(each: "MountedVolume") -> str:
     volume = each.volume
     label = f' "{printable(volume.label)}"' if volume is not None and volume.label else ""
     return f"{each.type or '?'}{label}"
+
+
+def _second_opinion(mounted: "Mounted") -> None:
+    """Tell what dissect.volume sees otherwise of each disk's partition table."""
+    from pyimount.imagemounter.second_opinion import differences
+    from pyimount.planning.naming import raw_name
+    from pyimount.planning.steps import ExposeRaw
+
+    scan = mounted.scan
+    for disk in scan.disks:
+        if disk.size is None or disk.is_folder:
+            continue
+        shown = [
+            f"{mounted.places[step.id]}/{raw_name(disk)}"
+            for step in mounted.plan.steps
+            if isinstance(step, ExposeRaw) and disk.id in dict(step.files) and step.id in mounted.places
+        ]
+        is_raw = disk.container.get("type") == "raw" and len(disk.paths) == 1
+        ours = [
+            (each.index, each.offset or 0, each.size or 0)
+            for each in scan.children(disk)
+            if each.flag == "alloc" and each.slot is not None
+        ]
+        path = disk.paths[0] if is_raw else next(iter(shown), None)
+        told = differences(scan, disk, path, ours, offset=0, sector=disk.sector_size)
+        if told is None:
+            cli.complain(f"{printable(disk.paths[0])}: dissect.volume was not asked: it is not installed, or")
+            cli.complain("  could not read what is shown of the disk")
+        for difference in told or ():
+            cli.complain(printable(difference))
 
 
 def _wait_and_clean(mounted: "Mounted", options: argparse.Namespace) -> None:

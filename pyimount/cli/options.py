@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 KEY_VARIABLE = "PYIMOUNT_KEY"
 
+_DIGITS_CAP = 18
+
 _SUFFIXES = {"k": 10, "m": 20, "g": 30, "t": 40}
 
 
@@ -50,7 +52,7 @@ def seconds(text: str) -> float:
 
 def whole_number(text: str) -> int:
     """A whole number, 0 or more; raises ArgumentTypeError."""
-    if not (text.isascii() and text.isdigit()):
+    if not (text.isascii() and text.isdigit() and len(text) <= _DIGITS_CAP):
         raise argparse.ArgumentTypeError(f"{text!r} is no whole number")
     return int(text)
 
@@ -62,6 +64,14 @@ def table_type(text: str) -> str:
     if text not in TABLES:
         raise argparse.ArgumentTypeError(f"{text!r} is no type of partition table{meant(text, TABLES)}")
     return text
+
+
+def index_and_table(text: str) -> tuple[str, str]:
+    """INDEX=TYPE, the type one of partition tables; raises ArgumentTypeError."""
+    index, equals, word = text.partition("=")
+    if not (index and equals and word):
+        raise argparse.ArgumentTypeError(f"{text!r} is not INDEX=TYPE")
+    return index, table_type(word)
 
 
 def index_and_type(text: str) -> tuple[str, str]:
@@ -118,6 +128,14 @@ def add_told(parser: argparse.ArgumentParser) -> None:
         help="type of the partition table (dos, gpt …); none: there is none",
     )
     told.add_argument(
+        "--vstypes",
+        type=index_and_table,
+        action="append",
+        default=[],
+        metavar="INDEX=TYPE",
+        help="the same for the disk or volume of this index alone",
+    )
+    told.add_argument(
         "--fstypes",
         type=index_and_type,
         action="append",
@@ -133,29 +151,49 @@ def add_told(parser: argparse.ArgumentParser) -> None:
         metavar="FOLDER",
         help="files that the image names, a backing file say, may be opened below this folder too",
     )
-    limits = parser.add_argument_group("limits for each image")
-    limits.add_argument("--max-seconds", type=seconds, metavar="SECONDS", help="time (default: 20)")
+    limits = parser.add_argument_group(
+        "limits for each image",
+        "All but the time count work, so that a report is the same on every machine, busy or idle.",
+    )
+    limits.add_argument(
+        "--max-seconds", type=seconds, metavar="SECONDS", help="time on the clock (default: no such limit)"
+    )
     limits.add_argument(
         "--max-read", type=byte_count, metavar="BYTES", help="bytes read from it (default: 512M)"
+    )
+    limits.add_argument(
+        "--max-derivation",
+        type=whole_number,
+        metavar="NUMBER",
+        help="what deriving keys may cost, in iterations of PBKDF2 (default: 400000000); "
+        "a KiB of Argon2 in a pass counts as 3",
+    )
+    limits.add_argument(
+        "--max-derivation-memory",
+        type=byte_count,
+        metavar="BYTES",
+        help="memory that deriving one key may take (default: 4G)",
     )
 
 
 def told(options: argparse.Namespace) -> dict[str, Any]:
     """What ``add_told`` and ``add_keys`` took, as arguments of ``detect``, save the keys themselves."""
-    usual = pyimount.Budget()
+    limits = {
+        "seconds": options.max_seconds,
+        "bytes_read": options.max_read,
+        "derivation": options.max_derivation,
+        "derivation_memory": options.max_derivation_memory,
+    }
     return {
         "offset": options.offset,
         "size": options.size,
         "sector_size": options.sector_size,
-        "vstype": options.vstype,
+        "vstype": _tables(options),
         "fstypes": dict(options.fstypes),
         "allow": options.allow,
         "header": options.header,
         "try_veracrypt": options.try_veracrypt,
-        "budget": pyimount.Budget(
-            seconds=usual.seconds if options.max_seconds is None else options.max_seconds,
-            bytes_read=usual.bytes_read if options.max_read is None else options.max_read,
-        ),
+        "budget": pyimount.Budget(**{name: most for name, most in limits.items() if most is not None}),
     }
 
 
@@ -167,6 +205,13 @@ def misplaced(options: argparse.Namespace, scan: "Scan") -> bool:
             cli.complain(f"--offset {options.offset} lies behind {end}")
             return True
     return False
+
+
+def _tables(options: argparse.Namespace) -> str | dict[str, str] | None:
+    """The types of partition tables: one for all, or by index."""
+    if not options.vstypes:
+        return str(options.vstype) if options.vstype else None
+    return {**({"*": options.vstype} if options.vstype else {}), **dict(options.vstypes)}
 
 
 def add_keys(parser: argparse.ArgumentParser) -> None:

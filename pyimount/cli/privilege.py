@@ -1,15 +1,16 @@
-"""The ways from a command to root: this process, or the helper that sudo or pkexec starts."""
+"""The ways from a command to root: this process, or the helper that sudo or pkexec starts.
+
+What acts is loaded when it is used: the commands have to tell of themselves on every machine.
+"""
 
 import os
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from pyimount.execution.asking import AskingExecutor, Helper
-from pyimount.execution.ledger import BASE, USERS_BASE
-from pyimount.execution.plan_executor import Executor, Observer, nobody
-from pyimount.execution.sessions import sessions
-from pyimount.execution.undoing import undo_session, would_undo
+if TYPE_CHECKING:
+    from pyimount.execution.asking import AskingExecutor, Helper
+    from pyimount.execution.plan_executor import Executor, Observer
 
 
 def is_root() -> bool:
@@ -37,21 +38,28 @@ class _Own:
         self._bases: dict[str, str] = {}
 
     def sessions(self) -> list[dict[str, Any]]:
+        from pyimount.execution.ledger import BASE, USERS_BASE
+        from pyimount.execution.sessions import sessions
+
         found = {base: sessions(base) for base in (BASE, USERS_BASE)}
         self._bases = {each.id: base for base, those in found.items() for each in those}
         return [each.to_dict() for those in found.values() for each in those]
 
     def undo(self, session: str, only: Collection[int] | None, *, lazy: bool) -> dict[str, Any]:
+        from pyimount.execution.undoing import undo_session
+
         return undo_session(session, base=self._bases[session], lazy=lazy, only=only).to_dict()
 
     def preview(self, session: str, only: Collection[int] | None) -> list[Sequence[str]]:
+        from pyimount.execution.undoing import would_undo
+
         return [argv for _, argv in would_undo(session, base=self._bases[session], only=only)]
 
 
 class _Asked:
     """Those that the helper made for this user."""
 
-    def __init__(self, helper: Helper) -> None:
+    def __init__(self, helper: "Helper") -> None:
         self._helper = helper
 
     def sessions(self) -> list[dict[str, Any]]:
@@ -70,15 +78,25 @@ class _Asked:
 def standing() -> Iterator[Standing]:
     """What stands, of this user. Raises StepFailed when there is no way to root, LedgerError."""
     if is_root():
-        yield _Own()
+        from pyimount.confinement.users import tidy
+
+        try:
+            yield _Own()
+        finally:
+            tidy()  # what a scan left that was killed
     else:
+        from pyimount.execution.asking import Helper
+
         with Helper() as helper:
             yield _Asked(helper)
 
 
 @contextmanager
-def executor(observe: Observer | None = None) -> Iterator[Executor | AskingExecutor]:
+def executor(observe: "Observer | None" = None) -> Iterator["Executor | AskingExecutor"]:
     """Who carries out a plan. Raises StepFailed when there is no way to root."""
+    from pyimount.execution.asking import AskingExecutor
+    from pyimount.execution.plan_executor import Executor, nobody
+
     if is_root():
         yield Executor(observe=observe or nobody)
     else:

@@ -9,7 +9,6 @@ arguments are wrong; 5 something is left, and the message says what holds it.
 
 import argparse
 import json
-import os
 import sys
 from typing import Any
 
@@ -88,26 +87,17 @@ def _run(standing: privilege.Standing, options: argparse.Namespace) -> int:
 
 def _choose(name: str, sessions: list[dict[str, Any]], chosen: dict[str, set[int] | None]) -> bool:
     """Add the steps that ``name`` means, by their sessions; None stands for a whole session."""
-    path = os.path.abspath(name)
-    paths = {path, os.path.realpath(path)}
+    from pyimount.execution.sessions import meant
+
     known = False
     for session in sessions:
-        identity = session["session"]
-        if name == identity or paths & set(session["images"]):
-            chosen[identity] = None
-            known = True
+        identity, steps = session["session"], meant(name, session)
+        if steps is not None and not steps:
             continue
-        steps = {mount["step"] for mount in session["mounts"] if _within(mount["mountpoint"], paths)}
-        if steps:
-            before = chosen.setdefault(identity, steps)
-            if before is not None:
-                before |= steps
-            known = True
+        known = True
+        before = chosen.get(identity, set())
+        chosen[identity] = None if steps is None or before is None else before | steps
     return known
-
-
-def _within(mountpoint: str, paths: set[str]) -> bool:
-    return any(mountpoint == path or mountpoint.startswith(f"{path.rstrip('/')}/") for path in paths)
 
 
 def _report(done: list[dict[str, Any]], options: argparse.Namespace) -> None:

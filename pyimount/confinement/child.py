@@ -5,11 +5,14 @@ input; what a header names besides them is asked for there, and the other side d
 ``sources.broker``. The answer is the report as JSON.
 """
 
+import os
 import socket
 import sys
 
+from pyimount.confinement.everything import load_everything
 from pyimount.confinement.messages import MessageError, receive, send
-from pyimount.confinement.process import end_with_parent, give_up_privileges
+from pyimount.confinement.namespaces import go_on_in_a_child, leave_namespaces
+from pyimount.confinement.prison import shut_in
 from pyimount.keys import Keyring
 from pyimount.scanning import hints_of, scan
 from pyimount.scanning.unlocking import Unlocking
@@ -30,37 +33,53 @@ class AskingBroker(Broker):
 
     def open(self, path: str, meter: Meter) -> FileSource:
         """As Broker's."""
-        return self._ask({"open": path}, meter)
+        return self._file({"open": path}, meter)
 
     def open_named(self, name: str, image: str, meter: Meter, folder: str = "") -> FileSource:
         """As Broker's."""
-        return self._ask({"named": name, "image": image, "folder": folder}, meter)
+        return self._file({"named": name, "image": image, "folder": folder}, meter)
 
     def names_in(self, image: str, folder: str = "", cap: int = LISTING_CAP) -> list[str]:
         """As Broker's."""
         send(self._other, {"names": image, "folder": folder, "cap": cap})
         answer, _ = receive(self._other)
+        if "error" in answer:
+            raise OpenError(str(answer["error"]))
         return [str(name) for name in answer["names"]]
 
-    def _ask(self, question: dict[str, str], meter: Meter) -> FileSource:
+    def _file(self, question: dict[str, str], meter: Meter) -> FileSource:
+        path, descriptor = self._ask(question)
+        # It may be closed in between, while others are read.
+        return FileSource(path, meter, opener=lambda: self._ask(question)[1], descriptor=descriptor)
+
+    def _ask(self, question: dict[str, str]) -> tuple[str, int]:
+        """The path of a file, and its descriptor; raises OpenError."""
         send(self._other, question)
         answer, files = receive(self._other)
         if "error" in answer:
             raise OpenError(str(answer["error"]))
-        return FileSource(str(answer["path"]), meter, descriptor=files[0])
+        return str(answer["path"]), files[0]
 
 
 def main() -> int:
     """Take one request, answer it, end."""
     other = socket.socket(fileno=0)
-    give_up_privileges()
-    end_with_parent()
+    user = int(sys.argv[1])
+    alone = os.geteuid() == 0 and leave_namespaces()
+    if alone:
+        go_on_in_a_child()
+    shut_in(user, namespaces=alone, with_parent=True, load_first=load_everything)
     try:
         request, files = receive(other)
         keyring = Keyring.revealed(request["keys"])
         header = FileSource(request["header"], descriptor=files[0]) if files else None
         images = [
-            Segments(tuple(each["paths"]), tuple(each["missing"]), split=each["split"])
+            Segments(
+                tuple(each["paths"]),
+                tuple(each["missing"]),
+                split=each["split"],
+                holes=tuple(each["holes"]),
+            )
             for each in request["images"]
         ]
         found = scan(

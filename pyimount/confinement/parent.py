@@ -2,16 +2,31 @@
 
 import os
 import socket
+import stat
 import subprocess
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pyimount.confinement.crossing import question_of, report_of
 from pyimount.confinement.messages import MessageError, receive, send
 from pyimount.confinement.own_modules import command
+from pyimount.confinement.users import borrowed_user
 from pyimount.exceptions import StepFailed
+from pyimount.records import Record
 from pyimount.sources.broker import Broker
 from pyimount.sources.errors import OpenError
+from pyimount.sources.identity import FileIdentity
 from pyimount.sources.segments import Segments
+
+_READ = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
+_FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class Confined(Record):
+    """What a confined scan gave: its ``report``, as JSON values, and the ``files`` that it read, by path."""
+
+    report: dict[str, Any]
+    files: Mapping[str, FileIdentity]
 
 
 def scan_confined(
@@ -20,30 +35,31 @@ def scan_confined(
     allow: Sequence[str] = (),
     header: str | None = None,
     request: Mapping[str, Any],
-    timeout: float,
-) -> dict[str, Any]:
-    """The report of a scan that a process without privileges makes, as JSON values that nobody has checked.
+    timeout: float | None,
+) -> Confined:
+    """A scan by a process without privileges; its report is JSON values that nobody has checked.
 
     ``request``: its ``hints``, ``keys``, ``budget``, ``try_veracrypt``. ``timeout``: seconds without a word
-    from it. Raises StepFailed when it says nothing, or speaks of files that it was not given; OpenError when
-    the ``header`` cannot be opened.
+    from it, None where a scan may take any time. Raises StepFailed when it says nothing, or speaks of files
+    that it was not given; OpenError when the ``header`` cannot be opened.
     """
     ours, theirs = socket.socketpair()
     ours.settimeout(timeout)
-    with theirs:
-        line = command("pyimount.confinement.child")
-        # ^C is for us, who end it.
-        child = subprocess.Popen(  # noqa: S603
-            line, stdin=theirs.fileno(), env={"LC_ALL": "C.UTF-8"}, cwd="/", start_new_session=True
-        )
-    with ours, child:
-        try:
-            return _serve(ours, images, Broker(allow), header, request)
-        except MessageError as error:
-            raise StepFailed(f"the scan ended before its time: {error}") from error
-        finally:
-            ours.close()
-            child.kill()
+    with ours, borrowed_user() as user:
+        with theirs:
+            # ^C is for us, who end it.
+            child = subprocess.Popen(  # noqa: S603
+                command("pyimount.confinement.child", str(user)),
+                stdin=theirs.fileno(), env={"LC_ALL": "C.UTF-8"}, cwd="/", start_new_session=True,
+            )  # fmt: skip
+        with child:
+            try:
+                return _serve(ours, images, Broker(allow), header, request)
+            except MessageError as error:
+                raise StepFailed(f"the scan ended before its time: {error}") from error
+            finally:
+                ours.close()
+                child.kill()
 
 
 def _serve(
@@ -52,70 +68,98 @@ def _serve(
     broker: Broker,
     header: str | None,
     request: Mapping[str, Any],
-) -> dict[str, Any]:
+) -> Confined:
+    read: dict[str, FileIdentity] = {}
     known = {path for segments in images for path in segments.paths}
     told = [
-        {"paths": list(each.paths), "missing": list(each.missing), "split": each.split} for each in images
+        {
+            "paths": list(each.paths),
+            "missing": list(each.missing),
+            "split": each.split,
+            "holes": list(each.holes),
+        }
+        for each in images
     ]
     files = [] if header is None else [_open(header)]
+    if header is not None:
+        read[os.path.abspath(header)] = FileIdentity.of(files[0])
     try:
         send(child, {**request, "images": told, "allow": list(broker.allow), "header": header}, files)
     finally:
         for file in files:
             os.close(file)
     while True:
-        question, given = receive(child)
+        message, given = receive(child)
         for file in given:
             os.close(file)
-        if "report" in question:
-            return _of_known_files(question["report"], known)
-        if "names" in question:
-            image, folder = _image(question["names"], known), str(question["folder"])
-            send(child, {"names": broker.names_in(image, folder, int(question["cap"]))})
-        else:
-            _answer(child, broker, question, known)
+        if isinstance(message, dict) and message.keys() == {"report"}:
+            absolute = None if header is None else os.path.abspath(header)
+            return Confined(report_of(message["report"], known, header=absolute, allow=broker.allow), read)
+        _answer(child, broker, message, known, read)
 
 
-def _answer(child: socket.socket, broker: Broker, question: Mapping[str, Any], known: set[str]) -> None:
-    """Open one file for the scan, if policy has it."""
+def _answer(
+    child: socket.socket, broker: Broker, message: object, known: set[str], read: dict[str, FileIdentity]
+) -> None:
+    """Give the child the file or the names that it asks for, if the table and the policy have them."""
     try:
-        if "open" in question:
-            path = _image(question["open"], known)
+        question = question_of(message, known)
+        if question.names is not None:
+            send(child, {"names": broker.names_in(question.image, question.folder, question.names)})
+            return
+        if question.named is None:
+            path = question.image
+            file = _open(path)
         else:
-            image = _image(question["image"], known)
-            path = broker.resolve(str(question["named"]), image, str(question["folder"]))
-        file = _open(path)
+            path = broker.resolve(question.named, question.image, question.folder)
+            file = _open_found(path)
     except OpenError as error:
         send(child, {"error": str(error)})
         return
     try:
         known.add(path)
+        # The first that was read under this path: another one is not what was scanned.
+        read.setdefault(os.path.abspath(path), FileIdentity.of(file))
         send(child, {"path": path}, [file])
     finally:
         os.close(file)
 
 
-def _image(path: object, known: set[str]) -> str:
-    if not isinstance(path, str) or path not in known:
-        raise OpenError("the scan asked for a file that is none of this image's")
-    return path
-
-
 def _open(path: str) -> int:
+    """Open what the user named. Raises OpenError."""
     try:
-        return os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        return os.open(path, _READ)
     except (OSError, ValueError) as error:
-        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-        raise OpenError(f"{path}: {reason[:1].lower()}{reason[1:]}") from error
+        raise _why(path, error) from error
 
 
-def _of_known_files(report: Any, known: set[str]) -> dict[str, Any]:
-    """The report, if every file that it says to open later is one that was opened for it."""
+def _open_found(path: str) -> int:
+    """Open what an image named, at a path in which every link has been followed: none may stand there now.
+
+    A file or a block device alone is opened: to open anything else may do something. Raises OpenError.
+    """
+    folder, name = os.path.split(path)
     try:
-        for disk in report["disks"]:
-            paths = {*disk["paths"], *disk["recipe"]["parameters"].get("paths", ())}
-            if not paths <= known:
-                raise StepFailed("the scan speaks of files that it was not given")
-    except (KeyError, TypeError, AttributeError) as error:
-        raise StepFailed(f"the scan gave no report: {error}") from error
-    return dict(report)
+        at = os.open("/", _FOLDER)
+        try:
+            for part in folder.split("/")[1:] if folder != "/" else ():
+                inner = os.open(part, _FOLDER, dir_fd=at)
+                os.close(at)
+                at = inner
+            is_ = os.stat(name, dir_fd=at, follow_symlinks=False)
+            if not stat.S_ISREG(is_.st_mode) and not stat.S_ISBLK(is_.st_mode):
+                raise OpenError(f"{path}: is neither a file nor a disk")
+            file = os.open(name, _READ | os.O_NOFOLLOW, dir_fd=at)
+            if not os.path.samestat(os.fstat(file), is_):
+                os.close(file)
+                raise OpenError(f"{path}: changed while it was opened")
+            return file
+        finally:
+            os.close(at)
+    except (OSError, ValueError) as error:
+        raise _why(path, error) from error
+
+
+def _why(path: str, error: OSError | ValueError) -> OpenError:
+    reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+    return OpenError(f"{path}: {reason[:1].lower()}{reason[1:]}")

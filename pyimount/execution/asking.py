@@ -18,9 +18,11 @@ from pyimount.confinement.own_modules import command
 from pyimount.execution.errors import StepFailed, ToolMissing
 from pyimount.execution.ledger import USERS_BASE
 from pyimount.execution.plan_executor import Failure, Observer, Outcome, nobody
+from pyimount.execution.scanned_files import open_scanned
 from pyimount.execution.tools import SEARCH_PATH
 from pyimount.planning.steps import AttachLoop, ExposeRaw, ExposeUnlocked, MountPlan, OpenEncrypted, Step
 from pyimount.records import EMPTY
+from pyimount.sources.identity import FileIdentity
 
 _WAYS = (("sudo", "--"), ("pkexec",))
 _ANSWERS_WITHIN = 180.0
@@ -117,9 +119,14 @@ class AskingExecutor:
         self._stack.close()
 
     def run(
-        self, plan: MountPlan, scan: Mapping[str, Any] = EMPTY, keys: Mapping[int, Any] = _NO_KEYS
+        self,
+        plan: MountPlan,
+        scan: Mapping[str, Any] = EMPTY,
+        keys: Mapping[int, Any] = _NO_KEYS,
+        *,
+        files: Mapping[str, FileIdentity] = EMPTY,
     ) -> Outcome:
-        """Carry out a plan; raises StepFailed when there is no way to root."""
+        """Carry out a plan; raises StepFailed without a way to root, and for files that were not scanned."""
         if not plan.steps:
             return Outcome(session=plan.session, plan=plan, places=dict(self._places))
         if self._helper is None:
@@ -127,7 +134,7 @@ class AskingExecutor:
         if self._begun is None:
             begin = {"session": plan.session, "images": list(plan.images), "scan": dict(scan)}
             self._helper.ask("begin", begin)
-            _hand_over(self._helper, _paths(plan, scan))
+            _hand_over(self._helper, _paths(plan, scan), files)
             self._begun = plan.session
         failures: dict[int, Failure] = {}
         for step in plan.steps:
@@ -182,19 +189,14 @@ def _paths(plan: MountPlan, scan: Mapping[str, Any]) -> list[str]:
     return list(found)
 
 
-def _hand_over(helper: Helper, paths: Iterable[str]) -> None:
+def _hand_over(helper: Helper, paths: Iterable[str], scanned: Mapping[str, FileIdentity]) -> None:
     """Open files with the user's own rights, and hand them to root."""
     pending = list(paths)
     while pending:
         some, pending = pending[:FILES_CAP], pending[FILES_CAP:]
-        files: list[int] = []
-        try:
+        with ExitStack() as stack:
+            files: list[int] = []
             for path in some:
-                try:
-                    files.append(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
-                except OSError as error:
-                    raise StepFailed(f"{path}: {error.strerror}") from error
+                files.append(open_scanned(path, scanned))
+                stack.callback(os.close, files[-1])
             helper.ask("files", some, files)
-        finally:
-            for file in files:
-                os.close(file)

@@ -10,8 +10,9 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, TypeGuard
 
-from pyimount.execution.errors import Refused
+from pyimount.execution.errors import Misleading, Refused
 from pyimount.planning.steps import (
+    MOUNTPOINTS,
     AssembleArray,
     AttachLoop,
     BindMount,
@@ -115,6 +116,12 @@ class Checker:
         elif place not in self._files:
             raise Refused("a file that was not handed over")
 
+    def _not_on_the_way(self, at: object) -> None:
+        """Refuse the session's own folders as a mount point: what is below them would be the image's."""
+        made = self._made(at, MakeDirectory)
+        if isinstance(made, MakeDirectory) and (made.inside is None or made.path == MOUNTPOINTS):
+            raise Misleading("nothing is mounted at a session's own folder")
+
     def make_directory(self, step: MakeDirectory) -> None:
         """A folder: the session's own, or one within a folder that an earlier step made."""
         if step.inside is None:
@@ -122,18 +129,19 @@ class Checker:
                 raise Refused("a folder outside the session's own")
             return
         self._made(step.inside, MakeDirectory)
-        if not _is_text(step.path, NAME_CAP) or "/" in step.path or step.path in (".", ".."):
+        if not is_text(step.path, NAME_CAP) or "/" in step.path or step.path in (".", ".."):
             raise Refused("the folder has a name that none may have")
 
     def expose_raw(self, step: ExposeRaw) -> None:
         """Layers as files, by a server that has no rights."""
         self._made(step.at, MakeDirectory)
+        self._not_on_the_way(step.at)
         if not isinstance(step.files, tuple) or not step.files:
             raise Refused("nothing to show")
         for entry in step.files:
             if not (isinstance(entry, tuple) and len(entry) == 2 and _is_number(entry[0])):
                 raise Refused("a file without its layer")
-            if not _is_text(entry[1], NAME_CAP) or "/" in entry[1] or entry[1] in (".", ".."):
+            if not is_text(entry[1], NAME_CAP) or "/" in entry[1] or entry[1] in (".", ".."):
                 raise Refused("a file has a name that none may have")
         if step.cache is not None:
             raise Refused("root keeps no cache in a folder that a user names: run pyimount itself as root")
@@ -184,6 +192,7 @@ class Checker:
         for member in step.members if isinstance(step.members, tuple) else (None,):
             self._made(member, *_DEVICES)
         self._made(step.at, MakeDirectory)
+        self._not_on_the_way(step.at)
         allowed = OPTIONS.get(step.type) if isinstance(step.type, str) else None
         if allowed is None:
             raise Refused(f"root mounts no {step.type!r} for a user")
@@ -196,7 +205,7 @@ class Checker:
         """What was mounted before, within what was mounted before."""
         self._made(step.source, Mount)
         self._made(step.root, Mount)
-        if not _is_text(step.target, PATH_CAP) or ".." in step.target.split("/"):
+        if not is_text(step.target, PATH_CAP) or ".." in step.target.split("/"):
             raise Refused("a target that none may have")
 
 
@@ -224,10 +233,11 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _BIGGEST
 
 
-def _is_text(value: object, cap: int) -> TypeGuard[str]:
+def is_text(value: object, cap: int) -> TypeGuard[str]:
+    """Whether a value is a text of at most ``cap`` bytes that can name a file."""
     return isinstance(value, str) and 0 < len(os.fsencode(value)) <= cap and "\0" not in value
 
 
 def _text(value: object, cap: int, what: str) -> None:
-    if not _is_text(value, cap):
+    if not is_text(value, cap):
         raise Refused(f"{what} is no text")

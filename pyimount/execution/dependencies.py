@@ -1,9 +1,11 @@
 """What pyimount can make use of on a machine; callers find these names in ``pyimount.dependencies``."""
 
 import importlib.util
+import sys
 from abc import ABC, abstractmethod
 
 from pyimount.execution import tools
+from pyimount.execution.errors import ToolMissing
 from pyimount.execution.survey import fuse_library, survey
 from pyimount.records import Record
 
@@ -116,18 +118,33 @@ LIBRARIES: tuple[LibraryDependency, ...] = (
 )
 """The shared libraries."""
 
+ZSTD = "backports.zstd" if sys.version_info < (3, 14) else "compression.zstd"
+"""Where Python has Zstandard."""
+
 MODULES: tuple[PythonModuleDependency, ...] = tuple(
     PythonModuleDependency(name=name, package=package, why=why)
     for name, package, why in (
+        ("jsonschema", "pyimount[mount]", "mounting: what unprivileged processes say is checked"),
+        ("mfusepy", "pyimount[mount]", "mounting: layers as files"),
+        ("numpy", "pyimount[fast]", "LUKS, BitLocker and degraded arrays several times as fast"),
+        (ZSTD, "pyimount[zstd]", "what is packed with Zstandard"),
+        ("liblzfse", "pyimount[lzfse]", "Apple disk images packed with LZFSE"),
         ("dissect.volume", "dissect.volume", "a second opinion on partition tables"),
-        ("liblzfse", "pyliblzfse", "Apple disk images packed with LZFSE"),
-        ("backports.zstd", "backports.zstd", "what is packed with Zstandard, before Python 3.14"),
     )
 )
 """The Python packages."""
 
 ALL: tuple[Dependency, ...] = (*KERNEL, *FILE_SYSTEMS, *LIBRARIES, *COMMANDS, *MODULES)
 """Every one of them."""
+
+
+def require_modules(what: str, *names: str) -> None:
+    """Raise ToolMissing, which says what installs them, unless all these Python packages are there."""
+    missing = [each for each in MODULES if each.name in names and not each.is_available]
+    if missing:
+        lacking = " and ".join(each.name for each in missing)
+        packages = " ".join(sorted({f"'{each.package}'" for each in missing}))
+        raise ToolMissing(f"{what} needs {lacking}: pip install {packages}")
 
 
 def find(name: str) -> Dependency:

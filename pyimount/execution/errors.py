@@ -5,6 +5,7 @@ from pyimount.exceptions import StepFailed
 __all__ = [
     "Held",
     "LedgerError",
+    "Misleading",
     "NoSession",
     "Refused",
     "StepFailed",
@@ -28,6 +29,10 @@ class ToolFailed(StepFailed):
 
 class Refused(StepFailed):
     """A step asks for what is never done: a path through a link, an option that is none."""
+
+
+class Misleading(Refused):
+    """A step that no plan of ours has, and that can only be meant to mislead."""
 
 
 class WrongKey(StepFailed):

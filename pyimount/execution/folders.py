@@ -6,6 +6,7 @@ import stat
 
 from pyimount.execution import syscalls
 from pyimount.execution.errors import Refused, StepFailed
+from pyimount.records import Record
 
 _FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _LINKS_FOLLOWED = 40
@@ -62,28 +63,49 @@ def missing_from(path: str) -> tuple[str, ...]:
     return ()
 
 
-def make(path: str) -> list[tuple[str, int, int]]:
-    """Make a folder, and those above it that are missing, each for its owner alone.
+class MadeFolder(Record):
+    """A folder that was made: its path, and its device and inode, by which it is known again."""
 
-    Returns the path, device and inode of each that was made, the outermost first. Raises Refused, StepFailed.
+    path: str
+    device: int
+    inode: int
+
+
+def make(path: str, *, owner: int = -1, mode: int = 0o700) -> list[MadeFolder]:
+    """Make a folder, and those above it that are missing, each for its owner alone; the outermost first.
+
+    The last of them, if it was made now, gets ``owner`` and ``mode``: by a descriptor, so that whatever takes
+    its name meanwhile gets neither. Raises Refused, StepFailed.
     """
-    made = []
-    for each in missing_from(path):
+    made: list[MadeFolder] = []
+    missing = missing_from(path)
+    for each in missing:
         above, name = os.path.split(each)
         at = open_folder(above)
         try:
             os.mkdir(name, 0o700, dir_fd=at)
-            is_ = os.stat(name, dir_fd=at, follow_symlinks=False)
+            folder = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=at)
         except OSError as error:
             raise _why(error, each) from error
         finally:
             os.close(at)
-        made.append((each, is_.st_dev, is_.st_ino))
+        try:
+            is_ = os.fstat(folder)
+            if is_.st_uid != os.geteuid() or stat.S_IMODE(is_.st_mode) & 0o077 or not is_empty(folder):
+                raise Refused(f"{each}: another folder took its place as it was made")
+            made.append(MadeFolder(each, is_.st_dev, is_.st_ino))
+            if each == missing[-1] and (owner, mode) != (-1, 0o700):
+                os.fchown(folder, owner, -1)
+                os.fchmod(folder, mode)
+        except OSError as error:
+            raise _why(error, each) from error
+        finally:
+            os.close(folder)
     return made
 
 
-def remove(path: str, device: int | None, inode: int | None) -> bool:
-    """Remove the empty folder with this identity; without one, an empty one that is only ours.
+def remove(path: str, device: int | None, inode: int | None, owner: int | None = None) -> bool:
+    """Remove the empty folder with this identity; without one, an empty one that is ours, or ``owner``'s.
 
     True when there is none (any more), False when it is not empty. What is another's stays: it is none.
     """
@@ -95,7 +117,7 @@ def remove(path: str, device: int | None, inode: int | None) -> bool:
     try:
         is_ = os.stat(name, dir_fd=at, follow_symlinks=False)
         if inode is None:
-            ours = is_.st_uid == os.geteuid() and stat.S_IMODE(is_.st_mode) == 0o700
+            ours = is_.st_uid in (os.geteuid(), owner) and not stat.S_IMODE(is_.st_mode) & 0o066
         else:
             ours = (is_.st_dev, is_.st_ino) == (device, inode)
         if not ours or not stat.S_ISDIR(is_.st_mode):

@@ -38,7 +38,7 @@ def start(argv: tuple[str, ...], at: str, *, data: bytes = b"", pass_fds: tuple[
     os.close(mounts.open_mountpoint(at))
     if mounts.mounted_at(at):
         raise Refused(f"{at}: something is mounted there")
-    tools.run(argv, data=data, pass_fds=pass_fds, daemon=True, timeout=_APPEARS_WITHIN)
+    tools.start_daemon(argv, data=data, pass_fds=pass_fds, timeout=_APPEARS_WITHIN)
     if not soon(lambda: mounts.mounted_at(at), _APPEARS_WITHIN):
         raise StepFailed(f"{argv[0]} mounted nothing")
     made = mounted(at)

@@ -5,6 +5,7 @@ steps that ``checking`` lets pass, on images that come as open files; and the un
 own ledgers, which only root writes, of sessions of the same user. It loads nothing that reads an image.
 """
 
+import json
 import os
 import signal
 import socket
@@ -14,18 +15,23 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from pyimount.confinement.messages import MessageError, receive, send
-from pyimount.execution.checking import Checker
-from pyimount.execution.errors import LedgerError, Refused, StepFailed
+from pyimount.execution.checking import PATH_CAP, Checker, is_text
+from pyimount.execution.errors import LedgerError, Misleading, Refused, StepFailed
 from pyimount.execution.ledger import USERS_BASE
 from pyimount.execution.plan_executor import Executor
 from pyimount.execution.sessions import sessions
 from pyimount.execution.undoing import undo_session, would_undo
-from pyimount.planning.steps import ExposeRaw, MakeDirectory, MountPlan, OpenEncrypted, Step, step_from_dict
-
-MOUNTPOINTS = "mnt"
-"""The folder of a session in which a plan has its mount points."""
+from pyimount.planning.steps import ExposeRaw, MountPlan, OpenEncrypted, Step, step_from_dict
 
 KEYS_CAP = 1000
+IMAGES_CAP = 4096
+"""As many images may a session have; files that steps name are handed over besides."""
+SESSIONS_CAP = 64
+"""As many sessions of one user may stand."""
+FILES_OPEN_CAP = 4096
+"""As many open files may be handed over."""
+SCAN_CAP = 32 << 20
+"""Bytes of a scan, as JSON, that is kept for the servers of a session."""
 _IDLE = 600.0
 """Seconds without a word from the user after which it ends."""
 
@@ -38,8 +44,10 @@ def main(arguments: list[str] | None = None) -> int:
     if len(said) != 1 or os.geteuid() != 0:
         print("pyimount: the helper is started by pyimount itself, through sudo or pkexec", file=sys.stderr)
         return 2
-    # ^C is for the user's side: it ends, and with it this, when the step at hand is done.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # ^C is for the user's side: it ends, and with it this, when the step at hand is done. Nor may the
+    # terminal stop this within a step: what root looked at could be another's by the time that it goes on.
+    for number in (signal.SIGINT, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU):
+        signal.signal(number, signal.SIG_IGN)
     user = _asking_user(os.environ)
     if user is None:
         print("pyimount: neither sudo nor pkexec says for whom the helper is to work", file=sys.stderr)
@@ -50,14 +58,14 @@ def main(arguments: list[str] | None = None) -> int:
         except OSError as error:
             print(f"pyimount: {said[0]}: {error.strerror}", file=sys.stderr)
             return 1
-        _, uid, group = _CREDENTIALS.unpack(
+        _, uid, _ = _CREDENTIALS.unpack(
             other.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
         )
         if uid != user:
             print("pyimount: the socket is another user's", file=sys.stderr)
             return 1
         other.settimeout(_IDLE)
-        Service(other, user, group, USERS_BASE).serve()
+        Service(other, user, USERS_BASE).serve()
     return 0
 
 
@@ -71,17 +79,15 @@ def _asking_user(environment: Mapping[str, str]) -> int | None:
 
 
 class Service:
-    """What one user may have done. ``group``: the user's; ``base``: where the ledgers are."""
+    """What one user may have done. ``base``: where the ledgers are."""
 
-    def __init__(self, other: socket.socket, user: int, group: int, base: str) -> None:
+    def __init__(self, other: socket.socket, user: int, base: str) -> None:
         self._other = other
         self._user = user
-        self._group = group
         self._base = base
-        self._executor = Executor(base=base, owner=user)
+        self._executor = Executor(base=base, user=user)
         self._session: str | None = None
         self._checker: Checker | None = None
-        self._images: tuple[str, ...] = ()
         self._opened: dict[str, int] = {}
         self._scan: Mapping[str, Any] = {}
         self._keys: dict[int, Any] = {}
@@ -100,27 +106,36 @@ class Service:
         try:
             while True:
                 message, files = receive(self._other)
-                try:
-                    kind, value = _one(message)
-                    answer = answers[kind](value, files)
-                except KeyError:
-                    answer = {"refused": "there is no such message"}
-                except Refused as error:
-                    answer = {"refused": str(error)}
-                except (StepFailed, LedgerError) as error:
-                    answer = {"failed": str(error), "remedy": getattr(error, "remedy", None)}
-                except (ValueError, TypeError, AttributeError) as error:
-                    answer = {"refused": f"a message that is none: {error}"}
-                if files:
-                    for file in files:
-                        if file not in self._opened.values():
-                            os.close(file)
+                answer = self._answer(answers, message, files)
+                for file in files:
+                    if file not in self._opened.values():
+                        os.close(file)
                 send(self._other, answer)
         except MessageError:
             return
         finally:
             for file in self._opened.values():
                 os.close(file)
+            self._executor.release()
+
+    @staticmethod
+    def _answer(
+        answers: Mapping[str, Callable[[Any, list[int]], dict[str, Any]]], message: Any, files: list[int]
+    ) -> dict[str, Any]:
+        """What becomes of one message: whatever it is, the helper goes on."""
+        try:
+            kind, value = _one(message)
+            return answers[kind](value, files)
+        except KeyError:
+            return {"refused": "there is no such message"}
+        except Refused as error:
+            return {"refused": str(error)}
+        except (StepFailed, LedgerError) as error:
+            return {"failed": str(error), "remedy": getattr(error, "remedy", None)}
+        except OSError as error:
+            return {"failed": f"{error.strerror or error}", "remedy": None}
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:
+            return {"refused": f"a message that is none: {error}"}
 
     def _begin(self, value: Any, files: list[int]) -> dict[str, Any]:
         if self._session is not None:
@@ -128,11 +143,16 @@ class Service:
         session, images, scan = value["session"], value["images"], value["scan"]
         if not isinstance(session, str) or len(session) != 8 or set(session) - set("0123456789abcdef"):
             raise Refused("a session is eight hexadecimal digits")
-        if session in (each.id for each in sessions(self._base)):
-            raise Refused("there is a session of this name")
-        if files or not isinstance(scan, dict) or not all(isinstance(path, str) for path in images):
+        if files or not isinstance(scan, dict) or not isinstance(images, list):
             raise Refused("a beginning that is none")
-        self._session, self._images, self._scan = session, tuple(images), scan
+        if len(images) > IMAGES_CAP or not all(is_text(path, PATH_CAP) for path in images):
+            raise Refused("images that are none, or too many")
+        if len(json.dumps(scan)) > SCAN_CAP:
+            raise Refused(f"a scan of more than {SCAN_CAP} bytes")
+        if len(self._own()) >= SESSIONS_CAP:
+            raise Refused(f"{SESSIONS_CAP} sessions of yours stand already: 'pyimount unmount' ends them")
+        self._executor.claim(session, images)
+        self._session, self._scan = session, scan
         return {"done": True}
 
     def _files(self, value: Any, files: list[int]) -> dict[str, Any]:
@@ -140,8 +160,8 @@ class Service:
         if self._session is None or self._checker is not None or len(value) != len(files):
             raise Refused("files come after the beginning and before the first step")
         for path, file in zip(value, files, strict=True):
-            if not isinstance(path, str) or path in self._opened:
-                raise Refused("each file has a path of its own")
+            if not is_text(path, PATH_CAP) or path in self._opened or len(self._opened) >= FILES_OPEN_CAP:
+                raise Refused("each file has a path of its own, and there are not too many")
             self._opened[path] = file
         return {"done": True}
 
@@ -158,19 +178,20 @@ class Service:
         step = step_from_dict(value)
         if self._checker is None:
             self._checker = Checker(self._root, frozenset(self._opened))
-        self._checker.check(step)
-        plan = MountPlan(session=self._session, images=self._images, steps=(step,))
+        try:
+            self._checker.check(step)
+        except Misleading:
+            # Who asks for this once is given no second try: what stands is only taken down from now on.
+            self._executor.release()
+            self._session = None
+            raise
+        plan = MountPlan(session=self._session, images=(), steps=(step,))
         keys = {step.id: self._keys_for(step)} if step.id in self._keys else {}
         outcome = self._executor.run(plan, self._scan, keys, opened=self._opened)
         if outcome.failures:
             failure = outcome.failures[0]
             return {"failed": failure.reason, "remedy": failure.remedy, "because": failure.because}
         place = outcome.places.get(step.id)
-        if place is not None and isinstance(step, MakeDirectory) and step.path in (self._root, MOUNTPOINTS):
-            # On the way to the mount points; what they show is guarded by its own permissions.
-            os.chown(place, 0, self._group)
-            os.chmod(place, 0o750)  # noqa: S103
-            os.chmod(self._base, 0o711)  # noqa: S103
         return {"done": True, "place": place}
 
     @property
@@ -187,6 +208,10 @@ class Service:
 
     def _undo(self, value: Any, files: list[int]) -> dict[str, Any]:  # noqa: ARG002
         session, only = self._theirs(value)
+        if session == self._session:
+            # It goes on only from its ledger, like any other session that stands.
+            self._executor.release()
+            self._session = None
         undone = undo_session(session, base=self._base, lazy=value["lazy"] is True, only=only)
         return {"done": True, **undone.to_dict()}
 

@@ -33,6 +33,8 @@ _SESSION = re.compile(r"[0-9a-f]{8}")
 _SUFFIX = ".jsonl"
 _PAUSE = 0.05
 _TRIES = 10
+_USERS_CAP = 8 << 20
+"""Bytes that the ledger of a user's session may take."""
 _SOON = 10.0
 """Seconds that who only looks may have a ledger locked."""
 
@@ -134,10 +136,13 @@ def _careful(path: str, flags: int) -> int:
     return descriptor
 
 
-def _own(base: str) -> None:
-    """Make the folder of ledgers; raises LedgerError when others than its owner may write there."""
+def _own(base: str, *, passable: bool) -> None:
+    """Make the folder of ledgers; raises LedgerError when others than its owner may write there.
+
+    ``passable``: others may pass through it, to folders in it that are theirs.
+    """
     try:
-        folders.make(base)
+        folders.make(base, mode=0o711 if passable else 0o700)
         is_ = os.stat(base, follow_symlinks=False)
     except StepFailed as error:
         raise LedgerError(str(error)) from error
@@ -189,26 +194,31 @@ def _changed(entry: Entry, kind: str, said: Mapping[str, Any]) -> Entry:
 class Ledger:
     """One session's ledger, open and locked."""
 
-    def __init__(self, base: str, session: str, descriptor: int) -> None:
+    def __init__(self, base: str, session: str, descriptor: int, cap: int | None = None) -> None:
         self.base = base
         self.session = session
+        self._cap = cap
         self._path = path_of(base, session)
         self._descriptor = descriptor
 
     @classmethod
-    def create(cls, base: str, session: str, images: Sequence[str], *, owner: int) -> Self:
-        """Begin a session for the user ``owner``. Raises LedgerError, also when there is one of this name."""
+    def create(cls, base: str, session: str, images: Sequence[str], *, user: int | None = None) -> Self:
+        """Begin a session. Raises LedgerError, also when there is one of this name.
+
+        ``user``: for whom the helper begins it. The folder of ledgers then lets others pass through, to what
+        is theirs, and the ledger does not grow without bounds.
+        """
         path = path_of(base, session)
         for _ in range(_TRIES):
             try:
-                _own(base)
+                _own(base, passable=user is not None)
                 flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
                 descriptor = os.open(path, flags, 0o600)
             except FileNotFoundError:
                 continue  # Another session, the last, took the folder with it.
             except OSError as error:
                 raise LedgerError(f"{path}: {error.strerror}") from error
-            ledger = cls(base, session, descriptor)
+            ledger = cls(base, session, descriptor, None if user is None else _USERS_CAP)
             _lock(descriptor, session, _SOON)
             if not _still(path, descriptor):
                 ledger.close()
@@ -216,7 +226,7 @@ class Ledger:
             try:
                 ledger._write(
                     line="session", version=VERSION, session=session, images=list(images), pid=os.getpid(),
-                    boot=boot_id(), time=time.time(), owner=owner,
+                    boot=boot_id(), time=time.time(), owner=os.getuid() if user is None else user,
                 )  # fmt: skip
             except LedgerError:
                 with ledger:
@@ -252,6 +262,8 @@ class Ledger:
     def _write(self, **said: Any) -> None:
         data = json.dumps(said, ensure_ascii=True).encode("ascii") + b"\n"
         size = os.fstat(self._descriptor).st_size
+        if self._cap is not None and size + len(data) > self._cap:
+            raise LedgerError(f"session {self.session} takes more than {self._cap} bytes to write down")
         try:
             written = os.write(self._descriptor, data)
             if written != len(data):

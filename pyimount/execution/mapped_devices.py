@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from pyimount.execution import tools
+from pyimount.execution import folders, tools
 from pyimount.execution.errors import Held, Refused, StepFailed, ToolFailed, WrongKey
 from pyimount.execution.ledger import Entry, Made
 from pyimount.execution.mounts import holders
+from pyimount.execution.scanned_files import open_scanned
 from pyimount.execution.step_acts import Act, Given, soon
 from pyimount.planning.steps import (
     DEVICE,
@@ -49,13 +50,21 @@ class _OpenEncrypted(Act[OpenEncrypted]):
     """An unlocked volume. Each key is tried; none is ever in an argument or a file."""
 
     def perform(self, step: OpenEncrypted, names: Names, given: Given) -> Made:
+        header = None if step.header is None else open_scanned(names(step.header), given.files, given.opened)
+        try:
+            return self._tried(step, names, given, header)
+        finally:
+            if header is not None:
+                os.close(header)
+
+    def _tried(self, step: OpenEncrypted, names: Names, given: Given, header: int | None) -> Made:
         tried = 0
         for kind, secret in map(_key, given.keys):
             tried += 1
             if not secret:
                 continue  # cryptsetup takes no empty one.
             try:
-                _open_with(step, names, given, kind, secret)
+                _open_with(step, names, given, (kind, secret), header)
             except ToolFailed as error:
                 if error.status != _BAD_KEY:
                     raise
@@ -76,10 +85,17 @@ def _key(told: tuple[str, bytes] | Mapping[str, Any]) -> tuple[str, bytes]:
     return told
 
 
-def _open_with(step: OpenEncrypted, names: Names, given: Given, kind: str, secret: bytes) -> None:
-    argv = list(step.argv(names))
+def _open_with(
+    step: OpenEncrypted, names: Names, given: Given, key: tuple[str, bytes], header: int | None
+) -> None:
+    """Run cryptsetup with one key; ``header``: the open detached header, which it gets in place of a path."""
+    kind, secret = key
+    argv, held = list(step.argv(names)), list(given.hold)
+    if header is not None:
+        argv = [_header_at(header) if one.startswith("--header=") else one for one in argv]
+        held.append(header)
     if kind not in ("m", "k"):
-        tools.run(argv, data=secret, timeout=300.0, pass_fds=given.hold)
+        tools.run(argv, data=secret, timeout=300.0, pass_fds=held)
         return
     # The volume's own key is read from a path of its own: that of a file which is only in memory.
     memory = os.memfd_create("key", os.MFD_CLOEXEC)
@@ -88,11 +104,15 @@ def _open_with(step: OpenEncrypted, names: Names, given: Given, kind: str, secre
         os.write(memory, data)
         argv.remove("--key-file=-")
         argv.insert(2, f"--volume-key-file=/proc/self/fd/{memory}")
-        tools.run(argv, timeout=300.0, pass_fds=(memory, *given.hold))
+        tools.run(argv, timeout=300.0, pass_fds=(memory, *held))
     except ValueError as error:
         raise WrongKey(f"the full volume encryption key of volume {step.key} is not hexadecimal") from error
     finally:
         os.close(memory)
+
+
+def _header_at(header: int) -> str:
+    return f"--header={folders.through(header)}"
 
 
 def _mapped(name: str) -> Made:
@@ -216,7 +236,7 @@ class _ConnectNbd(Act[ConnectNbd]):
                 continue
             argv = [f"/dev/{block}" if one == DEVICE else one for one in step.argv(names)]
             try:
-                tools.run((argv[0], f"--description={mark}", "--fork", *argv[1:]), daemon=True)
+                tools.start_daemon((argv[0], f"--description={mark}", "--fork", *argv[1:]))
             except ToolFailed as error:
                 last = str(error)
                 continue

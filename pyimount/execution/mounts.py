@@ -7,9 +7,9 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 
-from pyimount.execution import folders, syscalls
+from pyimount.execution import folders, syscalls, tools
 from pyimount.execution.errors import Held, Refused, StepFailed
-from pyimount.execution.tools import printable, run
+from pyimount.execution.tools import printable
 from pyimount.planning.steps import ALWAYS
 from pyimount.records import Record
 
@@ -122,7 +122,7 @@ def mount_device(
         # process that can be waited for.
         argv = ("mount", "-c", "-i", "-n", "-t", driver, "-o", every, device, folders.through(at))
         try:
-            run(argv, timeout=timeout, pass_fds=(at, *hold))
+            tools.mount(argv, timeout=timeout, pass_fds=(at, *hold))
         except StepFailed as error:
             if number < len(drivers):
                 continue
@@ -228,6 +228,21 @@ def _show_in_steps(source: int, at: int, path: str) -> None:
         syscalls.mount("none", folders.through(shown), syscalls.MS_PRIVATE)
     finally:
         os.close(shown)
+
+
+def bind(source: int, at: int) -> None:
+    """Show what stands at the folder of one descriptor at that of another too. Raises OSError."""
+    try:
+        made = syscalls.clone_mount(source)
+    except OSError as error:
+        if error.errno not in _NO_SUCH_CALL:
+            raise
+        syscalls.mount(folders.through(source), folders.through(at), syscalls.MS_BIND)
+        return
+    try:
+        syscalls.place_mount(made, at)
+    finally:
+        os.close(made)
 
 
 def is_bound_on_itself(mount: MountPoint) -> bool:

@@ -1,8 +1,7 @@
 """Running a plan: each step written down, done, and written down again; one that fails stops only its own."""
 
 import contextlib
-import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
@@ -23,6 +22,7 @@ from pyimount.planning.steps import (
     Step,
 )
 from pyimount.records import EMPTY, Record
+from pyimount.sources.identity import FileIdentity
 
 NO_KEYS: Mapping[int, Keys] = MappingProxyType({})
 
@@ -64,14 +64,30 @@ class Outcome(Record, kw_only=True):
 class Executor:
     """Carries out plans on this machine, as root.
 
-    ``base``: the folder of the ledgers. ``owner``: the user for whom it is done. ``observe``: told of every
-    moment.
+    ``base``: the folder of the ledgers. ``user``: for whom the helper does it; None: for this process's own.
+    ``observe``: told of every moment.
     """
 
-    def __init__(self, *, base: str = BASE, owner: int | None = None, observe: Observer = nobody) -> None:
+    def __init__(self, *, base: str = BASE, user: int | None = None, observe: Observer = nobody) -> None:
         self.base = base
-        self._owner = os.getuid() if owner is None else owner
+        self._user = user
         self._observe = observe
+        self._claimed: _Run | None = None
+
+    def claim(self, session: str, images: Sequence[str]) -> None:
+        """Begin a session, and keep it from every other process until ``release``.
+
+        Raises LedgerError when there is one of this name.
+        """
+        ledger = Ledger.create(self.base, session, images, user=self._user)
+        self._claimed = _Run(ledger, Story(), self._observe)
+
+    def release(self) -> None:
+        """Let others work on the session that was claimed; one of which nothing stands ends."""
+        if self._claimed is not None:
+            self._claimed.end()
+            self._claimed.close()
+            self._claimed = None
 
     def run(
         self,
@@ -80,11 +96,13 @@ class Executor:
         keys: Mapping[int, Keys] = NO_KEYS,
         *,
         opened: Mapping[str, int] | None = None,
+        files: Mapping[str, FileIdentity] = EMPTY,
     ) -> Outcome:
         """Carry out a plan.
 
         ``scan``: the report that it was made from, as JSON values; ``keys``: by the ids of the steps
-        that they are for; ``opened``: descriptors of the images by their paths, where the caller opened them.
+        that they are for; ``opened``: descriptors of the images by their paths, where the caller opened them;
+        ``files``: what was scanned under each absolute path: no other file is used for it.
         A plan for a session that stands is added to it; one of which nothing stands is no session.
 
         What cannot be done is in the outcome. Raises LedgerError when it cannot be written down: what stands
@@ -92,20 +110,29 @@ class Executor:
         """
         if not plan.steps:
             return Outcome(session=plan.session, plan=plan, places={})
+        given = Given(scan=scan, opened=opened, files=files, user=self._user)
+        if self._claimed is not None and self._claimed.session == plan.session:
+            return self._run(self._claimed, plan, keys, given)
         if plan.session in ledgers.all_sessions(self.base):
             ledger, story = Ledger.open(self.base, plan.session)
         else:
-            ledger = Ledger.create(self.base, plan.session, plan.images, owner=self._owner)
+            ledger = Ledger.create(self.base, plan.session, plan.images, user=self._user)
             story = Story()
         with ledger:
             run = _Run(ledger, story, self._observe)
-            for step in plan.steps:
-                its = keys.get(step.id, ())
-                run.one(step, Given(scan=scan, keys=its, opened=opened, hold=(ledger.fileno(),)))
+            outcome = self._run(run, plan, keys, given)
             run.end()
+        return outcome
+
+    @staticmethod
+    def _run(run: "_Run", plan: MountPlan, keys: Mapping[int, Keys], given: Given) -> Outcome:
+        for step in plan.steps:
+            run.one(step, given.replaced(keys=keys.get(step.id, ()), hold=(run.fileno(),)))
+        failures = (run.failures.get(step.id) for step in plan.steps)
         return Outcome(
-            session=plan.session, plan=plan, places=run.names.places, failures=tuple(run.failures.values())
-        )
+            session=plan.session, plan=plan, places=run.names.places,
+            failures=tuple(failure for failure in failures if failure is not None),
+        )  # fmt: skip
 
 
 class RecordingExecutor(Executor):
@@ -127,6 +154,7 @@ class RecordingExecutor(Executor):
         keys: Mapping[int, Keys] = NO_KEYS,  # noqa: ARG002
         *,
         opened: Mapping[str, int] | None = None,  # noqa: ARG002
+        files: Mapping[str, FileIdentity] = EMPTY,  # noqa: ARG002
     ) -> Outcome:
         """As if the plan had been carried out."""
         names = Names(plan.session)
@@ -175,6 +203,19 @@ class _Run:
         failure = self._lacking(step) or self._tried(step, given)
         if failure is not None:
             self.failures[step.id] = failure
+
+    @property
+    def session(self) -> str:
+        """The session's name."""
+        return self._ledger.session
+
+    def fileno(self) -> int:
+        """The descriptor that has the ledger's lock."""
+        return self._ledger.fileno()
+
+    def close(self) -> None:
+        """Unlock the ledger."""
+        self._ledger.close()
 
     def end(self) -> None:
         """End the session if nothing of it stands."""

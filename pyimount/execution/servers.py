@@ -19,13 +19,14 @@ from typing import Any
 
 from pyimount.confinement.messages import FILES_CAP, MessageError, receive, send
 from pyimount.confinement.own_modules import command
+from pyimount.confinement.process import NOBODY
+from pyimount.confinement.users import own_user
 from pyimount.execution import folders, syscalls
 from pyimount.execution.errors import Refused, StepFailed, ToolMissing
+from pyimount.execution.scanned_files import open_scanned
 from pyimount.execution.tools import SEARCH_PATH, printable
 from pyimount.records import EMPTY, Record
-
-NOBODY = 65534
-"""The user and the group that the server runs as, unless others are named."""
+from pyimount.sources.identity import FileIdentity
 
 FUSE_TYPE = "fuse.pyimount"
 """The type of our mounts in /proc/self/mountinfo; their source is the mark of their step."""
@@ -73,20 +74,20 @@ def start(
     keys: Sequence[Mapping[str, Any]] = (),
     cache: str | None = None,
     opened: Mapping[str, int] | None = None,
-    user: int = NOBODY,
-    group: int = NOBODY,
+    scanned: Mapping[str, FileIdentity] = EMPTY,
     timeout: float = 120.0,
 ) -> Server:
     """Mount layers of a scan as raw files at ``at``, an empty folder of ours; needs root.
 
     ``files``: the ids of layers and the names of their files. ``scan``: the report, ``keys``: what
     ``Keyring.reveal`` gives. ``cache``: a folder for what is written; None: read-only. ``opened``: the
-    images, where they are open already, by the paths that the scan has; otherwise they are opened here.
+    images, where they are open already, by the paths that the scan has; otherwise they are opened here, and
+    have to be those that were ``scanned``.
     Raises StepFailed; nothing is left mounted then.
     """
     names = _names(files)
     with ExitStack() as stack:
-        told = _told(scan, files, opened, stack)
+        told = _told(scan, files, stack, opened=opened, scanned=scanned)
         folder = _own_folder(at, stack)
         held = _cache_folder(cache, stack)
         device = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
@@ -99,8 +100,15 @@ def start(
             raise StepFailed(f"{at}: FUSE cannot be mounted: {error.strerror}", "modprobe fuse") from error
         undone = stack.enter_context(ExitStack())
         undone.callback(_unmounted, at)
-        settings = {"user": user, "group": group, "owner": 0, "owner_group": 0, "files": names}
-        server = _started(mark, [device, *held], settings, told, keys=keys, timeout=timeout)
+        own = own_user()
+        if own is not None:
+            stack.callback(os.close, own.lock)
+        settings = {
+            "user": NOBODY if own is None else own.number, "locked": own is not None,
+            "owner": 0, "owner_group": 0, "files": names,
+        }  # fmt: skip
+        handed = [device, *([] if own is None else [own.lock]), *held]
+        server = _started(mark, handed, settings, told, keys=keys, timeout=timeout)
         undone.pop_all()
     _read_further_ahead(mark)
     return server
@@ -114,6 +122,7 @@ def start_as_user(
     *,
     keys: Sequence[Mapping[str, Any]] = (),
     cache: str | None = None,
+    scanned: Mapping[str, FileIdentity] = EMPTY,
     timeout: float = 120.0,
 ) -> Server:
     """As ``start``, without root: fusermount3 mounts, for this user alone. ``fusermount3 -u`` unmounts it."""
@@ -122,7 +131,7 @@ def start_as_user(
         raise ToolMissing("fusermount3 is not installed", "apt install fuse3")
     names = _names(files)
     with ExitStack() as stack:
-        told = _told(scan, files, None, stack)
+        told = _told(scan, files, stack, scanned=scanned)
         _own_folder(at, stack)
         held = _cache_folder(cache, stack)
         device = _fusermount(tool, at, mark, read_only=not held, timeout=timeout)
@@ -130,7 +139,7 @@ def start_as_user(
         undone = stack.enter_context(ExitStack())
         undone.callback(_unmounted_as_user, tool, at, timeout)
         user, group = os.getuid(), os.getgid()
-        settings = {"user": user, "group": group, "owner": user, "owner_group": group, "files": names}
+        settings = {"user": user, "locked": False, "owner": user, "owner_group": group, "files": names}
         server = _started(mark, [device, *held], settings, told, keys=keys, timeout=timeout)
         undone.pop_all()
     return server
@@ -216,8 +225,10 @@ class _Told(Record):
 def _told(
     scan: Mapping[str, Any],
     files: Sequence[tuple[int, str]],
-    opened: Mapping[str, int] | None,
     stack: ExitStack,
+    *,
+    opened: Mapping[str, int] | None = None,
+    scanned: Mapping[str, FileIdentity],
 ) -> _Told:
     """Open the images that these layers need; the scan gets their real paths, so that none is looked up."""
     try:
@@ -230,13 +241,8 @@ def _told(
                 real[path] = os.path.realpath(path)
                 if real[path] in images:
                     continue
-                if opened is not None:
-                    if path not in opened:
-                        raise Refused(f"{path}: was not opened for this")
-                    images[real[path]] = opened[path]
-                else:
-                    images[real[path]] = _image(real[path])
-                    stack.callback(os.close, images[real[path]])
+                images[real[path]] = open_scanned(path, scanned, opened)
+                stack.callback(os.close, images[real[path]])
         return _Told({**scan, "disks": [_with_paths(disk, real) for disk in scan["disks"]]}, images)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise Refused(f"this is no scan: {error}") from error
@@ -291,19 +297,6 @@ def _with_paths(layer: Mapping[str, Any], real: Mapping[str, str]) -> dict[str, 
 
 def _list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
-
-
-def _image(path: str) -> int:
-    """Open a file or a block device for reading, and nothing else."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError as error:
-        raise StepFailed(f"{path}: {error.strerror}") from error
-    mode = os.fstat(descriptor).st_mode
-    if not stat.S_ISREG(mode) and not stat.S_ISBLK(mode):
-        os.close(descriptor)
-        raise Refused(f"{path}: is neither a file nor a block device")
-    return descriptor
 
 
 def _started(

@@ -1,5 +1,7 @@
 """What stands on this machine, by the ledgers of its sessions."""
 
+import os
+from collections.abc import Mapping
 from typing import Any
 
 from pyimount.execution import ledger as ledgers
@@ -124,10 +126,18 @@ def _kind(step: Mount | MountWithTool | ShowDirectory | BindMount) -> str | None
     return step.tool if isinstance(step, MountWithTool) else "bind"
 
 
-def find(what: str, base: str = BASE) -> list[Session]:
-    """The sessions that are meant by an image's path, a mount point, a folder above it, or their own name."""
-    return [
-        each for each in sessions(base)
-        if what == each.id or what in each.images
-        or any(mount.path == what or mount.path.startswith(f"{what.rstrip('/')}/") for mount in each.mounts)
-    ]  # fmt: skip
+def meant(what: str, session: Mapping[str, Any]) -> set[int] | None:
+    """What a person means by ``what`` of a session, which is given as ``to_dict`` has it.
+
+    ``what`` is the session's name, the path of one of its images, a mount point or a folder above some; links
+    in it are followed. None: all of the session; a set: the steps of these mounts; empty: nothing of it.
+    """
+    path = os.path.abspath(what)
+    paths = {path, os.path.realpath(path)}
+    if what == session["session"] or paths & set(session["images"]):
+        return None
+    return {mount["step"] for mount in session["mounts"] if _within(mount["mountpoint"], paths)}
+
+
+def _within(mountpoint: str, paths: set[str]) -> bool:
+    return any(mountpoint == path or mountpoint.startswith(f"{path.rstrip('/')}/") for path in paths)

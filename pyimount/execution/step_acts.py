@@ -10,6 +10,7 @@ from pyimount.execution.errors import StepFailed
 from pyimount.execution.ledger import Entry, Made
 from pyimount.planning.steps import Names, Step
 from pyimount.records import EMPTY, Record
+from pyimount.sources.identity import FileIdentity
 
 _PAUSE = 0.02
 
@@ -23,13 +24,17 @@ class Given(Record, kw_only=True):
     """What a step needs besides itself.
 
     ``scan``: the report, as JSON values; ``keys``: those for this step; ``opened``: descriptors of images, by
-    their paths, where it was another who opened them. ``hold``: descriptors that a program gets which is
-    waited for: the ledger's lock is held until it has ended, even when we are killed before.
+    their paths, where it was another who opened them. ``files``: what was scanned under
+    each absolute path. ``user``: for whom the helper does it:
+    folders are then made, never found. ``hold``: descriptors that a program gets which is waited for: the
+    ledger's lock is held until it has ended, even when we are killed before.
     """
 
     scan: Mapping[str, Any] = EMPTY
     keys: Keys = ()
     opened: Mapping[str, int] | None = None
+    files: Mapping[str, FileIdentity] = EMPTY
+    user: int | None = None
     hold: tuple[int, ...] = ()
 
 

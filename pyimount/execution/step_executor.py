@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
+from pyimount.confinement.users import tidy
 from pyimount.execution import (
     flash,
     folders,
@@ -20,13 +21,14 @@ from pyimount.execution import (
     mapped_devices,
     mounts,
     servers,
-    syscalls,
     unlocked,
 )
 from pyimount.execution.errors import Held, Refused, StepFailed
 from pyimount.execution.ledger import Entry, Made
+from pyimount.execution.scanned_files import open_scanned
 from pyimount.execution.step_acts import Act, Given, mounted, soon, unmount_ours
 from pyimount.planning.steps import (
+    MOUNTPOINTS,
     AttachLoop,
     BindMount,
     ExposeRaw,
@@ -43,15 +45,26 @@ _ENDS_WITHIN = 2.0
 
 
 class _MakeDirectory(Act[MakeDirectory]):
-    def before(self, step: MakeDirectory, names: Names, given: Given) -> dict[str, Any]:  # noqa: ARG002
-        return {"missing": list(folders.missing_from(_folder(step, names)))}
+    def before(self, step: MakeDirectory, names: Names, given: Given) -> dict[str, Any]:
+        return {"missing": list(folders.missing_from(_folder(step, names))), "user": given.user}
 
-    def perform(self, step: MakeDirectory, names: Names, given: Given) -> Made:  # noqa: ARG002
+    def perform(self, step: MakeDirectory, names: Names, given: Given) -> Made:
         path = _folder(step, names)
-        made = folders.make(path)
+        if given.user is None:
+            made = folders.make(path)
+        elif path not in folders.missing_from(path):
+            raise Refused(f"{path} is there already, and was not made for this")
+        elif step.inside is None:
+            # On the way to what is the user's: nothing in it can be listed, and it stays root's.
+            made = folders.make(path, mode=0o711)
+        elif step.path == MOUNTPOINTS:
+            made = folders.make(path, owner=given.user, mode=0o500)
+        else:
+            made = folders.make(path)
         # What is mounted within what we made stays in this namespace.
-        private = mounts.make_private(made[0][0]) if made else None
-        return Made(path, {"made": [list(each) for each in made], "private": private})
+        private = mounts.make_private(made[0].path) if made else None
+        known = [[each.path, each.device, each.inode] for each in made]
+        return Made(path, {"made": known, "private": private})
 
     def undo(self, entry: Entry, step: MakeDirectory, names: Names, *, lazy: bool) -> None:  # noqa: ARG002
         if entry.made is not None:
@@ -63,7 +76,8 @@ class _MakeDirectory(Act[MakeDirectory]):
                 if mounts.is_bound_on_itself(mount):
                     mounts.unmount(mount, lazy=lazy)
         for path, device, inode in reversed(known):
-            if not folders.remove(path, device, inode) and entry.made is not None:
+            gone = folders.remove(path, device, inode, entry.before.get("user"))
+            if not gone and entry.made is not None:
                 raise Held(f"{path} is not empty")
 
 
@@ -109,10 +123,7 @@ def _open_backing(place: Place, names: Names, given: Given, *, read_only: bool) 
     if isinstance(place, str):
         if not read_only:
             raise Refused(f"{path} is an image, and images are not written to")
-        if given.opened is not None:
-            if path not in given.opened:
-                raise Refused(f"{path} was not handed over")
-            return os.dup(given.opened[path])
+        return open_scanned(path, given.files, given.opened)
     try:
         descriptor = os.open(path, (os.O_RDONLY if read_only else os.O_RDWR) | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
@@ -129,7 +140,14 @@ class _ExposeRaw(Act[ExposeRaw]):
         at = names(step.at)
         keys = [each for each in given.keys if isinstance(each, Mapping)]
         server = servers.start(
-            at, step.files, given.scan, names.mark(step.id), keys=keys, cache=step.cache, opened=given.opened
+            at,
+            step.files,
+            given.scan,
+            names.mark(step.id),
+            keys=keys,
+            cache=step.cache,
+            opened=given.opened,
+            scanned=given.files,
         )
         made = mounted(at)
         shown = {**made.identity, **server.identity(), "failed": dict(server.failed)}
@@ -149,6 +167,7 @@ class _ExposeRaw(Act[ExposeRaw]):
                     raise Held(f"files of {at} are in use; their server ends when they are closed")
                 if not servers.stop(server):
                     raise Held(f"the FUSE server {server.pid} does not end")
+        tidy()
 
 
 def _has_ended(server: servers.Server) -> bool:
@@ -217,7 +236,7 @@ class _BindMount(Act[BindMount]):
         source, target = _bind_ends(step, names)
         try:
             path = folders.path_of(target)
-            syscalls.mount(folders.through(source), folders.through(target), syscalls.MS_BIND)
+            mounts.bind(source, target)
         finally:
             os.close(source)
             os.close(target)

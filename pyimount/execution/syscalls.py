@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import sys
 
 AT_FDCWD = -100
 MNT_DETACH = 2
@@ -24,7 +25,8 @@ _OPEN_TREE_CLONE = 1
 _AT_EMPTY_PATH = 0x1000
 _MOVE_MOUNT_F_EMPTY_PATH, _MOVE_MOUNT_T_EMPTY_PATH = 0x4, 0x40
 
-_libc = ctypes.CDLL(None, use_errno=True)
+if sys.platform == "linux":  # elsewhere this module can be loaded, no more
+    _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class _OpenHow(ctypes.Structure):

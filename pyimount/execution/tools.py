@@ -21,6 +21,8 @@ OUTPUT_CAP = 1 << 20
 
 _LINES_SHOWN = 6
 _DIES_WITHIN = 5.0
+_OURS_ALONE = 0o077
+"""The umask of what root starts: what it makes is for no other user."""
 
 # Those that mount through FUSE mount by themselves, as root.
 _CONFINED = (
@@ -114,40 +116,68 @@ def run(
     timeout: float = 60.0,
     pass_fds: Sequence[int] = (),
     user: int | None = None,
-    cwd: str = "/",
-    daemon: bool = False,
 ) -> bytes:
-    """Run a program to its end, and return what it printed.
+    """Run a program that acts or answers, and ends; returns what it printed.
 
     ``argv[0]`` is a name of TOOLS. ``data``: for its standard input. ``user``: the user and group to run as.
-    ``daemon``: it stays in the background; it then keeps of root's powers only those that mount and read.
     Raises ToolMissing, and ToolFailed with what it said when it ends with an error, or not within ``timeout``
     seconds.
     """
-    command = [require(argv[0]), *argv[1:]]
-    if daemon:
-        command = [require("setpriv"), *_CONFINED, "--", *command]
+    command = (require(argv[0]), *argv[1:])
+    return _run(argv[0], command, data=data, timeout=timeout, pass_fds=pass_fds, user=user, umask=_OURS_ALONE)
+
+
+def mount(argv: Sequence[str], *, timeout: float, pass_fds: Sequence[int] = ()) -> None:
+    """Run the program mount; raises as ``run`` does.
+
+    Drivers of file systems that have no modes take them from its umask: with this one their files are root's.
+    """
+    command = (require(argv[0]), *argv[1:])
+    _run(argv[0], command, timeout=timeout, pass_fds=pass_fds, umask=_OURS_ALONE)
+
+
+def start_daemon(
+    argv: Sequence[str], *, data: bytes = b"", timeout: float = 60.0, pass_fds: Sequence[int] = ()
+) -> None:
+    """Start a program that stays in the background; returns when it is there. Raises as ``run`` does.
+
+    It reads an image's bytes itself: it keeps of root's powers only those that mount and read.
+    """
+    command = (require("setpriv"), *_CONFINED, "--", require(argv[0]), *argv[1:])
+    _run(argv[0], command, data=data, timeout=timeout, pass_fds=pass_fds, umask=_OURS_ALONE)
+
+
+def _run(
+    name: str,
+    command: Sequence[str],
+    *,
+    data: bytes = b"",
+    timeout: float,
+    pass_fds: Sequence[int],
+    user: int | None = None,
+    umask: int,
+) -> bytes:
     # Files, not pipes: what a program leaves running in the background would keep a pipe open.
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
         identity = {} if user is None else {"user": user, "group": user, "extra_groups": ()}
         try:
             process = subprocess.Popen(  # noqa: S603
                 command, stdin=subprocess.PIPE if data else subprocess.DEVNULL, stdout=output, stderr=errors,
-                env=environment(), cwd=cwd, pass_fds=tuple(pass_fds), start_new_session=True,
-                umask=0o077, preexec_fn=partial(_end_with, os.getpid()), **identity,  # noqa: PLW1509
+                env=environment(), cwd="/", pass_fds=tuple(pass_fds), start_new_session=True,
+                umask=umask, preexec_fn=partial(_end_with, os.getpid()), **identity,  # noqa: PLW1509
             )  # type: ignore[call-overload]  # fmt: skip
         except OSError as error:
-            raise ToolFailed(f"{argv[0]} cannot be started: {error.strerror}") from error
+            raise ToolFailed(f"{name} cannot be started: {error.strerror}") from error
         try:
             process.communicate(data or None, timeout=timeout)
         except subprocess.TimeoutExpired:
             _kill(process)  # So that all that it says is there.
-            raise ToolFailed(f"{argv[0]} did not end within {timeout:g} s{_said(errors)}") from None
+            raise ToolFailed(f"{name} did not end within {timeout:g} s{_said(errors)}") from None
         finally:
             if process.returncode is None:
                 _kill(process)
         if process.returncode:
-            reason = f"{argv[0]}{_said(errors) or _said(output) or f' ended with {process.returncode}'}"
+            reason = f"{name}{_said(errors) or _said(output) or f' ended with {process.returncode}'}"
             raise ToolFailed(reason, process.returncode)
         output.seek(0)
         return output.read(OUTPUT_CAP)

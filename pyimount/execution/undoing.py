@@ -2,9 +2,10 @@
 
 import contextlib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
+from pyimount.confinement.users import tidy
 from pyimount.execution import ledger as ledgers
 from pyimount.execution import step_executor, udev
 from pyimount.execution.errors import Held, LedgerError, NoSession, StepFailed
@@ -47,13 +48,14 @@ def undo_session(
     base: str = BASE,
     lazy: bool = False,
     only: Iterable[int] | None = None,
+    keep: Iterable[int] = (),
     observe: Observer = nobody,
 ) -> Undone:
     """Take back what stands of a session, the latest first; with nothing left, its ledger goes too.
 
     ``lazy``: mounts in use disappear from their places at once, and what is beneath them stays until nobody
     uses it. ``only``: the ids of steps that are to go, with those that need them and those that only they
-    needed.
+    needed. ``keep``: the ids of steps that stay whatever goes, with those that they need.
     A session that is not there is one with nothing to do. Raises LedgerError.
     """
     try:
@@ -66,7 +68,7 @@ def undo_session(
     with ledger:
         names = story.names(session)
         standing = story.standing()
-        chosen = standing if only is None else _with_others(standing, set(only))
+        chosen = standing if only is None else _with_others(standing, set(only), _needed(standing, set(keep)))
         gone: list[Step] = []
         left: dict[int, Left] = {}
         for entry in reversed(chosen):
@@ -95,6 +97,7 @@ def undo_session(
             except StepFailed as error:
                 raise LedgerError(str(error)) from error
             ledger.remove()
+    tidy()
     return Undone(session=session, steps=tuple(gone), left=tuple(left.values()), ended=ended)
 
 
@@ -107,15 +110,27 @@ def _is_past(story: Story) -> bool:
     return story.header is not None and story.header.boot != ledgers.boot_id()
 
 
-def _with_others(standing: Sequence[Entry], chosen: set[int]) -> list[Entry]:
+def _needed(standing: Sequence[Entry], wanted: set[int]) -> set[int]:
+    """The ids of these steps and of all that they need."""
+    for entry in reversed(standing):
+        if entry.step.id in wanted:
+            wanted.update(entry.step.needs())
+    return wanted
+
+
+def _with_others(
+    standing: Sequence[Entry], chosen: set[int], kept: Collection[int] = frozenset()
+) -> list[Entry]:
     """The entries that are chosen, those that need them, and those that then nothing needs any more."""
+    chosen = chosen.difference(kept)
     for entry in standing:
         if chosen.intersection(entry.step.needs()):
             chosen.add(entry.step.id)
     for entry in reversed(standing):
         users = {each.step.id for each in standing if entry.step.id in each.step.needs()}
         # What is mounted is there for itself, also when it was bound to a second place.
-        if users and users <= chosen and not isinstance(entry.step, Mount | MountWithTool):
+        is_there_for_itself = isinstance(entry.step, Mount | MountWithTool) or entry.step.id in kept
+        if users and users <= chosen and not is_there_for_itself:
             chosen.add(entry.step.id)
     return [entry for entry in standing if entry.step.id in chosen]
 

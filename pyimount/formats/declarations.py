@@ -16,6 +16,7 @@ from pyimount.problems import Problem
 from pyimount.records import EMPTY, Details, Record
 
 if TYPE_CHECKING:
+    from pyimount.formats.allocation import Allocation
     from pyimount.formats.container import Container, Opened
     from pyimount.formats.image import Image
     from pyimount.sources.view import View
@@ -58,7 +59,8 @@ class TableRule(StrEnum):
     """The table is a boot sector's code or the array's own, not this layer's."""
     HIDES_WHEN_BEHIND = "hides-when-behind"
     """The superblock lies at the end, behind all that it describes: behind all partitions it is the disk's,
-    and the table the array's; inside a partition it is that partition's."""
+    and the table the array's, as is one that reaches beyond the end of the member; inside a partition it is
+    that partition's."""
     SHARES = "shares"
     """Both are meant, as on ISO hybrids."""
     AMBIGUOUS = "ambiguous"
@@ -71,13 +73,15 @@ class Signature(Record):
 
     ``offset`` in bytes; a negative one counts from the end of the layer, whose size is first
     rounded down to a multiple of ``align``. ``copy`` marks the place of a backup superblock, or one
-    that is rare and costs a read of its own: it is looked at only where nothing else was recognised.
+    that is rare and costs a read of its own: it is looked at only where nothing else was recognised. A
+    ``lasting`` copy is looked at under a file system of another format, too: formatting anew often leaves it.
     """
 
     magic: bytes
     offset: int
     align: int = 1
     copy: bool = False
+    lasting: bool = False
 
 
 class Membership(Record, kw_only=True):
@@ -85,7 +89,9 @@ class Membership(Record, kw_only=True):
 
     ``type``: ``md``, ``lvm2``, ``btrfs`` … ``uuid``: the group's, by which members find each
     other; ``name``, ``role`` of this member, and how many ``members`` there are in all, where
-    known.
+    known. ``identity``: what no other member of the group has, a device's UUID mostly: it tells clones.
+    ``as_of``: what members that were written together have in common, what counts up first: sequence
+    number, events, generation, then times, checksums, roots; empty where nothing is known.
     """
 
     type: str
@@ -93,6 +99,8 @@ class Membership(Record, kw_only=True):
     name: str | None = None
     role: str | None = None
     members: int | None = None
+    identity: str | None = None
+    as_of: tuple[int, ...] = ()
 
 
 class Extent(Record, kw_only=True):
@@ -110,7 +118,9 @@ class Identity(Record, kw_only=True):
     libblkid's, in its spelling. ``fstype`` is imagemounter's word. Sizes are bytes, times ISO
     8601 in UTC (without zone where the format keeps local time). ``locked``: None when not
     encrypted. ``volumes`` are those that the volume names inside itself. ``offset``: where in
-    the volume its superblock was found, bytes.
+    the volume its superblock was found, bytes. ``free``: only what may be right without looking further (the
+    counter of a superblock that was written last of all, say); ``used``: what is allocated, None: all that is
+    not free.
     """
 
     type: str
@@ -122,6 +132,7 @@ class Identity(Record, kw_only=True):
     block_size: int | None = None
     fs_size: int | None = None
     free: int | None = None
+    used: int | None = None
     created: str | None = None
     modified: str | None = None
     mounted: str | None = None
@@ -137,9 +148,17 @@ class Identity(Record, kw_only=True):
     volumes: tuple[Identity, ...] = ()
     contents: tuple[Extent, ...] = ()
     """Runs of the volume that hold something of their own, and are looked at like volumes."""
+    allocation: Allocation | None = None
+    """What tells more surely what is free, and costs more to read than parsing may."""
+    free_from: str | None = None
+    """What ``free`` was taken from; None: the superblock."""
+    free_unknown: str | None = None
+    """Why it is not known how much is free, where nothing is there to count it."""
     owns: Mapping[str, str] = EMPTY
     """Types of partitions, of a table in the same bytes, that are its own and hold no volume; and what
     they are then: a TYPE each."""
+    is_empty: bool = False
+    """It could hold volumes, and says that it holds none."""
     usage: Usage | None = None
     """Only where it differs from the format's; so ``with_table``."""
     with_table: TableRule | None = None
@@ -207,7 +226,8 @@ class Format(Record, kw_only=True):
     Identity or raises NotThisFormat; it runs only when a signature hit, or, when there is none,
     after all formats that have one. ``tolerates``: names of formats that rightly stand in the
     same bytes; no ambiguity then. ``mounts``: the ways to mount it, the preferred first; ``unmountable``: why
-    there is none, where a reader may expect one.
+    there is none, where a reader may expect one. ``opaque``: of what holds volumes, what to say where none of
+    them is shown.
     """
 
     name: str
@@ -222,6 +242,7 @@ class Format(Record, kw_only=True):
     with_table: TableRule = TableRule.AMBIGUOUS
     mounts: tuple[Mounting, ...] = ()
     unmountable: str | None = None
+    opaque: str | None = None
 
 
 class Partition(Record, kw_only=True):
@@ -287,7 +308,8 @@ class ContainerFormat(Record, kw_only=True):
 
     ``parse`` gets a View of the first file and returns a Container or raises NotThisFormat.
     ``open`` gets what ``parse`` said and the Image with all files that belong to it. ``wraps``: what is
-    inside is a file like any other, and may be a container itself, which is then opened.
+    inside is a file like any other, and may be a container itself, which is then opened. ``segments``: it may
+    be in several files, each of which begins with its signature.
     """
 
     name: str
@@ -298,3 +320,4 @@ class ContainerFormat(Record, kw_only=True):
     signatures: tuple[Signature, ...]
     types: tuple[str, ...]
     wraps: bool = False
+    segments: bool = False

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from pyimount.records import Record
 from pyimount.sources.broker import Broker
 from pyimount.sources.budget import Meter
 from pyimount.sources.file import FileSource
-from pyimount.sources.pool import OPEN_FILES, FilePool, PooledFile
 from pyimount.sources.source import Source
 
 if TYPE_CHECKING:
@@ -18,6 +18,14 @@ if TYPE_CHECKING:
 
 
 _NAMES_TOLD = 3
+
+
+def told_missing(names: Sequence[str]) -> str:
+    """The segments that are missing, one at least, as a sentence begins with them."""
+    *others, last = names
+    if len(others) > _NAMES_TOLD:
+        return f"{len(names)} segments from {others[0]} to {last} are missing"
+    return f"{', '.join(others)} and {last} are missing" if others else f"{last} is missing"
 
 
 class Image(Record):
@@ -35,8 +43,10 @@ class Image(Record):
     open_disk: Callable[[str, Image], Opened]
     """Open the image that a header calls by this name as a disk, whatever its container:
     a backing or parent image. Raises OpenError where policy or disk has none, or the chain is too long."""
-    named_files: list[FileSource | PooledFile]
+    named_files: list[FileSource]
     missing: tuple[str, ...] = ()
+    lost: Mapping[int, str] = MappingProxyType({})
+    """Of a file that was cut up: what is missing, by its place in the set, counted from 0."""
     chain: tuple[str, ...] = ()
     """The images whose headers led here, outermost first."""
 
@@ -50,29 +60,12 @@ class Image(Record):
         """Every file that was opened for this image."""
         return (*self.paths, *(file.path for file in self.named_files))
 
-    @property
-    def told_missing(self) -> str:
-        """The segments that are missing, as a sentence begins with them; empty where none is."""
-        if not self.missing:
-            return ""
-        *others, last = self.missing
-        if len(others) > _NAMES_TOLD:
-            return f"{len(self.missing)} segments from {others[0]} to {last} are missing"
-        return f"{', '.join(others)} and {last} are missing" if others else f"{last} is missing"
-
-    def open_named(self, name: str, folder: str = "") -> FileSource | PooledFile:
+    def open_named(self, name: str, folder: str = "") -> FileSource:
         """Open a file that the header names, as plain bytes; raises OpenError as the broker does.
 
         ``folder``: the one beside the image in which its format keeps such files.
         """
-        source: FileSource | PooledFile
-        if len(self.named_files) < OPEN_FILES:
-            source = self.broker.open_named(name, self.paths[0], self.meter, folder)
-        else:
-            # A disk can have more extents than a process may have files open.
-            last = self.named_files[-1]
-            pool = last.pool if isinstance(last, PooledFile) else FilePool(self.broker, self.meter)
-            source = pool.open_named(name, self.paths[0], folder)
+        source = self.broker.open_named(name, self.paths[0], self.meter, folder)
         self.named_files.append(source)
         return source
 

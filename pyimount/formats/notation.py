@@ -33,6 +33,22 @@ def text(raw: bytes, encoding: str = "utf-8") -> str | None:
     return raw.decode(encoding, "backslashreplace").partition("\0")[0].rstrip(" ") or None
 
 
+def decimal(word: str, digits: int = 20) -> int | None:
+    """The number that an image writes in ASCII digits; None for anything else, and for more than ``digits``.
+
+    Not ``int``: that takes blanks, signs, underscores and the digits of every script, and refuses very many.
+    """
+    return int(word) if len(word) <= digits and word.isascii() and word.isdecimal() else None
+
+
+def hexadecimal(word: str, digits: int = 16) -> int | None:
+    """The same in hexadecimal digits, with ``0x`` in front or without."""
+    plain = word.lower().removeprefix("0x")
+    if not 0 < len(plain) <= digits or plain.strip("0123456789abcdef"):
+        return None
+    return int(plain, 16)
+
+
 def _iso(epoch: int, ticks: int, per_second: int) -> str | None:
     if ticks == 0:
         return None

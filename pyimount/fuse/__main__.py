@@ -13,8 +13,10 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
+from pyimount.confinement.everything import load_everything
 from pyimount.confinement.messages import MessageError, receive, send
-from pyimount.confinement.process import give_up_privileges
+from pyimount.confinement.namespaces import leave_namespaces
+from pyimount.confinement.prison import shut_in
 from pyimount.fuse.cache import CachedSource, CacheFiles, open_cache
 from pyimount.fuse.server import Files, is_name, load_library, serve
 from pyimount.sources.errors import OpenError, SourceError
@@ -26,26 +28,34 @@ if TYPE_CHECKING:
 def main() -> int:
     """Serve one mount, from its beginning to its end."""
     other = socket.socket(fileno=os.dup(0))
-    # Whoever started this waits for the first process only: the second is nobody's child.
-    if os.fork():
-        return 0
+    alone = os.geteuid() == 0 and leave_namespaces()
+    # Whoever started this waits for the first process only: the second is nobody's child. Its number is known
+    # here: there it may be the first of a namespace.
+    child = os.fork()
     try:
-        send(other, {"pid": os.getpid()})
-        return _work(other)
+        if child:
+            send(other, {"pid": child})
+            return 0
+        return _work(other, alone=alone)
     except MessageError:
         return 1  # who started this is gone
 
 
-def _work(other: socket.socket) -> int:
+def _work(other: socket.socket, *, alone: bool) -> int:
     try:
         settings, (device, *folder) = receive(other)
+        if settings["locked"]:
+            folder.pop(0)  # Open to the end: as long, no other process gets this user.
         caches = open_cache(folder[0], list(settings["files"])) if folder else {}
         for descriptor in folder:
             os.close(descriptor)
         _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
         load_library()
-        give_up_privileges(settings["user"], settings["group"])
+        nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        shut_in(
+            settings["user"], namespaces=alone, lasting=True, writes=bool(caches), load_first=load_everything
+        )
         with ExitStack() as stack:
             sources, failed = _open(other, settings["files"], caches, stack)
 
@@ -54,7 +64,7 @@ def _work(other: socket.socket) -> int:
                     send(other, {"ready": True, "failed": failed})
                 except MessageError:
                     os._exit(1)  # nobody knows of us, and nobody ever will
-                _leave(other)
+                _leave(other, nothing)
 
             serve(device, Files(sources, (settings["owner"], settings["owner_group"]), when_ready))
     except (SourceError, OSError, RuntimeError, ImportError) as error:
@@ -99,10 +109,9 @@ def _open(
     return sources, failed
 
 
-def _leave(other: socket.socket) -> None:
-    """Let go of everything that whoever started this has."""
+def _leave(other: socket.socket, nothing: int) -> None:
+    """Let go of everything that whoever started this has; ``nothing``: /dev/null, open."""
     other.close()
-    nothing = os.open(os.devnull, os.O_RDWR)
     for descriptor in range(3):
         os.dup2(nothing, descriptor)
     os.close(nothing)

@@ -7,6 +7,7 @@ import re
 import stat
 import time
 from collections.abc import Callable, Iterable, Mapping
+from importlib import import_module
 from typing import Any
 
 from pyimount.fuse.cache import CachedSource
@@ -87,7 +88,7 @@ class Files:
         """Bytes of a layer, with what was written over them."""
         try:
             return self._open[handle].read_at(offset, size)
-        except (SourceError, *FOREIGN_ERRORS) as error:
+        except (SourceError, *FOREIGN_ERRORS, MemoryError) as error:
             raise OSError(errno.EIO, str(error)) from error
 
     def write(self, path: str, data: bytes, offset: int, handle: int) -> int:  # noqa: ARG002
@@ -131,13 +132,14 @@ class Files:
 
 
 def load_library() -> None:
-    """Load libfuse 3, before mfusepy chooses; raises OpenError when it is not installed."""
+    """Load libfuse 3, before mfusepy chooses, and that; raises OpenError when libfuse is not installed."""
     for name in _LIBRARIES:
         try:
             ctypes.CDLL(name)
         except OSError:
             continue
         os.environ["FUSE_LIBRARY_PATH"] = name
+        import_module("mfusepy")  # now: later no file may be opened
         return
     raise OpenError("libfuse 3 is not installed (Debian's package is libfuse3-3)")
 

@@ -13,13 +13,13 @@ from pyimount.imagemounter.words import (
     FILE_SYSTEM_TYPES,
     VOLUME_SYSTEM_TYPES,
 )
+from pyimount.version import __version__
 
 if TYPE_CHECKING:
     from pyimount.imagemounter.disk import Disk
     from pyimount.imagemounter.image_parser import ImageParser
     from pyimount.imagemounter.unmounter import Unmounter
-    from pyimount.imagemounter.volume import Volume
-    from pyimount.imagemounter.volume_system import VolumeSystem
+    from pyimount.imagemounter.volume import Volume, VolumeSystem
 
 __all__ = [
     "BLOCK_SIZE",
@@ -31,6 +31,7 @@ __all__ = [
     "Unmounter",
     "Volume",
     "VolumeSystem",
+    "__version__",
 ]
 
 _HOME = {
@@ -38,7 +39,7 @@ _HOME = {
     "ImageParser": "image_parser",
     "Unmounter": "unmounter",
     "Volume": "volume",
-    "VolumeSystem": "volume_system",
+    "VolumeSystem": "volume",
 }
 
 

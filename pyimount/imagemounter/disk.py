@@ -5,34 +5,17 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
+from typing import Any
 
 from pyimount.exceptions import ArgumentError, ImageMounterError, MountError
-from pyimount.imagemounter import acting
-from pyimount.imagemounter.views import (
-    View,
-    below,
-    is_run_of_disk,
-    layer_of_disk,
-    shown_as,
-    why_unreadable,
-)
-from pyimount.imagemounter.volume_system import VolumeSystem
-from pyimount.imagemounter.words import (
-    BLOCK_SIZE,
-    DISK_MOUNTERS,
-    SYNONYMS,
-    disk_type,
-    vstype_hint,
-)
-from pyimount.layers import DIRECTORY, DiskLayer, Scan, VolumeLayer
-from pyimount.mounting import mounting
-from pyimount.planning.policy import Policy
+from pyimount.imagemounter.arguments import either_order
+from pyimount.imagemounter.case import Case
+from pyimount.imagemounter.scans import View, below, layer_of_disk, why_unreadable
+from pyimount.imagemounter.session import Part
+from pyimount.imagemounter.volume import Volume, VolumeSystem
+from pyimount.imagemounter.words import BLOCK_SIZE, DISK_MOUNTERS, disk_type, vstype_hint
+from pyimount.layers import DIRECTORY, DiskLayer, Scan
 from pyimount.sources.segments import gather
-
-if TYPE_CHECKING:
-    from pyimount.imagemounter.image_parser import ImageParser
-    from pyimount.imagemounter.volume import Volume
 
 logger = logging.getLogger(__name__)
 
@@ -40,8 +23,9 @@ logger = logging.getLogger(__name__)
 class Disk:
     """A disk image. Making one neither opens nor mounts it; ``init`` does both.
 
-    ``parser``: the ImageParser that it belongs to. ``path``: any of its files. ``index``: what the indexes
-    of its volumes begin with; None for none. ``offset``: bytes; what is looked at begins there.
+    ``parser``: the ImageParser that it belongs to; None: it stands for itself. ``path``: any of its files.
+    ``index``: what the indexes of its volumes begin with; None for none. ``offset``: bytes; what is looked at
+    begins there.
     ``block_size``: bytes in a sector. ``read_write``: what is written goes into a cache.
     ``vstype``: the type of its partition table. ``disk_mounter``, ``volume_detector``: as for ImageParser.
 
@@ -53,7 +37,7 @@ class Disk:
 
     def __init__(  # noqa: PLR0917
         self,
-        parser: "ImageParser",
+        parser: Any,
         path: str | os.PathLike[str],
         index: str | int | None = None,
         offset: int = 0,
@@ -64,6 +48,7 @@ class Disk:
         volume_detector: str = "auto",
     ) -> None:
         self.parser = parser
+        self.case: Case = getattr(parser, "case", None) or Case()
         plain = os.path.abspath(os.path.expandvars(os.path.expanduser(os.fspath(path))))
         images = gather([plain])
         if len(images) != 1:
@@ -82,7 +67,7 @@ class Disk:
         self.is_mounted = False
         self.second_opinion: list[str] | None = None
         """What ``dissect`` sees otherwise than pyimount; None where it was not asked."""
-        self._session: str | None = None
+        self._part: Part | None = None
         self._raw_path: str | None = None
         self.volumes = VolumeSystem(parent=self, vstype=vstype, volume_detector=volume_detector)
         self.view = self.view_with(self.volumes.vstype)
@@ -93,7 +78,7 @@ class Disk:
     def __repr__(self) -> str:
         return f"<Disk {self.index or ''}: {self}>"
 
-    def __getitem__(self, index: str | int) -> "Volume":
+    def __getitem__(self, index: str | int) -> Volume:
         """The volume of this index, with or without the disk's; raises KeyError."""
         return self.volumes[index]
 
@@ -107,21 +92,17 @@ class Disk:
             sector_size=None if self.block_size == BLOCK_SIZE else self.block_size,
         )
 
-    def is_seen_with(self, other: "Disk") -> bool:
-        """Whether both are looked at in one scan, so that arrays on both are seen."""
-        return (self.offset, self.block_size) == (other.offset, other.block_size)
-
     def scan(self) -> Scan:
         """The scan in which this disk is; made when there is none yet.
 
         Raises SubsystemError, ArgumentError.
         """
-        return self.parser.views.scan(self, self.view)
+        return self.case.scan(self, self.view)
 
     @property
     def layer(self) -> DiskLayer:
         """This disk in its scan."""
-        return layer_of_disk(self.scan(), self)
+        return layer_of_disk(self.scan(), self.paths[0])
 
     def get_disk_type(self) -> str:
         """What kind of image this is: encase, vmdk, qcow2, compressed, dd, or another word."""
@@ -159,17 +140,10 @@ class Disk:
         return True
 
     def _show(self, layer: DiskLayer) -> None:
-        self._session = mounting.new_session()
-        # What is written shows in the volumes: each has its own cache, which no second server may write.
-        policy = self.policy().replaced(read_write=False)
-        try:
-            done, path = acting.show(self.scan(), layer, session=self._session, policy=policy, keys=None)
-        except ImageMounterError:
-            self._session = None
-            raise
-        if not done:
-            self._session = None
-        usual = "user" if done else "dummy"
+        scan = self.scan()
+        way = self.case.way_to_show(self, self.view)
+        self._part, path = self.case.session(scan).show(scan, layer, way)
+        usual = "dummy" if self._part is None else "user"
         self.method = usual if self.disk_mounter == "auto" else self.disk_mounter
         self._raw_path = path
         self.mountpoint = os.path.dirname(path)
@@ -178,8 +152,8 @@ class Disk:
         """The path of the disk's bare bytes; None where nothing shows them yet."""
         if self._raw_path is not None:
             return self._raw_path
-        scan = self.parser.views.seen(self, self.view)
-        kind = None if scan is None else layer_of_disk(scan, self).container.get("type")
+        scan = self.case.seen(self, self.view)
+        kind = None if scan is None else layer_of_disk(scan, self.paths[0]).container.get("type")
         plain = (
             self.disk_mounter == "dummy"
             or kind == DIRECTORY
@@ -191,40 +165,20 @@ class Disk:
         """As ``get_raw_path``: a volume's own device is ``Volume.get_raw_path``."""
         return self.get_raw_path()
 
-    # How its volumes are mounted.
-
-    def policy(self) -> Policy:
-        """What a mount on this disk is allowed."""
-        mounter = SYNONYMS.get(self.disk_mounter, self.disk_mounter)
-        policy: Policy = self.parser.policy.replaced(disk_mounter=mounter, read_write=self.read_write)
-        return policy
-
-    def how_to_mount(self, scan: Scan, volume: VolumeLayer, name: str) -> tuple[Scan, Policy, str | None]:
-        """The scan, the policy and the folder of the cache with which a volume is mounted.
-
-        Where the disk's bare bytes are shown already, the volume is mounted from these.
-        """
-        policy = self.policy()
-        if self.read_write and self.rwpath is not None:
-            cache = os.path.join(self.rwpath, name)
-            os.makedirs(cache, mode=0o700, exist_ok=True)
-            return scan, policy, cache
-        if not is_run_of_disk(scan, volume) and policy.disk_mounter in ("auto", "user", "dummy"):
-            return scan, policy, None
-        shown = {disk.paths[0]: disk.shown_at for disk in (*self.parser.disks, self)}
-        files = {path: place for path, place in shown.items() if place is not None}
-        needed = [scan.by_id(number) for number in below(scan, volume)]
-        if any(isinstance(layer, DiskLayer) and layer.paths[0] not in files for layer in needed):
-            return scan, policy, None
-        return shown_as(scan, files), policy.replaced(disk_mounter="dummy"), None
+    @property
+    def _name(self) -> str:
+        """What imagemounter's own programs read: the name of the image."""
+        return str(self)
 
     @property
-    def shown_at(self) -> str | None:
-        """Where its bare bytes are shown by a session of ours; None where that is the image itself."""
-        return self._raw_path if self._session is not None else None
+    def _paths(self) -> dict[str, str]:
+        """What imagemounter's own programs read: devices that show the disk, by what made them."""
+        is_device = self.mountpoint is not None and (self._raw_path or "").startswith("/dev/nbd")
+        return {"nbd": self._raw_path} if is_device and self._raw_path is not None else {}
 
     # Its volumes.
 
+    @either_order(2)
     def init(
         self,
         single: bool | None = None,
@@ -232,7 +186,7 @@ class Disk:
         swallow_exceptions: bool = True,
         *,
         skip_mount: Iterable[str] | None = None,
-    ) -> "Iterator[Volume]":
+    ) -> Iterator[Volume]:
         """Mount the disk and its volumes, and yield each as it is done; the arguments are ImageParser.init's.
 
         Raises MountError, or what else kept it, when the image cannot be read.
@@ -250,7 +204,7 @@ class Disk:
             # No volume is there to say it.
             raise self.exception or MountError(f"{self} cannot be mounted")
 
-    def detect_volumes(self, single: bool | None = None) -> "Iterator[Volume]":
+    def detect_volumes(self, single: bool | None = None) -> Iterator[Volume]:
         """Find the volumes that stand directly on the disk, and yield them. Needs no root and no mount.
 
         ``single``: True: the disk is one volume; False: only what a partition table has; None: that, and
@@ -263,6 +217,7 @@ class Disk:
         else:
             yield from list(self.volumes)
 
+    @either_order(2)
     def init_volumes(
         self,
         single: bool | None = None,
@@ -270,32 +225,42 @@ class Disk:
         swallow_exceptions: bool = True,
         *,
         skip_mount: Iterable[str] | None = None,
-    ) -> "Iterator[Volume]":
+    ) -> Iterator[Volume]:
         """Find and mount the volumes, and yield each as it is done; the arguments are ImageParser.init's."""
         only = None if only_mount is None else tuple(only_mount)
         skip = None if skip_mount is None else tuple(skip_mount)
         for volume in self.detect_volumes(single=single):
-            yield from volume.init(only, swallow_exceptions, skip_mount=skip)
+            yield from volume.init(only, swallow_exceptions=swallow_exceptions, skip_mount=skip)
 
     mount_volumes = init_volumes
 
+    @either_order(1)
     def init_single_volume(
         self,
         only_mount: Iterable[str] | None = None,
         swallow_exceptions: bool = True,
-    ) -> "Iterator[Volume]":
+        *,
+        skip_mount: Iterable[str] | None = None,
+    ) -> Iterator[Volume]:
         """``init_volumes`` with the disk as one volume."""
-        yield from self.init_volumes(True, only_mount, swallow_exceptions)
+        yield from self.init_volumes(
+            True, only_mount, swallow_exceptions=swallow_exceptions, skip_mount=skip_mount
+        )
 
+    @either_order(1)
     def init_multiple_volumes(
         self,
         only_mount: Iterable[str] | None = None,
         swallow_exceptions: bool = True,
-    ) -> "Iterator[Volume]":
+        *,
+        skip_mount: Iterable[str] | None = None,
+    ) -> Iterator[Volume]:
         """``init_volumes`` with only what a partition table has."""
-        yield from self.init_volumes(False, only_mount, swallow_exceptions)
+        yield from self.init_volumes(
+            False, only_mount, swallow_exceptions=swallow_exceptions, skip_mount=skip_mount
+        )
 
-    def get_volumes(self) -> "list[Volume]":
+    def get_volumes(self) -> list[Volume]:
         """All volumes that were found so far, each after those within it."""
         return [inner for volume in self.volumes for inner in volume.get_volumes()]
 
@@ -307,7 +272,7 @@ class Disk:
 
         if self.rwpath is None or not os.path.isdir(self.rwpath):
             return False
-        return any(rw_active(os.path.join(self.rwpath, name)) for name in os.listdir(self.rwpath))
+        return rw_active(self.rwpath)
 
     def unmount(
         self,
@@ -327,21 +292,21 @@ class Disk:
                 first = first or error
         if first is not None:
             raise first
-        if self._session is not None:
-            acting.take_down(self._session, lazy=allow_lazy)
-        self._session = self._raw_path = self.mountpoint = None
+        if self._part is not None:
+            self._part.take_down(lazy=allow_lazy)
+        self._part = self._raw_path = self.mountpoint = None
         self.is_mounted = False
         if self.rwpath is not None and (remove_rw or not self.rw_active()):
             shutil.rmtree(self.rwpath, ignore_errors=True)
             self.rwpath = None
 
-    def _standing_on_it(self) -> "Iterator[Volume]":
+    def _standing_on_it(self) -> Iterator[Volume]:
         """Volumes of other disks that are made of this one's bytes, too."""
-        scan = self.parser.views.seen(self, self.view)
+        scan = self.case.seen(self, self.view)
         if scan is None:
             return
-        own = layer_of_disk(scan, self).id
-        for volume in self.parser.get_volumes():
+        own = layer_of_disk(scan, self.paths[0]).id
+        for volume in self.case.get_volumes():
             layer = volume.seen_layer()
             if volume.disk is self or layer is None or volume.view != self.view:
                 continue

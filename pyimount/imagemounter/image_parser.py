@@ -5,18 +5,42 @@ import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Generic, Self, TypeVar, overload
 
-from pyimount.exceptions import ArgumentError, DiskIndexError, ImageMounterError
+from pyimount.exceptions import DiskIndexError, ImageMounterError
+from pyimount.imagemounter.arguments import either_order
+from pyimount.imagemounter.case import Case
 from pyimount.imagemounter.disk import Disk
-from pyimount.imagemounter.views import Views
-from pyimount.planning.policy import POLICIES, Policy
+from pyimount.imagemounter.rebuilding import reconstruct
+from pyimount.imagemounter.volume import Volume
+from pyimount.planning.policy import Policy
 from pyimount.sources.segments import gather
 
-if TYPE_CHECKING:
-    from pyimount.imagemounter.volume import Volume
-
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+class _OfCase(Generic[T]):
+    """An attribute of a parser that its case has, for all its disks and volumes."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    @overload
+    def __get__(self, parser: None, owner: type) -> Self: ...
+
+    @overload
+    def __get__(self, parser: "ImageParser", owner: type) -> T: ...
+
+    def __get__(self, parser: "ImageParser | None", owner: type) -> "Self | T":
+        if parser is None:
+            return self
+        value: T = getattr(parser.case, self._name)
+        return value
+
+    def __set__(self, parser: "ImageParser", value: T) -> None:
+        setattr(parser.case, self._name, value)
 
 
 class ImageParser:
@@ -48,6 +72,15 @@ class ImageParser:
     its name. Other keyword arguments are ignored.
     """
 
+    disks = _OfCase[list[Disk]]()
+    casename = _OfCase[str | None]()
+    vstypes = _OfCase[dict[str, str]]()
+    fstypes = _OfCase[dict[str, str | None]]()
+    keys = _OfCase[dict[str, str]]()
+    mountdir = _OfCase[str | None]()
+    pretty = _OfCase[bool]()
+    policy = _OfCase[Policy]()
+
     def __init__(  # noqa: PLR0917
         self,
         paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]] = (),
@@ -65,28 +98,15 @@ class ImageParser:
         policy: Policy | str = "forensic",
         **args: Any,
     ) -> None:
-        if isinstance(policy, str) and policy not in POLICIES:
-            raise ArgumentError(f"there is no policy {policy!r}; there are {', '.join(POLICIES)}")
-        self.casename = casename
+        self.case = Case(
+            casename=casename, vstypes=vstypes, fstypes=fstypes, keys=keys, mountdir=mountdir, pretty=pretty,
+            policy=policy,
+        )  # fmt: skip
         self.force_disk_indexes = force_disk_indexes
         self.read_write = read_write
         self.disk_mounter = disk_mounter
         self.volume_detector = volume_detector
-        self.vstypes: dict[str, str] = _by_index(vstypes)
-        self.fstypes: dict[str, str | None] = _by_index(fstypes) or {"?": "unknown"}
-        if self.fstypes.get("?") in ("", "none"):
-            self.fstypes["?"] = None
-        self.tries_unknown = bool(fstypes) and self.fstypes.get("?") == "unknown"
-        """Whether what is not recognised may be mounted as whatever the kernel takes it for."""
-        self.keys: dict[str, str] = _by_index(keys)
-        self.mountdir = None if mountdir is None else os.fspath(mountdir)
-        self.pretty = pretty
-        self.policy = POLICIES[policy] if isinstance(policy, str) else policy
         self.args = args
-        self.disks: list[Disk] = []
-        self.made_folders: list[str] = []
-        """Folders above mountpoints that were made for them."""
-        self.views = Views(self)
         named = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
         images = [path for each in named for path in _images(each)]
         for path in images:
@@ -97,7 +117,7 @@ class ImageParser:
         """The first file of every disk."""
         return [disk.paths[0] for disk in self.disks]
 
-    def __getitem__(self, index: str | int) -> "Disk | Volume":
+    def __getitem__(self, index: str | int) -> Disk | Volume:
         """The disk, else the volume, of this index; raises KeyError."""
         wanted = str(index)
         for disk in self.disks:
@@ -118,9 +138,6 @@ class ImageParser:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.force_clean()
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "keys": {}}
 
     def __repr__(self) -> str:
         return f"<ImageParser: {', '.join(self.paths)}>"
@@ -157,7 +174,7 @@ class ImageParser:
         *,
         only_mount: Iterable[str] | None = None,
         skip_mount: Iterable[str] | None = None,
-    ) -> "Iterator[Volume]":
+    ) -> Iterator[Volume]:
         """Mount every disk and every volume, one after the other, and yield each volume as it is done.
 
         Every leaf is yielded, mounted or not: what holds further volumes is replaced by these. ``single``:
@@ -190,6 +207,7 @@ class ImageParser:
         """Whether anything was written into the cache of any disk."""
         return any(disk.rw_active() for disk in self.disks)
 
+    @either_order(2)
     def init_volumes(
         self,
         single: bool | None = None,
@@ -197,20 +215,20 @@ class ImageParser:
         swallow_exceptions: bool = True,
         *,
         skip_mount: Iterable[str] | None = None,
-    ) -> "Iterator[Volume]":
+    ) -> Iterator[Volume]:
         """Find and mount the volumes of all disks, which were mounted by ``mount_disks``, and yield them."""
         for disk in self.disks:
             yield from disk.init_volumes(
                 single, only_mount, swallow_exceptions=swallow_exceptions, skip_mount=skip_mount
             )
 
-    def get_by_index(self, index: str | int) -> "Disk | Volume":
+    def get_by_index(self, index: str | int) -> Disk | Volume:
         """The disk or volume of this index; raises KeyError."""
         return self[index]
 
-    def get_volumes(self) -> "list[Volume]":
+    def get_volumes(self) -> list[Volume]:
         """All volumes of all disks that were found so far, each after those within it."""
-        return [volume for disk in self.disks for volume in disk.get_volumes()]
+        return self.case.get_volumes()
 
     def clean(
         self,
@@ -232,14 +250,9 @@ class ImageParser:
                 logger.warning("volume %s is not unmounted yet: %s", volume.index, error)
         for disk in self.disks:
             disk.unmount(remove_rw, allow_lazy=allow_lazy)
-        for folder in reversed(self.made_folders):
-            try:
-                os.rmdir(folder)
-            except OSError as error:
-                logger.info("%s stays: %s", folder, error.strerror)
-        self.made_folders.clear()
+        self.case.end(lazy=allow_lazy)
 
-    def _innermost_first(self) -> "list[Volume]":
+    def _innermost_first(self) -> list[Volume]:
         """Those that are shown within others go before these."""
         volumes = sorted(self.get_volumes(), key=lambda each: each.mountpoint or "", reverse=True)
         return sorted(volumes, key=lambda each: not each.bindmounts)
@@ -266,19 +279,13 @@ class ImageParser:
             else:
                 return
 
-    def reconstruct(self) -> "Volume":
+    def reconstruct(self) -> Volume:
         """Put the mounted volumes into the root volume's tree, where they were mounted before.
 
         Goes by last mount points, by the root's fstab and by what is in the volumes; nothing is ever put
         outside the root. Returns the root volume. Raises NoRootFoundError.
         """
-        from pyimount.imagemounter.rebuilding import reconstruct
-
-        return reconstruct(self)
-
-
-def _by_index(values: Mapping[str | int, Any] | None) -> dict[str, Any]:
-    return {str(index): value for index, value in (values or {}).items()}
+        return reconstruct(self.get_volumes())
 
 
 def _images(path: str | os.PathLike[str]) -> list[str]:

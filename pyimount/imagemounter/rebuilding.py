@@ -1,70 +1,68 @@
-"""The tree that was there before, of volumes that are mounted each in a session of its own."""
+"""The tree that was there before, of volumes that are mounted.
+
+Volumes that a scan has are put together as the command line does it. What the caller made by hand, with a
+``mountpoint`` and a last mount point of his own, goes by just these.
+"""
 
 import logging
-from typing import TYPE_CHECKING
+import os
 
 from pyimount.exceptions import ImageMounterError, NoRootFoundError
 from pyimount.execution.errors import NoSession
-from pyimount.execution.mounted_trees import observe
 from pyimount.execution.plan_executor import Outcome
-from pyimount.imagemounter import acting
-from pyimount.layers import Scan, VolumeLayer
+from pyimount.imagemounter.trees import facts_of
+from pyimount.imagemounter.volume import Volume
+from pyimount.layers import Scan
 from pyimount.planning import reconstruct as planning
-from pyimount.planning.facts import Facts
 from pyimount.planning.reconstruct import BadTarget, Reconstruction, target_of
 from pyimount.planning.steps import BindMount, MountPlan, Place, Result, Step
-
-if TYPE_CHECKING:
-    from pyimount.imagemounter.image_parser import ImageParser
-    from pyimount.imagemounter.volume import Volume
 
 logger = logging.getLogger(__name__)
 
 
-def mountpoint_of(layer: VolumeLayer, path: str) -> str | None:
-    """Where a volume that is mounted at ``path`` most likely was, by what is in it."""
-    facts = _facts(layer, path)
-    return None if facts is None else planning.mountpoint_by_directories(layer, facts)
-
-
-def _facts(layer: VolumeLayer, path: str) -> Facts | None:
-    try:
-        return observe(path, layer.id)
-    except OSError as error:
-        logger.warning("%s cannot be looked at: %s", path, error.strerror)
-        return None
-
-
-def reconstruct(parser: "ImageParser") -> "Volume":
+def reconstruct(volumes: list[Volume]) -> Volume:
     """As ImageParser.reconstruct."""
-    mounted = [volume for volume in parser.get_volumes() if volume.mountpoint is not None]
-    for view in dict.fromkeys(volume.view for volume in mounted):
+    mounted = list(dict.fromkeys(volume for volume in volumes if volume.mountpoint is not None))
+    ours = [volume for volume in mounted if volume.part is not None]
+    for view in dict.fromkeys(volume.view for volume in ours):
         # Mostly there is one: disks are looked at together.
-        alike = {volume.scan_and_layer()[1].id: volume for volume in mounted if volume.view == view}
+        alike = {volume.scan_and_layer()[1].id: volume for volume in ours if volume.view == view}
         tree = _Tree(next(iter(alike.values())).scan_and_layer()[0], alike)
         root = tree.root()
         if root is not None:
             tree.make(root)
-            for volume in mounted:
-                if volume.view != view:
-                    _bind_by_itself(volume, root)
+            _bind_the_others([volume for volume in mounted if volume not in alike.values()], root)
             return root
-    raise NoRootFoundError("none of the volumes that are mounted is the root of the others")
+    said = [volume for volume in mounted if volume.info.get("lastmountpoint") == "/"]
+    if not said:
+        raise NoRootFoundError("none of the volumes that are mounted is the root of the others")
+    root = min(said, key=lambda volume: volume.numeric_index)
+    _bind_the_others([volume for volume in mounted if volume is not root], root)
+    return root
 
 
-def _bind_by_itself(volume: "Volume", root: "Volume") -> None:
-    try:
-        target = target_of(volume.detect_mountpoint())
-        if target != "/" and root.mountpoint is not None:
-            volume.bind_within(root.mountpoint, target)
-    except (BadTarget, ImageMounterError) as error:
-        logger.warning("volume %s has no place in the tree: %s", volume.index, error)
+def _bind_the_others(volumes: list[Volume], root: Volume) -> None:
+    """Show each at its last mount point in the root's tree; the outer ones before those within them."""
+    placed: dict[str, Volume] = {}
+    for volume in volumes:
+        try:
+            target = target_of(volume.detect_mountpoint())
+        except (BadTarget, ImageMounterError) as error:
+            logger.warning("volume %s has no place in the tree: %s", volume.index, error)
+            continue
+        if target != "/":
+            placed.setdefault(target, volume)
+    for target in sorted(placed, key=lambda path: path.split("/")):
+        try:
+            placed[target].bindmount(os.path.join(root.mountpoint or "", target[1:]))
+        except ImageMounterError as error:
+            logger.warning("volume %s has no place in the tree: %s", placed[target].index, error)
 
 
 class _Tree:
     """Volumes of one scan, by their layers, on their way to be a tree."""
 
-    def __init__(self, scan: Scan, volumes: "dict[int, Volume]") -> None:
+    def __init__(self, scan: Scan, volumes: dict[int, Volume]) -> None:
         # What the caller knows better goes before what the image says.
         self._scan = scan.replaced(
             volumes=tuple(
@@ -78,20 +76,20 @@ class _Tree:
         self._places: dict[int, Place] = {
             number: volume.mountpoint for number, volume in volumes.items() if volume.mountpoint is not None
         }
-        told = (_facts(volume.scan_and_layer()[1], volume.mountpoint or "") for volume in volumes.values())
+        told = (facts_of(volume.scan_and_layer()[1], volume.mountpoint or "") for volume in volumes.values())
         self._facts = [facts for facts in told if facts is not None]
 
     def _found(self, first: int, plan: MountPlan | None = None, root: int | None = None) -> Reconstruction:
         return planning.reconstruct(self._scan, self._places, self._facts, first=first, plan=plan, root=root)
 
-    def root(self) -> "Volume | None":
+    def root(self) -> Volume | None:
         """The volume that is the root of the others."""
         number = self._found(0).root
         return None if number is None else self._volumes[number]
 
-    def make(self, root: "Volume") -> None:
+    def make(self, root: Volume) -> None:
         """Put the others into the root's tree; what has no place there stays where it is."""
-        found, outcome = self._own(root)
+        found, outcome = self._subvolumes(root)
         path = found.path
         if isinstance(path, Result) and outcome is not None:
             path = outcome.places.get(path.step, root.mountpoint or "")
@@ -107,8 +105,8 @@ class _Tree:
                 except ImageMounterError as error:
                     logger.warning("volume %s has no place in the tree: %s", volume.index, error)
 
-    def _own(self, root: "Volume") -> tuple[Reconstruction, Outcome | None]:
-        """Add to the root's own session what it needs itself: the subvolumes of a btrfs."""
+    def _subvolumes(self, root: Volume) -> tuple[Reconstruction, Outcome | None]:
+        """Add to what stands of the root what it needs itself: the subvolumes of a btrfs."""
         number = next(number for number, volume in self._volumes.items() if volume is root)
         made: list[Reconstruction] = []
 
@@ -119,8 +117,10 @@ class _Tree:
             )
 
         try:
-            outcome = acting.add(root.session or "", steps)
+            outcome = None if root.part is None else root.part.extend(steps)
         except NoSession:
+            outcome = None
+        if outcome is None:
             return self._found(0, None, number), None
         for failure in outcome.failures:
             logger.warning("volume %s: %s", root.index, failure.reason)

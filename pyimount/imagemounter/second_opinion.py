@@ -9,19 +9,15 @@ import logging
 import os
 import struct
 import sys
+from collections.abc import Iterable
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import BinaryIO, cast
 
 from pyimount.confinement.own_modules import ask as ask_aside
 from pyimount.confinement.process import give_up_privileges
 from pyimount.execution.dependencies import find
 from pyimount.execution.errors import StepFailed
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from pyimount.imagemounter.disk import Disk
-    from pyimount.imagemounter.volume_system import VolumeSystem
+from pyimount.layers import DiskLayer, Scan
 
 logger = logging.getLogger(__name__)
 
@@ -29,72 +25,67 @@ _MOST = 4096
 """No more partitions are compared."""
 
 
-def ask(system: "VolumeSystem") -> None:
-    """Compare the partitions of a disk with those that dissect.volume finds.
+def differences(
+    scan: Scan,
+    disk: DiskLayer,
+    path: str | None,
+    ours: Iterable[tuple[str, int, int]],
+    *,
+    offset: int,
+    sector: int,
+) -> list[str] | None:
+    """What dissect.volume finds otherwise, a sentence each, which is logged, too; None where it is not asked.
 
-    What differs is in ``Disk.second_opinion``, a sentence each, and is logged; nothing else changes.
+    ``path``: where the disk's bytes are shown, which root needs. ``ours``: of each partition the index, and
+    offset and size in bytes. ``offset``: where on the disk is looked; ``sector``: bytes in one.
     """
-    disk = system.disk
-    if system.parent is not disk:
-        return
-    disk.second_opinion = None
+    name = os.path.basename(disk.paths[0])
     if not find("dissect.volume").is_available:
-        logger.warning("dissect.volume is not installed: there is no second opinion on %s", disk)
-        return
-    theirs = _theirs(disk)
-    if theirs is None:
-        return
-    # dissect counts the last sector of a GPT's partitions out, so a sector makes no difference.
-    ours = {volume.offset: volume for volume in system}
-    agreed = {
-        offset
-        for offset, size in theirs.items()
-        if offset in ours and abs(ours[offset].size - size) <= disk.block_size
-    }
-    missing = [
-        f"dissect sees a partition of {size} bytes at {offset}"
-        for offset, size in sorted(theirs.items())
-        if offset not in agreed
-    ]
-    more = [
-        f"dissect does not see volume {volume.index}, {volume.size} bytes at {offset}"
-        for offset, volume in sorted(ours.items())
-        if offset not in agreed and volume.flag == "alloc" and volume.slot
-    ]
-    disk.second_opinion = missing + more
-    for difference in disk.second_opinion:
-        logger.warning("%s: %s", disk, difference)
-
-
-def _theirs(disk: "Disk") -> "dict[int, int] | None":
-    """The sizes of dissect's partitions by their offsets; None where it could not be asked."""
-    try:
-        found = _as_root(disk) if os.geteuid() == 0 else _here(disk)
-    except (StepFailed, OSError, EOFError, ValueError, ArithmeticError, LookupError, struct.error) as error:
-        logger.warning("dissect.volume could not read %s: %s", disk, error)
+        logger.warning("dissect.volume is not installed: there is no second opinion on %s", name)
         return None
-    return None if found is None else {disk.offset + offset: size for offset, size in found}
+    try:
+        found = _as_root(path, offset, sector) if os.geteuid() == 0 else _here(scan, disk, offset, sector)
+    except (StepFailed, OSError, EOFError, ValueError, ArithmeticError, LookupError, struct.error) as error:
+        logger.warning("dissect.volume could not read %s: %s", name, error)
+        return None
+    if found is None:
+        logger.warning("%s is not mounted: dissect.volume is not asked about it", name)
+        return None
+    theirs = {offset + at: size for at, size in found}
+    known = {at: (index, size) for index, at, size in ours}
+    # dissect counts the last sector of a GPT's partitions out, so a sector makes no difference.
+    agreed = {at for at, size in theirs.items() if at in known and abs(known[at][1] - size) <= sector}
+    told = [
+        f"dissect sees a partition of {size} bytes at {at}"
+        for at, size in sorted(theirs.items())
+        if at not in agreed
+    ] + [
+        f"dissect does not see volume {index}, {size} bytes at {at}"
+        for at, (index, size) in sorted(known.items())
+        if at not in agreed
+    ]
+    for difference in told:
+        logger.warning("%s: %s", name, difference)
+    return told
 
 
-def _as_root(disk: "Disk") -> "Iterable[tuple[int, int]] | None":
-    path = disk.get_raw_path()
+def _as_root(path: str | None, offset: int, sector: int) -> Iterable[tuple[int, int]] | None:
     if path is None:
-        logger.warning("%s is not mounted: dissect.volume is not asked about it", disk)
         return None
     with open(path, "rb") as file:
-        said = ask_aside(__name__, file.fileno(), str(disk.offset), str(disk.block_size))
-    return [(int(offset), int(size)) for offset, size in said]
+        said = ask_aside(__name__, file.fileno(), str(offset), str(sector))
+    return [(int(at), int(size)) for at, size in said]
 
 
-def _here(disk: "Disk") -> "Iterable[tuple[int, int]]":
+def _here(scan: Scan, disk: DiskLayer, offset: int, sector: int) -> Iterable[tuple[int, int]]:
     from pyimount.mapping import open_layer
     from pyimount.sources.fileobject import SourceFile
     from pyimount.sources.source import SliceSource
 
     with ExitStack() as stack:
-        source = stack.enter_context(open_layer(disk.scan(), disk.layer))
-        whole = SliceSource(source, disk.offset, source.size - disk.offset)
-        return partitions(cast("BinaryIO", io.BufferedReader(SourceFile(whole))), disk.block_size)
+        source = stack.enter_context(open_layer(scan, disk))
+        whole = SliceSource(source, offset, source.size - offset)
+        return partitions(cast("BinaryIO", io.BufferedReader(SourceFile(whole))), sector)
 
 
 def partitions(file: BinaryIO, sector_size: int) -> list[tuple[int, int]]:

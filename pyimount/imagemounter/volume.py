@@ -1,64 +1,269 @@
-"""A volume: what it is, where it lies, what is in it, and its mount."""
+"""A volume, and a system of volumes: one within the other, as deep as they lie.
+
+What they find is in the scans of their case, and what they do on the machine is a part of its session.
+"""
 
 import logging
-import os
-import re
-import tempfile
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Protocol
 
 from pyimount.exceptions import (
     ArgumentError,
-    CommandNotFoundError,
     ImageMounterError,
     IncorrectFilesystemError,
     KeyInvalidError,
     MountError,
-    NoMountpointAvailableError,
     NotMountedError,
-    SubsystemError,
     UnsupportedFilesystemError,
 )
-from pyimount.execution import tools
-from pyimount.execution.errors import NoSession
-from pyimount.imagemounter import acting, views
-from pyimount.imagemounter.views import View
-from pyimount.imagemounter.volume_system import VolumeSystem
+from pyimount.imagemounter import scans
+from pyimount.imagemounter.arguments import either_order
+from pyimount.imagemounter.case import Case, why_bad
+from pyimount.imagemounter.descriptions import FileSystem
+from pyimount.imagemounter.failures import raised
+from pyimount.imagemounter.on_machine import OnMachine
+from pyimount.imagemounter.scans import View, local_index
 from pyimount.imagemounter.words import (
     CONTAINERS,
     FILE_SYSTEM_TYPES,
+    VOLUME_DETECTORS,
     VOLUME_SYSTEM_TYPES,
     fstype_of,
     info_of,
+    vstype_hint,
 )
-from pyimount.layers import Scan, VolumeLayer
-from pyimount.mounting import mounting
-from pyimount.planning.naming import Naming
+from pyimount.layers import DiskLayer, Scan, VolumeLayer
 from pyimount.planning.recipes import format_called
-
-if TYPE_CHECKING:
-    from pyimount.imagemounter.disk import Disk
 
 logger = logging.getLogger(__name__)
 
-_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
-_OVER = 99
+
+class OnDisk(Protocol):
+    """The disk that a volume is on, as far as a volume knows it."""
+
+    parser: Any
+    case: Case
+    index: str | None
+    paths: list[str]
+    offset: int
+    block_size: int
+    read_write: bool
+    rwpath: str | None
+    disk_mounter: str
+    is_mounted: bool
+    exception: ImageMounterError | None
+    second_opinion: list[str] | None
+    view: View
+    volumes: "VolumeSystem"
+
+    @property
+    def layer(self) -> DiskLayer:
+        """The disk in its scan."""
+
+    def scan(self) -> Scan:
+        """The scan in which the disk is."""
+
+    def view_with(self, vstype: str | None) -> View:
+        """How the disk is looked at when its partition table is to be of this type."""
+
+    def get_fs_path(self) -> str | None:
+        """The path of the disk's bare bytes."""
+
+    def get_volumes(self) -> "list[Volume]":
+        """All volumes that were found so far."""
 
 
-class FileSystem:
-    """What a volume holds. ``type``: as ``Volume.fstype`` has it."""
+class VolumeSystem:
+    """The volumes of one disk or volume: of a partition table, a volume group, an array, a lock.
 
-    def __init__(self, type: str) -> None:  # noqa: A002
-        self.type = type
+    ``parent``: the Disk or Volume. ``vstype``: the type of its table; else what the parser has for the
+    parent's index. ``volume_detector``: as for ImageParser.
 
-    def __str__(self) -> str:
-        return self.type
+    Attributes besides: ``volumes``, a plain list, to which volumes may be added; ``volume_source``,
+    ``single`` or ``multi`` once volumes were found; ``has_detected``; ``detection``, the volume detector.
+    """
 
-    def __repr__(self) -> str:
-        return f"<FileSystem: {self.type}>"
+    def __init__(self, parent: "OnDisk | Volume", vstype: str = "", volume_detector: str = "") -> None:
+        self.parent = parent
+        self.disk: OnDisk = parent.disk if isinstance(parent, Volume) else parent
+        told = self.disk.case.vstypes
+        self.vstype = vstype or told.get(str(parent.index)) or told.get("*") or "detect"
+        self.volume_detector = volume_detector or "auto"
+        self.detection = self.volume_detector
+        self.args: dict[str, Any] = {}
+        self.volume_source = ""
+        self.volumes: list[Volume] = []
+        self.has_detected = False
+
+    def __iter__(self) -> "Iterator[Volume]":
+        return iter(self.volumes)
+
+    def __len__(self) -> int:
+        return len(self.volumes)
+
+    def __getitem__(self, item: str | int) -> "Volume":
+        """The volume whose index is ``item`` or ends in it after a period; raises KeyError.
+
+        A number that is no volume's index is a place in ``volumes``, counted from 0.
+        """
+        for volume in self.volumes:
+            if volume.index == str(item) or volume.index.endswith(f".{item}"):
+                return volume
+        if isinstance(item, int) and 0 <= item < len(self.volumes):
+            return self.volumes[item]
+        raise KeyError(item)
+
+    def detect_volumes(
+        self,
+        vstype: str | None = None,
+        method: str | None = None,
+        force: bool = False,
+    ) -> "Iterator[Volume]":
+        """Find the volumes, and yield them; needs no root and no mount.
+
+        ``vstype``: the type of the table, instead of the attribute; ``vss``: shadow copies. ``method``:
+        instead of ``detection``; ``single``: a disk as one volume. ``force``: look again although that was
+        done; volumes that are found again stay the objects that they were, and those that are gone are left
+        out.
+
+        Raises ArgumentError for a method that there is none of.
+        """
+        if self.has_detected and not force:
+            logger.info("the volumes of %s were found already", self.parent)
+            return
+        how = method or self.detection
+        if how != "single" and how not in VOLUME_DETECTORS:
+            raise ArgumentError(f"there is no volume detector {how!r}")
+        told = vstype or self.vstype
+        if how == "single":
+            yield from self._detect_single()
+        elif told == "vss":
+            yield from self.shadow_copies()
+            return
+        else:
+            yield from self._detect(told)
+            if not self.volumes and told == "detect" and self.disk.case.vstypes.get("?"):
+                yield from self._detect(self.disk.case.vstypes["?"])
+            if how == "dissect" and self.parent is self.disk:
+                self._ask_dissect()
+        self.has_detected = True
+
+    def detect_all(self, single: bool | None) -> "Iterator[Volume]":
+        """Find the volumes of a disk, as ``Disk.detect_volumes`` says."""
+        if single:
+            yield from self.detect_volumes(method="single")
+            return
+        yield from self.detect_volumes()
+        if single is None and not self.volumes:
+            yield from self.detect_volumes(method="single", force=True)
+
+    def preload_volume_data(self) -> None:
+        """Have the scan made that all of this comes from."""
+        self.disk.scan()
+
+    # What a scan has.
+
+    def _detect_single(self) -> "Iterator[Volume]":
+        if self.parent is not self.disk:
+            return
+        disk = self.disk
+        disk.view = disk.view_with(self.vstype)
+        if disk.layer.pttype is not None:
+            # Tables are looked for in volumes, too, and so not at all only where this disk has one.
+            disk.view = disk.view_with("none")
+        yield from self._take([layer for layer in self._on_disk() if layer.flag == "alloc"], "single")
+
+    def _detect(self, vstype: str) -> "Iterator[Volume]":
+        if not isinstance(self.parent, Volume):
+            self.disk.view = self.disk.view_with(vstype)
+            scan = self.disk.scan()
+            table = [layer for layer in self._on_disk() if scan.parents(layer)[0].pttype is not None]
+            yield from self._take(table, "multi")
+            return
+        if vstype_hint(vstype) is not None:
+            self.parent.look_for_table(vstype)
+        scan, layer = self.parent.scan_and_layer()
+        inner = [each for each in scan.children(layer) if each.recipe.kind != "vss" and not each.hidden]
+        yield from self._take(inner, "multi")
+
+    def _on_disk(self) -> list[VolumeLayer]:
+        """The volumes that stand directly on the disk, from its offset on."""
+        scan = self.disk.scan()
+        found = list(scan.children(scans.layer_of_disk(scan, self.disk.paths[0])))
+        if self.disk.offset and found and found[0].pttype is not None:
+            return list(scan.children(found[0]))
+        return found
+
+    def shadow_copies(self) -> "list[Volume]":
+        """The shadow copies that an NTFS volume keeps of itself."""
+        if not isinstance(self.parent, Volume):
+            return []
+        scan, layer = self.parent.scan_and_layer()
+        copies = [each for each in scan.children(layer) if each.recipe.kind == "vss"]
+        return [self._found(scan, each) for each in copies]
+
+    def _take(self, layers: list[VolumeLayer], source: str) -> "Iterator[Volume]":
+        """A Volume for each layer; those that were there stay, if they are found again or built by hand."""
+        scan = self.parent.scan_and_layer()[0] if isinstance(self.parent, Volume) else self.disk.scan()
+        kept = [self._found(scan, layer) for layer in layers]
+        gone = [
+            each for each in self.volumes if each not in kept and each.local is not None and not each.is_vss
+        ]
+        self.volumes[:] = [each for each in self.volumes if each not in gone]
+        if kept:
+            self.volume_source = source
+        yield from kept
+
+    def _found(self, scan: Scan, layer: VolumeLayer) -> "Volume":
+        view: View = self.parent.view
+        local = local_index(scan, layer)
+        place = (scans.offset_in_source(scan, layer), layer.size or 0)
+        for volume in self.volumes:
+            known = volume.local == local and volume.view == view
+            by_hand = volume.local is None or volume.view.alone
+            if known or (by_hand and (volume.offset, volume.size) == place):
+                volume.settle(view, scan, layer)
+                return volume
+        made = Volume(
+            disk=self.disk,
+            parent=self.parent,
+            index=self._index(local),
+            size=place[1],
+            offset=place[0],
+            flag=layer.flag,
+            slot=0 if layer.slot is None else layer.slot + 1,
+            volume_detector=self.detection,
+        )
+        made.settle(view, scan, layer)
+        self.volumes.append(made)
+        return made
+
+    def _index(self, local: str) -> str:
+        """The index of a volume under the one that its parent has here."""
+        if not isinstance(self.parent, Volume):
+            own = local.partition(".")[2] if self.disk.offset and "." in local else local
+            return own if self.disk.index is None else f"{self.disk.index}.{own}"
+        above = self.parent.local or ""
+        return f"{self.parent.index}.{local.removeprefix(above).lstrip('.')}"
+
+    def _ask_dissect(self) -> None:
+        from pyimount.imagemounter.second_opinion import differences
+
+        disk = self.disk
+        partitions = [
+            (each.index, each.offset, each.size) for each in self if each.flag == "alloc" and each.slot
+        ]
+        disk.second_opinion = differences(
+            disk.scan(),
+            disk.layer,
+            disk.get_fs_path(),
+            partitions,
+            offset=disk.offset,
+            sector=disk.block_size,
+        )
 
 
-class Volume:
+class Volume(OnMachine):
     """A volume of a disk, or of another volume.
 
     Making one looks at nothing; ``init`` finds out what it is, and mounts it.
@@ -82,8 +287,8 @@ class Volume:
 
     def __init__(  # noqa: PLR0917
         self,
-        disk: "Disk",
-        parent: "Disk | Volume | None" = None,
+        disk: OnDisk,
+        parent: "OnDisk | Volume | None" = None,
         index: str = "0",
         size: int = 0,
         offset: int = 0,
@@ -94,50 +299,37 @@ class Volume:
         vstype: str = "",
         volume_detector: str = "auto",
     ) -> None:
-        self.disk = disk
-        self.parent: Disk | Volume = disk if parent is None else parent
+        super().__init__()
+        self.disk: OnDisk = disk
+        self.parent: OnDisk | Volume = disk if parent is None else parent
+        self.case = disk.case
         self.index = str(index)
         self.size = size
         self.offset = offset
         self.flag = flag
         self.slot = slot
         self.block_size = disk.block_size
-        self.key = key or self._told(disk.parser.keys) or ""
+        self.key = key or self.case.key_for(self.index)
         self.volumes = VolumeSystem(parent=self, vstype=vstype, volume_detector=volume_detector)
-        self.fstype = fstype or self._fstype_of_parser()
+        self.fstype = fstype or self._fstype_of_case()
         if self.fstype in VOLUME_SYSTEM_TYPES:
             self.volumes.vstype, self.fstype = self.fstype, "volumesystem"
         self.info: dict[str, Any] = {}
-        self.mountpoint: str | None = None
-        self.loopback: str | None = None
         self.was_mounted = False
         self.is_mounted = False
         self.exception: ImageMounterError | None = None
-        self.bindmounts: list[str] = []
         self.stats = True
         self.args: dict[str, Any] = {}
         self.local: str | None = None
         """Its index in the scan, without the disk's; None while it is not known where it stands there."""
         self.view: View = disk.view
-        self._session: str | None = None
-        self._raw: tuple[str, str] | None = None
         self._determined: str | None = None
         self._fallback = ""
-        self._guessed: str | None = None
 
-    def _told(self, values: "dict[str, Any]") -> Any:
-        return values.get(self.index) or values.get("*") or values.get("?")
-
-    def _fstype_of_parser(self) -> str:
-        told = self.disk.parser.fstypes
+    def _fstype_of_case(self) -> str:
+        told = self.case.fstypes
         named = told.get(self.index) or told.get("*")
         return named or (f"?{told['?']}" if told.get("?") else "")
-
-    def __str__(self) -> str:
-        return f"{self.index}:{self.info.get('fsdescription') or '-'}"
-
-    def __repr__(self) -> str:
-        return f"<Volume {self}>"
 
     def __getitem__(self, index: str | int) -> "Volume":
         """The volume of this index within it, with or without its own; raises KeyError."""
@@ -146,28 +338,22 @@ class Volume:
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "key": ""}
 
-    # The constructor's values, and what the parser has.
+    # What the case has.
 
     @property
     def fstypes(self) -> "dict[str, str | None]":
         """The parser's."""
-        return self.disk.parser.fstypes
+        return self.case.fstypes
 
     @property
     def pretty(self) -> bool:
         """The parser's."""
-        return self.disk.parser.pretty
+        return self.case.pretty
 
     @property
     def mountdir(self) -> str | None:
         """The parser's."""
-        return self.disk.parser.mountdir
-
-    @property
-    def numeric_index(self) -> tuple[int, ...]:
-        """The index as numbers, to sort by; empty when it is none."""
-        parts = self.index.split(".")
-        return tuple(map(int, parts)) if all(part.isdecimal() for part in parts) else ()
+        return self.case.mountdir
 
     @property
     def filesystem(self) -> FileSystem:
@@ -179,14 +365,14 @@ class Volume:
     def settle(self, view: View, scan: Scan, layer: VolumeLayer) -> None:
         """This is where it stands."""
         self.view = view
-        self.local = views.local_index(scan, layer)
+        self.local = local_index(scan, layer)
         self.info.update(info_of(layer))
 
     def scan_and_layer(self) -> tuple[Scan, VolumeLayer]:
         """The scan, and this volume in it. Raises SubsystemError, MountError when it is not there."""
         if self.local is None:
             self._find()
-        scan = self.disk.parser.views.scan(self.disk, self.view)
+        scan = self.case.scan(self.disk, self.view)
         layer = self._in(scan)
         if layer is None:
             raise MountError(f"volume {self.index} is not to be found on {self.disk}")
@@ -194,19 +380,19 @@ class Volume:
 
     def seen_layer(self) -> VolumeLayer | None:
         """This volume in the scan that there is already."""
-        scan = self.disk.parser.views.seen(self.disk, self.view)
+        scan = self.case.seen(self.disk, self.view)
         return None if scan is None or self.local is None else self._in(scan)
 
     def _in(self, scan: Scan) -> VolumeLayer | None:
-        return views.with_local_index(scan, views.layer_of_disk(scan, self.disk), self.local or "0")
+        disk = scans.layer_of_disk(scan, self.disk.paths[0])
+        return scans.with_local_index(scan, disk, self.local or "0")
 
     def _find(self) -> None:
         """Find what was built by hand: where the disk has a volume just there, else by looking there."""
-        scan = self.disk.scan()
-        disk = views.layer_of_disk(scan, self.disk)
+        scan, disk = self.disk.scan(), self.disk.layer
         if disk.size is None:
-            raise MountError(views.why_unreadable(disk))
-        layer = views.finds(scan, disk, self)
+            raise MountError(scans.why_unreadable(disk))
+        layer = scans.volume_at(scan, disk, self.offset, self.size)
         if layer is not None:
             self.settle(self.disk.view, scan, layer)
         else:
@@ -214,7 +400,7 @@ class Volume:
 
     def _look_here(self, vstype: str | None) -> None:
         view = View(offset=self.offset, size=self.size or None, vstype=vstype, alone=True)
-        scan = self.disk.parser.views.scan(self.disk, view)
+        scan = self.case.scan(self.disk, view)
         self.local = "0"
         layer = self._in(scan)
         if layer is None:
@@ -259,38 +445,6 @@ class Volume:
         """Fill ``info``; nothing has to be started for that, and ``timeout`` is not needed."""
         self.info.update(info_of(self.scan_and_layer()[1]))
 
-    def get_description(
-        self,
-        with_size: bool = True,
-        with_index: bool = True,
-    ) -> str:
-        """Size, index, file system, label and version in a line."""
-        kind = self.info.get("statfstype") or self.info.get("fsdescription") or "-"
-        words = [
-            self.get_formatted_size() if with_size and self.size else None,
-            f"{self.index}:{kind}" if with_index else kind,
-            self.info.get("label"),
-            f"[{self.info['version']}]" if self.info.get("version") else None,
-        ]
-        return " ".join(word for word in words if word)
-
-    def get_safe_label(self) -> str:
-        """The label as a part of a path; empty where there is none, ``root`` for ``/``."""
-        label = self.info.get("label") or ""
-        if label == "/":
-            return "root"
-        safe = re.sub(r"[^\w.+@=~-]+", "_", label).lstrip("._-")
-        return safe[:-1] if len(safe) > 2 and safe.endswith("_") else safe
-
-    def get_formatted_size(self) -> str:
-        """The size for people, two digits after the point: ``512 B``, ``1.5 GiB``."""
-        size: float = self.size or 0
-        unit = 0
-        while size >= 1024 and unit < len(_UNITS) - 1:
-            size /= 1024
-            unit += 1
-        return f"{int(size) if unit == 0 else round(size, 2)} {_UNITS[unit]}"
-
     def get_volumes(self) -> "list[Volume]":
         """All volumes in it that were found so far, and itself, last."""
         return [*(inner for volume in self.volumes for inner in volume.get_volumes()), self]
@@ -314,48 +468,35 @@ class Volume:
                 layer = inner.seen_layer()
                 if layer is not None and layer.recipe.kind not in ("slice", "none", "lvm2", "vss"):
                     return inner.show()
-        volume: Disk | Volume = self
+        volume: OnDisk | Volume = self
         while isinstance(volume, Volume):
             if volume.scan_and_layer()[1].recipe.kind not in ("slice", "none"):
                 return volume.show()
             volume = volume.parent
         return self.disk.get_fs_path()
 
-    def show(self) -> str | None:
-        """The path of a file with just its bytes, made when first asked for; None where it cannot be."""
-        if self._raw is None and self.disk.is_mounted:
-            scan, layer = self.scan_and_layer()
-            session = mounting.new_session()
-            keys = self.disk.parser.views.keyring(self.disk, self.view)
-            policy = self.disk.policy().replaced(read_write=False)
-            try:
-                _, path = acting.show(scan, layer, session=session, policy=policy, keys=keys)
-            except ImageMounterError as error:
-                logger.warning("volume %s cannot be shown: %s", self.index, error)
-                return None
-            self._raw = session, path
-        return None if self._raw is None else self._raw[1]
-
     # Mounting.
 
+    @either_order(1)
     def init(
         self,
-        only_mount: Sequence[str] | None = None,
+        only_mount: Iterable[str] | None = None,
         swallow_exceptions: bool = True,
         *,
-        skip_mount: Sequence[str] | None = None,
+        skip_mount: Iterable[str] | None = None,
     ) -> "Iterator[Volume]":
         """Mount it, and yield it, or else the volumes in it, each as it is done.
 
         ``only_mount``, ``skip_mount``: indexes, labels or last mount points, of volumes or of what they lie
         in. ``swallow_exceptions``: what keeps a volume from being mounted is then its ``exception``.
+        ``skip_mount`` may also stand second, before ``swallow_exceptions``, as imagemounter has it.
         """
         only = None if only_mount is None else [str(name) for name in only_mount]
         skip = [str(name) for name in skip_mount or ()]
         if swallow_exceptions:
             self.exception = None
         try:
-            if self._is_wanted(only, skip):
+            if self._should_mount(only, skip):
                 self.init_volume()
         except ImageMounterError as error:
             if not swallow_exceptions:
@@ -366,7 +507,7 @@ class Volume:
             yield self
         for volume in inner:
             if not volume.is_vss:
-                yield from volume.init(only, swallow_exceptions, skip_mount=skip)
+                yield from volume.init(only, swallow_exceptions=swallow_exceptions, skip_mount=skip)
 
     def _holds_files(self) -> bool:
         """Whether it was to be mounted itself, whatever else is in it."""
@@ -376,22 +517,24 @@ class Volume:
             or all(volume.is_vss for volume in self.volumes)
         )
 
-    def _is_wanted(self, only: list[str] | None, skip: list[str]) -> bool:
-        """Whether it, or something in it, is to be mounted."""
+    def _should_mount(
+        self, only_mount: Sequence[str] | None = None, skip_mount: Sequence[str] | None = None
+    ) -> bool:
+        """Whether it, or something in it, is to be mounted; the arguments are those of ``init``."""
         above: list[Volume] = [self]
         while isinstance(above[-1].parent, Volume):
             above.append(above[-1].parent)
         names = {str(name) for volume in above for name in volume.names() if name}
-        if names & set(skip):
+        if names & set(skip_mount or ()):
             return False
-        if only is None or names & set(only):
+        if only_mount is None or names & set(only_mount):
             return True
         if self.flag != "alloc" or self.local is None:
             return False
         scan, layer = self.scan_and_layer()
         for inner in scan.walk(layer):
-            index = self.index + views.local_index(scan, inner).removeprefix(self.local)
-            if {index, inner.label, inner.name, inner.last_mountpoint} & set(only):
+            index = self.index + local_index(scan, inner).removeprefix(self.local)
+            if {index, inner.label, inner.name, inner.last_mountpoint} & set(only_mount):
                 return True
         return False
 
@@ -433,10 +576,10 @@ class Volume:
         self.info.update(info_of(layer))
         is_ = fstype_of(layer)
         told = named or self.determine_fs_type()
-        if told in CONTAINERS or (_is_container(scan, layer) and told == is_):
+        if told in CONTAINERS or (scans.is_container(scan, layer) and told == is_):
             self._open(scan, layer, told)
         else:
-            self._mount(scan, layer, named if named == "unknown" else self._type_to_name(told, is_))
+            self._mount_here(scan, layer, named if named == "unknown" else self._type_to_name(told, is_))
         self.was_mounted = self.is_mounted = True
         if named:
             self.fstype = told
@@ -451,8 +594,8 @@ class Volume:
         return told
 
     def _asks_for_unknown(self) -> bool:
-        told = self.disk.parser.fstypes
-        return self.disk.parser.tries_unknown or "unknown" in (told.get(self.index), told.get("*"))
+        told = self.case.fstypes
+        return self.case.tries_unknown or "unknown" in (told.get(self.index), told.get("*"))
 
     def _open(self, scan: Scan, layer: VolumeLayer, told: str) -> None:
         """Find the volumes in what is not mounted itself."""
@@ -470,146 +613,14 @@ class Volume:
         raise UnsupportedFilesystemError(why or f"nothing here opens {layer.type}")
 
     def _why_locked(self, layer: VolumeLayer) -> ImageMounterError:
-        key = self.key or self._told(self.disk.parser.keys)
+        key = self.key or self.case.key_for(self.index)
         why = next((each.message for each in layer.problems if each.code == "wrong-key"), None)
-        bad = views.why_bad(key) if key else None
+        bad = why_bad(key) if key else None
         if bad is not None:
             return ArgumentError(f"volume {self.index}: {bad}")
-        return acting.raised(
+        return raised(
             KeyInvalidError, why or f"volume {self.index} is locked", f'keys={{"{self.index}": "p:…"}}'
         )
-
-    def _mount(self, scan: Scan, layer: VolumeLayer, fstype: str | None) -> None:
-        called = self._name(scan, layer)
-        shown, policy, cache = self.disk.how_to_mount(scan, layer, f"volume-{self.index}")
-        self._session = mounting.new_session()
-        try:
-            done = acting.mount(
-                shown,
-                layer,
-                session=self._session,
-                policy=policy,
-                keys=self.disk.parser.views.keyring(self.disk, self.view),
-                fstype=fstype,
-                folder=self._folder(),
-                naming=called,
-                cache=cache,
-            )
-        except ImageMounterError as error:
-            self._session = None
-            if fstype is not None and layer.type is not None and isinstance(error, SubsystemError):
-                reason = f"volume {self.index} holds {fstype_of(layer)}, not {fstype}: {error}"
-                raise IncorrectFilesystemError(reason) from error
-            raise
-        self.mountpoint = done.mountpoint
-        self.loopback = done.device if (done.device or "").startswith("/dev/") else None
-
-    def _folder(self) -> str | None:
-        """The folder that the caller has for mountpoints, made where it is not there: it outlives a mount."""
-        parser = self.disk.parser
-        if parser.mountdir is None:
-            return None
-        folder = os.path.realpath(parser.mountdir)
-        case = Naming(pretty=parser.pretty, casename=parser.casename).folder()
-        try:
-            for path in (folder, *([] if case is None else [os.path.join(folder, case)])):
-                if not os.path.isdir(path):
-                    os.makedirs(path, mode=0o700)
-                    parser.made_folders.append(path)
-        except OSError as error:
-            raise NoMountpointAvailableError(f"{folder}: {error.strerror}") from error
-        return folder
-
-    def _name(self, scan: Scan, layer: VolumeLayer, suffix: str = "") -> acting.Called:
-        """A name for a mountpoint that nothing has in the folder for mountpoints."""
-        parser = self.disk.parser
-        usual = Naming(pretty=parser.pretty, casename=parser.casename)
-        name = usual.of(scan, layer.replaced(index=self.index)) + suffix
-        made = acting.Called(pretty=parser.pretty, casename=parser.casename, name=name)
-        folder = self._folder()
-        if folder is None:
-            return made
-        place = os.path.join(folder, made.folder() or "")
-        for number in range(2, _OVER):
-            if not os.path.lexists(os.path.join(place, made.name)):
-                return made
-            made = made.replaced(name=f"{name}-{number}")
-        raise NoMountpointAvailableError(f"{place} has too many folders called {name}")
-
-    def detect_mountpoint(self) -> str | None:
-        """Where it was mounted last, by what it says of itself, else by what is in it, when it is mounted."""
-        known: str | None = self.info.get("lastmountpoint")
-        if known or self.mountpoint is None:
-            return known
-        from pyimount.imagemounter.rebuilding import mountpoint_of
-
-        _, layer = self.scan_and_layer()
-        found = mountpoint_of(layer, self.mountpoint)
-        if found is not None:
-            self.info["lastmountpoint"] = self._guessed = found
-        return found
-
-    @property
-    def told_mountpoint(self) -> str | None:
-        """Where it was mounted last, as it says or the caller does; None where that is only a guess."""
-        known: str | None = self.info.get("lastmountpoint")
-        return None if known == self._guessed else known
-
-    def bindmount(self, mountpoint: str | os.PathLike[str]) -> bool:
-        """Show what it is mounted as at another folder, too, until it is unmounted. Returns True.
-
-        A folder in what one of the parser's volumes shows is looked up there, and no link or ``..`` leads
-        out. Raises NotMountedError when it is not mounted, SubsystemError when that folder cannot be had.
-        """
-        target = os.path.join(os.getcwd(), os.fspath(mountpoint))
-        root, within = os.path.split(os.path.realpath(target))
-        for volume in self.disk.parser.get_volumes():
-            if volume.mountpoint is not None and target.startswith(f"{volume.mountpoint}/"):
-                root, within = volume.mountpoint, target.removeprefix(f"{volume.mountpoint}/")
-        return self.bind_within(root, within)
-
-    def bind_within(self, root: str, target: str) -> bool:
-        """``bindmount`` at ``target`` in ``root``, from where no link and no ``..`` leads out."""
-        if self.mountpoint is None or self._session is None:
-            raise NotMountedError(f"volume {self.index} is not mounted")
-        try:
-            self.bindmounts.append(acting.bind(self._session, self.mountpoint, root, target))
-        except NoSession as error:
-            raise NotMountedError(f"volume {self.index} was unmounted by another") from error
-        return True
-
-    @property
-    def session(self) -> str | None:
-        """The session of its mount in the ledger; None while it is not mounted."""
-        return self._session
-
-    def carve(self, freespace: bool = True) -> str:
-        """Recover deleted files with photorec; returns the folder with them, which stays.
-
-        ``freespace``: look only in what is free, else in the whole volume. Raises CommandNotFoundError,
-        NoMountpointAvailableError, NoLoopbackAvailableError, SubsystemError.
-        """
-        if tools.find("photorec") is None:
-            raise acting.raised(CommandNotFoundError, "photorec is not installed", "apt install testdisk")
-        acting.need_root()
-        scan, layer = self.scan_and_layer()
-        name = self._name(scan, layer, "-carve").name
-        try:
-            at = tempfile.mkdtemp(prefix=f"{name}-", dir=self._folder())
-        except OSError as error:
-            raise NoMountpointAvailableError(str(error)) from error
-        shown, policy, _ = self.disk.how_to_mount(scan, layer, f"volume-{self.index}")
-        keys = self.disk.parser.views.keyring(self.disk, self.view)
-        try:
-            acting.carve(
-                shown, layer, at=os.path.realpath(at), free_only=freespace,
-                policy=policy.replaced(read_write=False), keys=keys,
-            )  # fmt: skip
-        except ImageMounterError:
-            if not os.listdir(at):
-                os.rmdir(at)
-            raise
-        return at
 
     def detect_volume_shadow_copies(self) -> "list[Volume]":
         """The shadow copies of an NTFS volume, the oldest first; they are in ``volumes`` then, to be mounted.
@@ -633,37 +644,21 @@ class Volume:
                 volume.unmount(allow_lazy=allow_lazy)
             except ImageMounterError as error:
                 first = first or error
-        if self._raw is not None:
-            acting.take_down(self._raw[0], lazy=allow_lazy)
-            self._raw = None
-        if self._session is not None:
-            acting.take_down(self._session, lazy=allow_lazy)
-            self._session = None
-        self.mountpoint = self.loopback = None
-        self.bindmounts.clear()
+        self._take_down(lazy=allow_lazy)
         if first is not None:
             raise first
         self.is_mounted = False
 
     def _made_of_it(self) -> "Iterator[Volume]":
         """The volumes of arrays and groups that it is a member of."""
-        scan = self.disk.parser.views.seen(self.disk, self.view)
+        scan = self.case.seen(self.disk, self.view)
         own = self.seen_layer()
         if scan is None or own is None or own.group is None:
             return
         inside = set(map(id, self.get_volumes()))
-        for volume in self.disk.parser.get_volumes():
+        for volume in self.case.get_volumes():
             layer = volume.seen_layer()
             if layer is None or volume.view != self.view or id(volume) in inside:
                 continue
             if own.id in layer.parents:
                 yield volume
-
-
-def _is_container(scan: Scan, layer: VolumeLayer) -> bool:
-    """Whether it is opened, not mounted."""
-    if layer.usage in ("crypto", "raid"):
-        return True
-    if layer.usage == "filesystem":
-        return False
-    return layer.pttype is not None or bool(scan.children(layer))

@@ -13,7 +13,7 @@ from pyimount.formats import Details
 from pyimount.layers import DiskLayer, Layer, Scan, VolumeLayer
 from pyimount.recognition.opening import open_image
 from pyimount.sources.broker import Broker
-from pyimount.sources.budget import Budget, Meter
+from pyimount.sources.budget import NO_LIMIT, Budget, Meter
 from pyimount.sources.errors import OpenError
 from pyimount.sources.fileobject import SourceFile
 from pyimount.sources.segments import Segments
@@ -21,9 +21,6 @@ from pyimount.sources.source import SliceSource, Source
 
 if TYPE_CHECKING:
     from pyimount.keys import Key, Keyring
-
-NO_LIMIT = Budget(bytes_read=1 << 62, seconds=float("inf"))
-"""The budget of who reads a layer's contents, and not only what a scan needs."""
 
 
 @contextmanager
@@ -115,7 +112,8 @@ class Opener:
 
         if layer.recipe.kind in OPENED.values():
             header = self._header(parameters)
-            return reopen(layer.recipe.kind, self._parent(layer), parameters, self._keys_for(layer), header)
+            keys = self._keys_for(layer)
+            return reopen(layer.recipe.kind, self._parent(layer), parameters, keys, header, meter=self._meter)
         inputs = parameters.get("inputs")
         members = inputs if isinstance(inputs, list) else list(layer.parents)
         return open_mapped(
@@ -150,7 +148,12 @@ class Opener:
         if disk.recipe.kind != "image":
             raise OpenError(f"{disk.paths[0]}: was not read when it was scanned")
         recipe = disk.recipe.parameters
-        segments = Segments(tuple(_texts(recipe["paths"])), split=recipe.get("split") is True)
+        holes = recipe.get("holes")
+        segments = Segments(
+            tuple(_texts(recipe["paths"])),
+            split=recipe.get("split") is True,
+            holes=tuple(each for each in holes if isinstance(each, int)) if isinstance(holes, list) else (),
+        )
         broker = Broker(_texts(recipe.get("allow")), self._descriptors)
         image, opened = open_image(segments, broker, self._meter)
         self._stack.callback(image.close)

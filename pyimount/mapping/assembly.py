@@ -18,7 +18,7 @@ class Member(Record, kw_only=True):
     """A layer that says that it belongs to a group.
 
     ``id`` and ``index``: the layer's. ``membership`` and ``details``: what its parser said.
-    ``source``: its bytes.
+    ``source``: its bytes. ``within``: ids of the layers that it lies in, from the disk inwards.
     """
 
     id: int
@@ -26,6 +26,7 @@ class Member(Record, kw_only=True):
     membership: Membership
     details: Details
     source: Source
+    within: tuple[int, ...] = ()
 
 
 class Mapped(Record, kw_only=True):
@@ -54,12 +55,14 @@ class Assembly(Record, kw_only=True):
     """What became of a group: its volumes, the visible before the hidden, in metadata order.
 
     ``complete``: every member is there. ``stale``: ids of members that are not used, being older
-    than the others. ``problems``: the group's, reported with its first member.
+    than the others. ``unused``: ids of members that are not used for another reason, spares among them.
+    ``problems``: the group's, reported with its first member.
     """
 
     volumes: tuple[Mapped, ...] = ()
     complete: bool = True
     stale: tuple[int, ...] = ()
+    unused: tuple[int, ...] = ()
     problems: tuple[Problem, ...] = ()
 
 

@@ -22,12 +22,14 @@ from pyimount.mapping.assembly import Unlocked
 from pyimount.mapping.boot_sectors import BOOT_SECTOR_SIZE, is_boot_sector
 from pyimount.mapping.elephant import undiffuse
 from pyimount.mapping.errors import DamagedHeader, Unsupported, WrongKey
+from pyimount.mapping.kdf import STRETCH_WORTH, charge
 from pyimount.mapping.sectorcipher import BLOCK, SECTOR, Encryption, SectorCipher
 from pyimount.parsers.encryption.bitlocker import (
     BOOT_SECTOR,
     DATASET,
     DATUM,
     DECRYPTED,
+    ENCRYPTED,
     INFORMATION,
     METHODS,
     PROTECTORS,
@@ -40,8 +42,10 @@ from pyimount.parsers.encryption.bitlocker import (
     information,
     recognised,
 )
+from pyimount.parsers.encryption.bitlocker_eow import EncryptOnWrite, encrypt_on_write
 from pyimount.problems import Code, Problem
 from pyimount.records import Record
+from pyimount.sources.budget import Meter
 from pyimount.sources.errors import ReadError
 from pyimount.sources.source import Source
 from pyimount.sources.view import ShortRead, View
@@ -69,8 +73,6 @@ ROLE_FVEK, ROLE_STARTUP_KEY = 0x3, 0x6
 TYPE_KEY, TYPE_STRETCH_KEY, TYPE_AES_CCM_KEY, TYPE_EXTERNAL_INFO = 0x1, 0x3, 0x5, 0x9
 
 STRETCH_ROUNDS = 0x100000
-STRETCH_CAP = 16
-"""So many protectors of one kind are tried with one key: each costs a second of hashing."""
 
 CLEAR, STARTUP_KEY, RECOVERY_PASSWORD, PASSWORD = 0x0000, 0x0200, 0x0800, 0x2000
 
@@ -102,37 +104,38 @@ class Protector(Record, kw_only=True):
 
 
 class Volume(Record, kw_only=True):
-    """What the headers of a volume say: sizes and offsets in bytes."""
+    """What the headers of a volume say: sizes and offsets in bytes; ``on_write``: where writing encrypts."""
 
     kind: str
     sector_size: int
     cluster_size: int
-    encrypts_on_write: bool
+    on_write: EncryptOnWrite | None
     information: Information
     protectors: tuple[Protector, ...]
     wrapped_fvek: bytes | None
 
 
-def unlock(source: Source, key: Key | None = None) -> Unlocked:
+def unlock(source: Source, key: Key | None = None, *, meter: Meter | None = None) -> Unlocked:
     """Open the BitLocker volume in ``source``; without a key, one that is suspended or decrypted.
 
     Raises WrongKey when the key opens none of the protectors that it could be for, Unsupported when
-    what it opens cannot be read, DamagedHeader when the metadata cannot; ReadError and BudgetError
-    as the source does.
+    what it opens cannot be read, DamagedHeader when the metadata cannot, KdfTooCostly past the budget
+    of ``meter``; ReadError and BudgetError as the source does.
     """
-    return _open(source, _read_volume(source), key, None)
+    return _open(source, _read_volume(source), key, None, meter or Meter())
 
 
-def reopen(source: Source, parameters: Details, key: Key | None = None) -> Source:
+def reopen(
+    source: Source, parameters: Details, key: Key | None = None, *, meter: Meter | None = None
+) -> Source:
     """The plain bytes again, from the recipe that ``unlock`` gave; raises as ``unlock`` does."""
     guid = parameters.get("protector")
-    return _open(source, _read_volume(source), key, guid if isinstance(guid, str) else None).source
+    only = guid if isinstance(guid, str) else None
+    return _open(source, _read_volume(source), key, only, meter or Meter()).source
 
 
-def _open(source: Source, volume: Volume, key: Key | None, only: str | None) -> Unlocked:
+def _open(source: Source, volume: Volume, key: Key | None, only: str | None, meter: Meter) -> Unlocked:
     header = volume.information.header
-    if volume.encrypts_on_write and header.CurrentState != DECRYPTED:
-        raise Unsupported("encryption is in progress, by encrypt-on-write")
     details: dict[str, Json] = {"protector": None, "protector_type": None}
     cipher: SectorCipher | None = None
     raw = _raw_key(key)
@@ -142,7 +145,7 @@ def _open(source: Source, volume: Volume, key: Key | None, only: str | None) -> 
         cipher = _cipher(volume.information.dataset.FvekType, raw, volume.sector_size, given=True)
         details["protector_type"] = "full-volume-encryption-key"
     else:
-        protector, master = _master_key(volume, key, only)
+        protector, master = _master_key(volume, key, only, meter)
         method, fvek = _volume_key(volume, master)
         cipher = _cipher(method, fvek, volume.sector_size, given=False)
         details |= {"protector": protector.guid, "protector_type": protector.type}
@@ -155,17 +158,47 @@ def _open(source: Source, volume: Volume, key: Key | None, only: str | None) -> 
     if header.CurrentState == SWITCHING_DIRTY and header.StateSize:
         message = f"{header.StateSize} bytes at {header.StateOffset} are under conversion and cannot be read"
         problems.append(Problem(Code.UNSUPPORTED, message))
+    if volume.on_write is not None:
+        details |= _progress(volume.on_write)
+        if header.CurrentState not in (DECRYPTED, ENCRYPTED):
+            message = (
+                "encryption on write is in progress: chunks that were being converted when this was imaged, "
+                f"at most {volume.on_write.log_size} bytes a region, may read wrong"
+            )
+            problems.append(Problem(Code.UNSUPPORTED, message))
     parameters = {"protector": details["protector"]}
     return Unlocked(
         kind=KIND, parameters=parameters, source=opened, details=details, problems=tuple(problems)
     )
 
 
+def _progress(on_write: EncryptOnWrite) -> dict[str, Json]:
+    return {
+        "encrypt_on_write": {
+            "chunk_size": on_write.chunk_size,
+            "regions": len(on_write.regions),
+            "encrypted": on_write.encrypted,
+        }
+    }
+
+
+def _on_write(view: View, at: int | None, state: int) -> EncryptOnWrite | None:
+    """What is noted of encryption on write; a decrypted volume may have no such notes any more."""
+    if at is None:
+        return None
+    try:
+        return encrypt_on_write(view, at)
+    except (NotThisFormat, ShortRead) as error:
+        if state == DECRYPTED:
+            return None
+        raise Unsupported(str(error)) from error
+
+
 def _read_volume(source: Source) -> Volume:
     view = View(source)
     try:
         boot = read_struct(view, BOOT_SECTOR, 0)
-        kind, offsets, encrypts_on_write = recognised(view, boot)
+        kind, offsets, eow_at = recognised(view, boot)
         found = information(view, offsets)
     except (NotThisFormat, ShortRead) as error:
         raise DamagedHeader(f"no longer a BitLocker volume: {error}") from error
@@ -183,7 +216,7 @@ def _read_volume(source: Source) -> Volume:
         kind=kind,
         sector_size=boot.BytesPerSector,
         cluster_size=boot.BytesPerSector * boot.SectorsPerCluster,
-        encrypts_on_write=encrypts_on_write,
+        on_write=_on_write(view, eow_at, found.header.CurrentState),
         information=found,
         protectors=tuple(protectors),
         wrapped_fvek=fvek,
@@ -220,11 +253,11 @@ def _raw_key(key: Key | None) -> bytes | None:
         raise WrongKey(0, "the full volume encryption key is not in hexadecimal") from None
 
 
-def _master_key(volume: Volume, key: Key | None, only: str | None) -> tuple[Protector, bytes]:
+def _master_key(volume: Volume, key: Key | None, only: str | None, meter: Meter) -> tuple[Protector, bytes]:
     """The protector that the key is for, and the volume master key that it unwraps."""
     protectors = [protector for protector in volume.protectors if only in (None, protector.guid)]
     tried = 0
-    for protector, wrapper in _wrappers(protectors, key):
+    for protector, wrapper in _wrappers(protectors, key, meter):
         tried += 1
         master = _unwrapped(protector.wrapped, wrapper)
         if master is not None:
@@ -235,7 +268,9 @@ def _master_key(volume: Volume, key: Key | None, only: str | None) -> tuple[Prot
     raise WrongKey(tried, f"the {key.name} does not open this volume; it was tried on {protectors_}")
 
 
-def _wrappers(protectors: Sequence[Protector], key: Key | None) -> Iterator[tuple[Protector, bytes]]:
+def _wrappers(
+    protectors: Sequence[Protector], key: Key | None, meter: Meter
+) -> Iterator[tuple[Protector, bytes]]:
     """Each protector that the key may be for, and the key that would then unwrap it."""
     # What lies open needs no key, whatever key was meant for some other volume.
     yield from ((one, one.clear) for one in protectors if one.priority == CLEAR and one.clear)
@@ -248,7 +283,9 @@ def _wrappers(protectors: Sequence[Protector], key: Key | None) -> Iterator[tupl
         )
     for priority, digest in _digests(key):
         meant = [(one, one.salt) for one in protectors if one.priority == priority and one.salt]
-        yield from ((one, stretched(digest, salt)) for one, salt in meant[:STRETCH_CAP])
+        for one, salt in meant:
+            charge(meter, STRETCH_ROUNDS * STRETCH_WORTH)
+            yield one, stretched(digest, salt)
 
 
 def _digests(key: Key) -> Iterator[tuple[int, bytes]]:
@@ -369,14 +406,10 @@ class DiffusedSectors(Sectors):
     __slots__ = ("_sector_keys",)
 
     def __init__(self, key: bytes, tweak_key: bytes, sector_size: int) -> None:
-        from importlib.util import find_spec
-
         from cryptography.hazmat.primitives.ciphers import Cipher
         from cryptography.hazmat.primitives.ciphers.algorithms import AES
         from cryptography.hazmat.primitives.ciphers.modes import ECB
 
-        if find_spec("numpy") is None:
-            raise Unsupported("the Elephant diffuser is undone with numpy, which is not installed")
         super().__init__(EBOIV, key, sector_size)
         self._sector_keys = Cipher(AES(tweak_key), ECB())  # noqa: S305  (each block is another offset)
 
@@ -399,6 +432,8 @@ class What(Enum):
     ZEROS = auto()
     FIRST = auto()
     """The first sector of a volume of Vista's, in which BitLocker has changed two fields."""
+    NOTED = auto()
+    """Encrypted or plain as the notes of encryption on write say, chunk by chunk."""
     LOST = auto()
     """Sectors under conversion: only the log of Windows has them."""
 
@@ -422,12 +457,18 @@ def _runs(volume: Volume, size: int, *, encrypted: bool) -> list[Run]:
     hidden = -(-hidden // unit) * unit
     reserved += [(start, start + hidden) for start in header.InformationOffset]
     limit = header.StateOffset or NO_LIMIT
+    noted = volume.on_write is not None and header.CurrentState != DECRYPTED
+    if volume.on_write is not None:
+        reserved += volume.on_write.own
+        limit = NO_LIMIT  # it is the size of the volume
     dirty = header.CurrentState == SWITCHING_DIRTY and header.StateSize
     lost = (header.StateOffset, header.StateOffset + header.StateSize) if dirty else (NO_LIMIT, NO_LIMIT)
 
     def kind(offset: int) -> What:
         if lost[0] <= offset < lost[1]:
             return What.LOST
+        if noted:
+            return What.NOTED
         return What.ENCRYPTED if encrypted and offset < limit else What.PLAIN
 
     points = {0, head, limit, *lost, *(edge for region in reserved for edge in region)}
@@ -456,13 +497,16 @@ class BitLockerSource(Source):
     The metadata, and the place to which BitLocker moved the first sectors, read as zeros.
     """
 
-    __slots__ = ("_cipher", "_mirror", "_runs", "_sector", "_source", "_starts")
+    __slots__ = ("_cipher", "_mirror", "_on_write", "_runs", "_sector", "_source", "_starts", "_whole")
 
     def __init__(self, source: Source, volume: Volume, cipher: SectorCipher | None) -> None:
         self.size = source.size // volume.sector_size * volume.sector_size
         self._source = source
         self._sector = volume.sector_size
         self._cipher = cipher
+        self._on_write = volume.on_write
+        # Where no note says it, all of a volume that is encrypted is.
+        self._whole = volume.information.header.CurrentState == ENCRYPTED
         # What in later versions is the place of the moved sectors is in Vista's that of the second MFT.
         self._mirror = volume.information.header.VirtualizedBlockOffset
         self._runs = _runs(volume, self.size, encrypted=cipher is not None)
@@ -488,6 +532,8 @@ class BitLockerSource(Source):
             raise ReadError(f"the sectors at {offset} are under conversion by BitLocker")
         if run.what is What.PLAIN:
             return self._exactly(offset, length)
+        if run.what is What.NOTED:
+            return self._noted(offset, length)
         before = offset % self._sector
         whole = -(-(before + length) // self._sector) * self._sector
         data = self._exactly(offset - before, whole)
@@ -496,6 +542,17 @@ class BitLockerSource(Source):
         elif self._cipher is not None:
             data = self._cipher.decrypt(data, (offset - before) // SECTOR)
         return data if len(data) == length else data[before : before + length]
+
+    def _noted(self, offset: int, length: int) -> bytes:
+        """Bytes at ``offset`` of the volume, each chunk as it is noted."""
+        pieces = []
+        encrypted, plain = Run(0, 0, What.ENCRYPTED), Run(0, 0, What.PLAIN)
+        for state, taken in self._on_write.states(offset, length) if self._on_write else ():
+            if state is None and not self._whole:
+                raise ReadError(f"nothing tells whether BitLocker has encrypted the sectors at {offset}")
+            pieces.append(self._piece(plain if state is False else encrypted, offset, taken))
+            offset += taken
+        return b"".join(pieces)
 
     def _exactly(self, offset: int, length: int) -> bytes:
         data = self._source.read_at(offset, length)

@@ -15,9 +15,10 @@ from pyimount.formats.layouts import layout, parse_struct
 from pyimount.keys import Key
 from pyimount.mapping.assembly import Unlocked
 from pyimount.mapping.errors import DamagedHeader, Unsupported, WrongKey
-from pyimount.mapping.kdf import Allowance, KdfLimits, Pbkdf2
+from pyimount.mapping.kdf import Pbkdf2, allow
 from pyimount.mapping.sectorcipher import SectorCipher, SectorSource, parse_encryption
 from pyimount.parsers.volumes.corestorage import CryptoUser, Metadata, read_header, read_metadata
+from pyimount.sources.budget import Meter
 from pyimount.sources.source import Source
 from pyimount.sources.view import ShortRead, View
 
@@ -40,23 +41,25 @@ KEY_SIZE = 16
 HFSPLUS_AT, HFSPLUS = 1024, (b"H+", b"HX")
 
 
-def unlock(source: Source, key: Key | None = None, *, limits: KdfLimits | None = None) -> Unlocked:
+def unlock(source: Source, key: Key | None = None, *, meter: Meter | None = None) -> Unlocked:
     """Open the logical volume of the physical volume in ``source``.
 
     Raises WrongKey when no user of the volume has this passphrase, Unsupported where it is not in
     one piece or not wholly encrypted, KdfTooCostly, DamagedHeader; ReadError and BudgetError as the
     source does.
     """
-    return _open(source, key, limits or KdfLimits(), None)
+    return _open(source, key, meter or Meter(), None)
 
 
-def reopen(source: Source, parameters: Details, key: Key | None = None) -> Source:
+def reopen(
+    source: Source, parameters: Details, key: Key | None = None, *, meter: Meter | None = None
+) -> Source:
     """The plain bytes again, from the recipe that ``unlock`` gave; raises as ``unlock`` does."""
     user = parameters.get("user")
-    return _open(source, key, KdfLimits(), user if isinstance(user, str) else None).source
+    return _open(source, key, meter or Meter(), user if isinstance(user, str) else None).source
 
 
-def _open(source: Source, key: Key | None, limits: KdfLimits, only: str | None) -> Unlocked:
+def _open(source: Source, key: Key | None, meter: Meter, only: str | None) -> Unlocked:
     view = View(source)
     try:
         metadata = read_metadata(view, read_header(view)[1])
@@ -71,7 +74,7 @@ def _open(source: Source, key: Key | None, limits: KdfLimits, only: str | None) 
     user: str | None = None
     volume_key = _raw_key(key)
     if volume_key is None:
-        user, volume_key = _volume_key(metadata, key, limits, only)
+        user, volume_key = _volume_key(metadata, key, meter, only)
     cipher = SectorCipher(parse_encryption("aes-xts-plain64"), volume_key)
     opened = SectorSource(source, metadata.offset, metadata.size, cipher)
     if user is None and opened.read_at(HFSPLUS_AT, 2) not in HFSPLUS:
@@ -93,12 +96,12 @@ def _raw_key(key: Key | None) -> bytes | None:
 
 
 def _volume_key(
-    metadata: Metadata, key: Key | None, limits: KdfLimits, only: str | None
+    metadata: Metadata, key: Key | None, meter: Meter, only: str | None
 ) -> tuple[str | None, bytes]:
     """Whose passphrase the key is, and both halves of the volume's key."""
     users = [user for user in metadata.users if only in (None, user.identifier)]
     tried = 0
-    for user, kek in _keks(users, key, limits):
+    for user, kek in _keks(users, key, meter):
         tried += 1
         if kek is None:
             continue
@@ -112,18 +115,17 @@ def _volume_key(
 
 
 def _keks(
-    users: list[CryptoUser], key: Key | None, limits: KdfLimits
+    users: list[CryptoUser], key: Key | None, meter: Meter
 ) -> Iterator[tuple[CryptoUser, bytes | None]]:
     """Each user who may have this passphrase, and the key-encrypting key that it unwraps."""
     if key is None or key.kind not in ("p", "f", "r"):
         return
-    allowance = Allowance(limits)
     for user in users:
         if len(user.wrapped_kek) < WRAPPED_KEK.size:
             continue
         wrapped = parse_struct(user.wrapped_kek, WRAPPED_KEK)
         kdf = Pbkdf2(hash="sha256", iterations=wrapped.iterations, salt=wrapped.salt)
-        allowance.check((kdf, KEY_SIZE))
+        allow(meter, (kdf, KEY_SIZE))
         yield user, _unwrapped(kdf.derive(key.secret, KEY_SIZE), wrapped.kek)
 
 

@@ -94,15 +94,18 @@ def assemble(members: Sequence[Member]) -> Assembly:
     state = {entry.PD_Reference: entry.PD_State for entry in newest.disks}
     present: dict[int, _Disk] = {}
     stale: list[int] = []
+    unused: list[int] = []
     for disk in disks:
         reference = disk.said.reference
         if reference is None or reference in present:
             why = "does not say which disk it is" if reference is None else "is a second copy of another disk"
             message = f"volume {disk.member.index} {why}, and is not used"
             problems.append(Problem(Code.AMBIGUOUS, message))
+            unused.append(disk.member.id)
         elif reference not in state or state[reference] & (FAILED | MISSING | REBUILDING):
-            # The others went on without it.
-            stale.append(disk.member.id)
+            # The others went on without it; but it may know that itself.
+            older = disk.said.header.Sequence_Number < newest.header.Sequence_Number
+            (stale if older else unused).append(disk.member.id)
         else:
             present[reference] = disk
     volumes = tuple(_volumes(disks, present))
@@ -110,6 +113,7 @@ def assemble(members: Sequence[Member]) -> Assembly:
         volumes=volumes,
         complete=bool(volumes) and not any(_is_incomplete(volume) for volume in volumes),
         stale=tuple(stale),
+        unused=tuple(unused),
         problems=tuple(problems),
     )
 

@@ -37,9 +37,15 @@ class Unsupported(UnlockError):  # noqa: N818
 
 
 class KdfTooCostly(UnlockError):  # noqa: N818
-    """Deriving the key would take more memory or time than allowed, and was not attempted."""
+    """Deriving the key would take more memory or work than allowed, and was not attempted."""
 
     code = Code.BUDGET
+
+
+class OutOfMemory(UnlockError):  # noqa: N818
+    """This machine lacks the memory that deriving the key takes, so nobody knows whether the key is right."""
+
+    code = Code.OUT_OF_MEMORY
 
 
 class DamagedHeader(UnlockError):  # noqa: N818

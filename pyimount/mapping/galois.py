@@ -2,24 +2,87 @@
 
 H. Peter Anvin, The mathematics of RAID-6, https://www.kernel.org/pub/linux/kernel/people/hpa/raid6.pdf
 
-numpy adds and doubles all bytes of a chunk nearly as fast as they are copied. Other products go byte by byte
-through a table, twenty times as slow: there is one at most for each stripe.
+numpy adds and doubles all bytes of a chunk nearly as fast as they are copied; without it a chunk is one large
+number, and that is some ten times as slow. Other products go byte by byte through a table: there is one at
+most for each stripe.
 """
 
 from collections.abc import Mapping, Sequence
 from functools import cache, lru_cache
-from typing import TYPE_CHECKING, TypeAlias
+from types import ModuleType
+from typing import Any, Protocol, TypeAlias
 
+from pyimount.mapping.arrays import numpy
 from pyimount.sources.errors import ReadError
-
-if TYPE_CHECKING:
-    from numpy import uint8
-    from numpy.typing import NDArray
-
-    Run: TypeAlias = NDArray[uint8]
 
 _AT_ONCE = 128 << 10
 """Bytes of each chunk: what processors keep at hand."""
+
+Run: TypeAlias = Any
+"""A run of bytes in the form of an arithmetic; ``^=`` adds another one to it."""
+
+
+class _Arithmetic(Protocol):
+    """How runs of bytes are added, doubled and multiplied, all bytes of a run at once."""
+
+    def run(self, data: bytes) -> Run:
+        """The run of these bytes, which are never changed."""
+
+    def copy(self, run: Run) -> Run:
+        """Another one, to be changed."""
+
+    def doubled(self, run: Run) -> Run:
+        """Every byte times 2; ``run`` itself is used up."""
+
+    def data(self, run: Run, length: int) -> bytes | memoryview:
+        """The ``length`` bytes of a run."""
+
+
+class _Arrays:
+    """With numpy."""
+
+    def __init__(self, np: ModuleType) -> None:
+        self._np = np
+
+    def run(self, data: bytes) -> Run:
+        return self._np.frombuffer(data, self._np.uint8)
+
+    def copy(self, run: Run) -> Run:
+        return run.copy()
+
+    def doubled(self, run: Run) -> Run:
+        carried = self._np.less(run.view(self._np.int8), 0)
+        run += run
+        run ^= carried.view(self._np.uint8) * self._np.uint8(0x1D)
+        return run
+
+    def data(self, run: Run, length: int) -> memoryview:  # noqa: ARG002
+        made: memoryview = run.data
+        return made
+
+
+class _Integers:
+    """With whole numbers, as long as the run."""
+
+    def run(self, data: bytes) -> Run:
+        return int.from_bytes(data, "little")
+
+    def copy(self, run: Run) -> Run:
+        return run
+
+    def doubled(self, run: Run) -> Run:
+        low, ones = _bits((run.bit_length() + 7) // 8)
+        return (run & low) << 1 ^ (run >> 7 & ones) * 0x1D
+
+    def data(self, run: Run, length: int) -> bytes:
+        made: bytes = run.to_bytes(length, "little")
+        return made
+
+
+@lru_cache(maxsize=4)
+def _bits(length: int) -> tuple[int, int]:
+    """Numbers of ``length`` bytes with all bits of each byte but the highest, and with the lowest alone."""
+    return int.from_bytes(b"\x7f" * length, "little"), int.from_bytes(b"\x01" * length, "little")
 
 
 def lost_chunks(
@@ -35,69 +98,69 @@ def lost_chunks(
     ``powers``: for every slot with data, the power of 2 that it has in Q. Raises ReadError where Q cannot
     tell two slots apart.
     """
-    from numpy import empty, frombuffer, uint8
-
-    data = {slot: frombuffer(run, uint8) for slot, run in there.items()}
-    sums = [None if run is None else frombuffer(run, uint8) for run in (p, q)]
+    np = numpy()
+    arithmetic: _Arithmetic = _Integers() if np is None else _Arrays(np)
     length = max(len(run) for run in (p, q) if run is not None)
-    made = {slot: empty(length, uint8) for slot in lost}
+    made = {slot: memoryview(bytearray(length)) for slot in lost}
     for at in range(0, length, _AT_ONCE):
-        part = slice(at, at + _AT_ONCE)
-        some = {slot: run[part] for slot, run in data.items()}
-        some_p, some_q = (None if run is None else run[part] for run in sums)
-        for slot, run in zip(lost, _solved(some, lost, some_p, some_q, powers), strict=True):
-            made[slot][part] = run
-    return {slot: run.data for slot, run in made.items()}
+        part = slice(at, min(at + _AT_ONCE, length))
+        solving = _Stripe(arithmetic, part.stop - at, powers)
+        some = {slot: arithmetic.run(run[part]) for slot, run in there.items()}
+        some_p, some_q = (None if run is None else arithmetic.run(run[part]) for run in (p, q))
+        for slot, run in zip(lost, solving.solved(some, lost, some_p, some_q), strict=True):
+            made[slot][part] = arithmetic.data(run, solving.length)
+    return made
 
 
-def _solved(
-    there: Mapping[int, "Run"],
-    lost: Sequence[int],
-    p: "Run | None",
-    q: "Run | None",
-    powers: Mapping[int, int],
-) -> "tuple[Run, ...]":
-    if p is None:
+class _Stripe:
+    """Solves for what a stripe lacks, ``length`` bytes of each of its chunks."""
+
+    def __init__(self, arithmetic: _Arithmetic, length: int, powers: Mapping[int, int]) -> None:
+        self._arithmetic = arithmetic
+        self._powers = powers
+        self.length = length
+
+    def solved(
+        self, there: Mapping[int, Run], lost: Sequence[int], p: Run | None, q: Run | None
+    ) -> tuple[Run, ...]:
+        """The runs of the slots in ``lost``."""
+        powers = self._powers
+        if p is None:
+            if q is None:
+                raise ReadError("neither P nor Q of a stripe can be read")
+            (one,) = lost
+            weighted = {powers[slot]: run for slot, run in there.items()}
+            return (self._product(self._q(weighted, q), _inverse(_power(powers[one]))),)
+        rest = self._arithmetic.copy(p)
+        for run in there.values():
+            rest ^= run
         if q is None:
-            raise ReadError("neither P nor Q of a stripe can be read")
-        (one,) = lost
-        weighted = {powers[slot]: run for slot, run in there.items()}
-        return (_product(_q(weighted, q), _inverse(_power(powers[one]))),)
-    rest = p.copy()
-    for run in there.values():
-        rest ^= run
-    if q is None:
-        return (rest,)
-    # Now rest = one + other and what Q lacks = 2^i one + 2^j other; so one = (2^j rest + that) / (2^i + 2^j).
-    one, other = lost
-    weighted = {powers[slot]: run for slot, run in there.items()} | {powers[other]: rest}
-    scale = _inverse(_power(powers[one]) ^ _power(powers[other]))
-    found = _product(_q(weighted, q), scale)
-    return found, rest ^ found
+            return (rest,)
+        # Now rest = one + other, and what Q lacks = 2^i one + 2^j other.
+        # So one = (2^j rest + that) / (2^i + 2^j).
+        one, other = lost
+        weighted = {powers[slot]: run for slot, run in there.items()} | {powers[other]: rest}
+        scale = _inverse(_power(powers[one]) ^ _power(powers[other]))
+        found = self._product(self._q(weighted, q), scale)
+        return found, rest ^ found
 
+    def _q(self, weighted: Mapping[int, Run], q: Run) -> Run:
+        """``q`` and the sum of all runs, each times 2 to the power by which it is found."""
+        if not weighted:
+            return q
+        # From the highest power down, doubled at each step.
+        highest = max(weighted)
+        total = self._arithmetic.copy(weighted[highest])
+        for power in range(highest - 1, -1, -1):
+            total = self._arithmetic.doubled(total)
+            if power in weighted:
+                total ^= weighted[power]
+        total ^= q
+        return total
 
-def _q(weighted: Mapping[int, "Run"], q: "Run") -> "Run":
-    """``q`` and the sum of all runs, each times 2 to the power by which it is found."""
-    from numpy import int8, less, uint8, zeros_like
-
-    # From the highest power down, doubled at each step.
-    highest = max(weighted, default=0)
-    total = weighted[highest].copy() if weighted else zeros_like(q)
-    for power in range(highest - 1, -1, -1):
-        carried = less(total.view(int8), 0)
-        total += total
-        total ^= carried.view(uint8) * uint8(0x1D)
-        if power in weighted:
-            total ^= weighted[power]
-    total ^= q
-    return total
-
-
-def _product(run: "Run", factor: int) -> "Run":
-    """Every byte of ``run`` times ``factor``."""
-    from numpy import frombuffer, uint8
-
-    return frombuffer(run.tobytes().translate(_table(factor)), uint8)
+    def _product(self, run: Run, factor: int) -> Run:
+        """Every byte of ``run`` times ``factor``."""
+        return self._arithmetic.run(bytes(self._arithmetic.data(run, self.length)).translate(_table(factor)))
 
 
 @cache

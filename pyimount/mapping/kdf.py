@@ -1,13 +1,16 @@
-"""Keys from passphrases, and what deriving them would cost, which is known before it is attempted."""
+"""Keys from passphrases, and what deriving them would cost, which is known before it is attempted.
+
+The cost is counted in work, so that it is the same on every machine: the unit is one iteration of PBKDF2 with
+HMAC-SHA-256 for a key that one hash makes. What else is worth how many of these was measured (OpenSSL 3.0 on
+x86-64 with SHA extensions), and is set down below.
+"""
 
 import hashlib
-import os
-import time
-from functools import cache
 from typing import ClassVar
 
-from pyimount.mapping.errors import DamagedHeader, KdfTooCostly, Unsupported
+from pyimount.mapping.errors import DamagedHeader, KdfTooCostly, OutOfMemory, Unsupported
 from pyimount.records import Record
+from pyimount.sources.budget import Meter
 
 # The kernel's and libgcrypt's names for hashes, and hashlib's where those differ.
 _HASHES = {
@@ -27,8 +30,23 @@ _HASHES = {
     "blake2s-256": "blake2s",
     "sm3": "sm3",
 }
-_SAMPLE = 4000
-_SAMPLE_KIB = 16384
+_WORTH = {
+    "ripemd160": 2,
+    "sha384": 3,
+    "sha512": 3,
+    "blake2b": 3,
+    "blake2s": 3,
+    "sm3": 3,
+    "sha3_224": 4,
+    "sha3_256": 4,
+    "sha3_384": 4,
+    "sha3_512": 4,
+}
+"""How many units an iteration with these hashes is worth; one, with the others."""
+_ARGON2_WORTH = 3
+"""How many units a KiB of Argon2 in one pass is worth."""
+STRETCH_WORTH = 2
+"""How many units a round of BitLocker's stretching is worth."""
 MAX_LANES = 64
 
 
@@ -44,13 +62,6 @@ def hash_name(name: str) -> str:
     return known
 
 
-class KdfLimits(Record, kw_only=True):
-    """What opening one volume with one key may cost: ``memory`` in bytes, ``seconds`` as estimated."""
-
-    memory: int = 4 << 30
-    seconds: float = 60.0
-
-
 class Pbkdf2(Record, kw_only=True):
     """PBKDF2 with HMAC, RFC 8018. ``hash``: hashlib's name of it."""
 
@@ -59,10 +70,10 @@ class Pbkdf2(Record, kw_only=True):
     salt: bytes
     memory: ClassVar[int] = 0
 
-    def seconds(self, length: int) -> float:
-        """The time that a key of ``length`` bytes is estimated to take."""
+    def work(self, length: int) -> int:
+        """What a key of ``length`` bytes costs."""
         blocks = -(-length // hashlib.new(self.hash, usedforsecurity=False).digest_size)
-        return self.iterations * blocks * _pbkdf2_rate(self.hash)
+        return self.iterations * blocks * _WORTH.get(self.hash, 1)
 
     def derive(self, secret: bytes, length: int) -> bytes:
         """The key of ``length`` bytes. Raises DamagedHeader for figures that the function does not take."""
@@ -85,13 +96,12 @@ class Argon2(Record, kw_only=True):
         """The memory that it takes, bytes."""
         return self.kib << 10
 
-    def seconds(self, length: int) -> float:  # noqa: ARG002  (as of every function)
-        """The time that it is estimated to take."""
-        at_once = max(1, min(self.lanes, os.cpu_count() or 1))
-        return self.passes * self.kib * _argon2_rate() / at_once
+    def work(self, length: int) -> int:  # noqa: ARG002  (as of every function)
+        """What a key costs."""
+        return self.passes * self.kib * _ARGON2_WORTH
 
     def derive(self, secret: bytes, length: int) -> bytes:
-        """The key of ``length`` bytes. Raises DamagedHeader, Unsupported, KdfTooCostly (no memory)."""
+        """The key of ``length`` bytes. Raises DamagedHeader, Unsupported, OutOfMemory."""
         if not (0 < self.lanes <= MAX_LANES and self.passes > 0 and 8 * self.lanes <= self.kib < 1 << 32):
             raise DamagedHeader(f"Argon2 with {self.passes} passes, {self.kib} KiB and {self.lanes} lanes")
         from cryptography.exceptions import UnsupportedAlgorithm
@@ -109,50 +119,60 @@ class Argon2(Record, kw_only=True):
                 f"{self.variant} does not take what the header asks of it: {error}"
             ) from error
         except MemoryError as error:
-            raise KdfTooCostly(
-                f"{self.variant} takes {self.memory} bytes of memory: there are fewer"
+            raise OutOfMemory(
+                f"{self.variant} takes {self.memory} bytes of memory; there are fewer on this machine"
             ) from error
 
 
 Kdf = Pbkdf2 | Argon2
 
 
-@cache
-def _pbkdf2_rate(name: str) -> float:
-    """Seconds that an iteration takes here: the processor's, else a busy machine made any key too costly."""
-    start = time.process_time()
-    hashlib.pbkdf2_hmac(name, b"", bytes(32), _SAMPLE)
-    return (time.process_time() - start) / _SAMPLE
+def allow(meter: Meter, *work: tuple[Kdf, int]) -> None:
+    """Charge an image with functions that are about to derive keys of these lengths.
+
+    Raises, instead: KdfTooCostly where that passes what the budget has left, or one of them its limit of
+    memory; OutOfMemory where the machine has less than that; BudgetError when the image's time is up.
+    """
+    charge(meter, sum(kdf.work(length) for kdf, length in work), max(kdf.memory for kdf, _ in work))
 
 
-@cache
-def _argon2_rate() -> float:
-    """Seconds of the processor that a KiB takes in one pass of one lane here."""
-    sample = Argon2(variant="argon2id", passes=1, kib=_SAMPLE_KIB, lanes=1, salt=bytes(16))
-    sample.replaced(kib=8).derive(b"", 32)  # loads the library
-    start = time.process_time()
-    sample.derive(b"", 32)
-    return (time.process_time() - start) / _SAMPLE_KIB
-
-
-class Allowance:
-    """What is left of the limits while the keyslots of one volume are tried in turn."""
-
-    def __init__(self, limits: KdfLimits) -> None:
-        self._limits = limits
-        self._started = time.perf_counter()
-
-    def check(self, *work: tuple[Kdf, int]) -> None:
-        """Raise KdfTooCostly where this work, functions and lengths of keys, passes what is left."""
-        memory = max(kdf.memory for kdf, _ in work)
-        if memory > self._limits.memory:
-            raise KdfTooCostly(
-                f"deriving the key takes {memory} bytes of memory; {self._limits.memory} are allowed"
+def charge(meter: Meter, work: int, memory: int = 0) -> None:
+    """The same for so much work and so many bytes of memory."""
+    budget = meter.budget
+    if memory > budget.derivation_memory:
+        raise KdfTooCostly(
+            f"deriving the key takes {memory} bytes of memory; {budget.derivation_memory} are allowed "
+            "(--max-derivation-memory)"
+        )
+    if meter.derived + work > budget.derivation:
+        raise KdfTooCostly(
+            f"deriving the key costs as much as {work} iterations of PBKDF2; "
+            f"{budget.derivation - meter.derived} are left of {budget.derivation} allowed for one image "
+            "(--max-derivation)"
+        )
+    if memory > _LITTLE:
+        there = available_memory()
+        if there is not None and memory > there:
+            raise OutOfMemory(
+                f"deriving the key takes {memory} bytes of memory, more than this machine has free now"
             )
-        seconds = sum(kdf.seconds(length) for kdf, length in work)
-        left = self._limits.seconds - (time.perf_counter() - self._started)
-        if seconds > left:
-            raise KdfTooCostly(
-                f"deriving the key would take about {seconds:.0f} s; {max(0, left):.0f} are left of "
-                f"{self._limits.seconds:g} allowed for a volume"
-            )
+    meter.check_time()
+    meter.derived += work
+
+
+_LITTLE = 64 << 20
+"""So much memory is not asked for beforehand."""
+
+
+def available_memory() -> int | None:
+    """The bytes of memory that the system says can be had without swapping; None where it says nothing."""
+    try:
+        with open("/proc/meminfo", encoding="ascii", errors="replace") as file:
+            for line in file:
+                name, _, value = line.partition(":")
+                words = value.split()
+                if name == "MemAvailable" and words and words[0].isascii() and words[0].isdecimal():
+                    return int(words[0][:15]) << 10
+    except OSError:
+        return None
+    return None

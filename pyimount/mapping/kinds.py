@@ -11,13 +11,15 @@ from typing import cast
 from pyimount.formats import Details
 from pyimount.keys import Key
 from pyimount.mapping.assembly import Assembly, Member, Unlocked
-from pyimount.mapping.errors import UnlockError, WrongKey
+from pyimount.mapping.errors import OutOfMemory, UnlockError, WrongKey
 from pyimount.problems import Code, Problem
+from pyimount.sources.budget import Meter
 from pyimount.sources.errors import OpenError, ReadError
 from pyimount.sources.source import Source
 
 ASSEMBLED: Mapping[str, str] = {
     "ddf": "ddf",
+    "isw": "imsm",
     "ldm": "ldm",
     "lvm2": "lvm2",
     "md": "md",
@@ -66,20 +68,23 @@ def open_mapped(kind: str, parameters: Details, inputs: Sequence[Source]) -> Sou
 
 
 def unlock(
-    kind: str, source: Source, keys: Sequence[Key], header: Source | None = None
+    kind: str, source: Source, keys: Sequence[Key], header: Source | None = None, *, meter: Meter
 ) -> tuple[Unlocked | None, tuple[Problem, ...]]:
     """Open an encrypted volume with the first of the keys that fits; without any, where it needs none.
 
     Returns what was opened, or None and why not: ``locked`` is the parser's to say, so without keys
-    there is no problem here. ``header``: a detached one. Raises BudgetError as the source does.
+    there is no problem here. ``header``: a detached one. ``meter``: what deriving
+    keys is charged to. Raises BudgetError as the source does.
     """
     name = OPENED.get(kind)
     if name is None:
         return None, ()
     module = _module(name)
-    options = {} if header is None else {"header": header}
+    options: dict[str, object] = {"meter": meter}
+    if header is not None:
+        options["header"] = header
     refused: list[Problem] = []
-    wrong = False
+    wrong = unknown = False
     tried = 0
     # A suspended BitLocker volume, or one whose key is empty, needs no key.
     candidates: tuple[Key | None, ...] = tuple(keys) or ((None,) if name == "bitlocker" else ())
@@ -93,15 +98,23 @@ def unlock(
             problem = (
                 error.problem if isinstance(error, UnlockError) else Problem(Code.READ_ERROR, str(error))
             )
+            unknown = unknown or isinstance(error, OutOfMemory)
             if problem not in refused:
                 refused.append(problem)
-    if wrong and keys:
+    # Where one could not be tried here, nobody knows whether a right one is among them.
+    if wrong and keys and not unknown:
         refused.append(WrongKey(tried).problem)
     return None, tuple(refused)
 
 
 def reopen(
-    kind: str, source: Source, parameters: Details, keys: Sequence[Key], header: Source | None = None
+    kind: str,
+    source: Source,
+    parameters: Details,
+    keys: Sequence[Key],
+    header: Source | None = None,
+    *,
+    meter: Meter,
 ) -> Source:
     """The plain bytes of a volume that was opened before, from its recipe and a key that opens it.
 
@@ -110,7 +123,9 @@ def reopen(
     if kind not in OPENED.values():
         raise OpenError(f"nothing opens recipes of kind {kind}")
     module = _module(kind)
-    options = {} if header is None else {"header": header}
+    options: dict[str, object] = {"meter": meter}
+    if header is not None:
+        options["header"] = header
     why = "it needs a key"
     for key in tuple(keys) or ((None,) if kind == "bitlocker" else ()):
         try:

@@ -65,17 +65,9 @@ def assemble(members: Sequence[Member]) -> Assembly:
             database = read_database(view, header)
         except (NotThisFormat, ShortRead, ReadError):
             database = None  # the parser has said so, and the others have the same database
-        disk = _Disk(member, header, database.commit_sequence if database else 0)
+        disks[header.disk_id] = _Disk(member, header, database.commit_sequence if database else 0)
         if database and (newest is None or database.commit_sequence > newest.commit_sequence):
             newest = database
-        known = disks.get(header.disk_id)
-        if known is None or disk.sequence > known.sequence:
-            disks[header.disk_id] = disk
-        if known is not None:
-            message = (
-                f"volumes {known.member.index} and {member.index} are copies of one disk; the newer is used"
-            )
-            problems.append(Problem(Code.AMBIGUOUS, message))
     if newest is None:
         return Assembly(complete=False, problems=tuple(problems))
     group = _Group(newest, disks)

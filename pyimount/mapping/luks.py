@@ -16,11 +16,18 @@ from typing import Any
 
 from pyimount.formats import Details, Json, NotThisFormat
 from pyimount.formats.layouts import parse_struct, read_struct
-from pyimount.formats.notation import text
+from pyimount.formats.notation import decimal, text
 from pyimount.keys import Key
 from pyimount.mapping.assembly import Unlocked
-from pyimount.mapping.errors import DamagedHeader, KdfTooCostly, UnlockError, Unsupported, WrongKey
-from pyimount.mapping.kdf import Allowance, Argon2, Kdf, KdfLimits, Pbkdf2, hash_name
+from pyimount.mapping.errors import (
+    DamagedHeader,
+    KdfTooCostly,
+    OutOfMemory,
+    UnlockError,
+    Unsupported,
+    WrongKey,
+)
+from pyimount.mapping.kdf import Argon2, Kdf, Pbkdf2, allow, hash_name
 from pyimount.mapping.sectorcipher import (
     NULL_CIPHERS,
     SECTOR,
@@ -40,6 +47,7 @@ from pyimount.parsers.encryption.luks import (
 )
 from pyimount.problems import Code, Problem
 from pyimount.records import Record
+from pyimount.sources.budget import Meter
 from pyimount.sources.source import ConcatSource, SliceSource, Source
 from pyimount.sources.view import ShortRead, View
 
@@ -90,15 +98,13 @@ class _Header(Record, kw_only=True):
     segments: tuple[_Segment, ...]
 
 
-def unlock(
-    source: Source, key: Key, *, header: Source | None = None, limits: KdfLimits | None = None
-) -> Unlocked:
+def unlock(source: Source, key: Key, *, header: Source | None = None, meter: Meter | None = None) -> Unlocked:
     """Open the LUKS volume ``source`` with ``key``; ``header``: its header, where that is detached.
 
     Raises WrongKey; Unsupported for a cipher, hash or state that cannot be read; KdfTooCostly, before
-    any attempt, past ``limits``; DamagedHeader; SourceErrors as the sources do.
+    any attempt, past the budget of ``meter``; OutOfMemory; DamagedHeader; SourceErrors as the sources do.
     """
-    return _unlock(source, key, header, limits, None)
+    return _unlock(source, key, header, meter or Meter(), None)
 
 
 def reopen(
@@ -107,16 +113,14 @@ def reopen(
     key: Key,
     *,
     header: Source | None = None,
-    limits: KdfLimits | None = None,
+    meter: Meter | None = None,
 ) -> Source:
     """The plain bytes again, by the keyslot that ``unlock`` told in its parameters; raises as it does."""
     number = parameters.get("keyslot")
-    return _unlock(source, key, header, limits, number if isinstance(number, int) else None).source
+    return _unlock(source, key, header, meter or Meter(), number if isinstance(number, int) else None).source
 
 
-def _unlock(
-    source: Source, key: Key, detached: Source | None, limits: KdfLimits | None, only: int | None
-) -> Unlocked:
+def _unlock(source: Source, key: Key, detached: Source | None, meter: Meter, only: int | None) -> Unlocked:
     if key.kind not in KEY_KINDS:
         raise WrongKey(0, f"a {key.name} opens no LUKS volume")
     place = source if detached is None else detached
@@ -127,12 +131,11 @@ def _unlock(
     for segment in header.segments:
         if segment.encryption is not None:
             parse_encryption(segment.encryption)
-    allowance = Allowance(limits or KdfLimits())
     slot: _Keyslot | None = None
     if key.kind == "m":
-        volume_key = _given_key(key, header, allowance)
+        volume_key = _given_key(key, header, meter)
     else:
-        slot, volume_key = _try_keyslots(place, key, header, allowance, only)
+        slot, volume_key = _try_keyslots(place, key, header, meter, only)
     plain, problems = _plain(source, header, volume_key)
     details: dict[str, Json] = {
         "opened_with": key.name,
@@ -149,15 +152,15 @@ def _unlock(
     )
 
 
-def _given_key(key: Key, header: _Header, allowance: Allowance) -> bytes:
-    allowance.check((header.check, len(header.digest)))
+def _given_key(key: Key, header: _Header, meter: Meter) -> bytes:
+    allow(meter, (header.check, len(header.digest)))
     if not 0 < len(key.secret) <= _KEY_CAP or not _is_key(header, key.secret):
         raise WrongKey(0, "this is not the master key of this volume")
     return key.secret
 
 
 def _try_keyslots(
-    place: Source, key: Key, header: _Header, allowance: Allowance, only: int | None
+    place: Source, key: Key, header: _Header, meter: Meter, only: int | None
 ) -> tuple[_Keyslot, bytes]:
     tried = 0
     failed = [*header.unusable]
@@ -165,7 +168,7 @@ def _try_keyslots(
         if only is not None and slot.number != only:
             continue
         try:
-            allowance.check((slot.kdf, slot.area_key_size), (header.check, len(header.digest)))
+            allow(meter, (slot.kdf, slot.area_key_size), (header.check, len(header.digest)))
             volume_key = _open_keyslot(place, slot, key.secret)
         except UnlockError as error:
             failed.append(_of_slot(slot.number, error))
@@ -174,7 +177,7 @@ def _try_keyslots(
         if _is_key(header, volume_key):
             return slot, volume_key
     # What was never tried may be what the key opens: that says more than that others did not open.
-    for kind in (KdfTooCostly, Unsupported, DamagedHeader):
+    for kind in (OutOfMemory, KdfTooCostly, Unsupported, DamagedHeader):
         for why in failed:
             if isinstance(why, kind):
                 raise kind(f"{why}; the key opens none of the {tried} others") if tried else why
@@ -321,12 +324,13 @@ def _header_2(document: Mapping[str, Any]) -> _Header:
     unusable: list[UnlockError] = []
     bound = set(_names(digest, "keyslots"))
     for name, entry in _entries(document, "keyslots"):
-        if name in bound and name.isdecimal():
+        number = decimal(name, 4)
+        if name in bound and number is not None:
             try:
                 # 2: try first, 1: as all, 0: only where asked for, which here is after all others.
-                slots.append((-_int(entry, "priority", 0, 2, 1), _keyslot_2(int(name), entry)))
+                slots.append((-_int(entry, "priority", 0, 2, 1), _keyslot_2(number, entry)))
             except (DamagedHeader, Unsupported) as error:
-                unusable.append(_of_slot(int(name), error))
+                unusable.append(_of_slot(number, error))
     return _Header(
         version="2",
         keyslots=tuple(slot for _, slot in sorted(slots, key=lambda one: (one[0], one[1].number))),
@@ -446,8 +450,8 @@ def _word(entry: Mapping[str, Any], key: str) -> str:
 def _int(entry: Mapping[str, Any], key: str, least: int, most: int, absent: int | None = None) -> int:
     """A number, which LUKS2 writes as a string where it may pass 32 bits."""
     value = entry.get(key, absent)
-    if isinstance(value, str) and value.isdecimal() and len(value) <= 20:
-        value = int(value)
+    if isinstance(value, str):
+        value = decimal(value)
     if isinstance(value, bool) or not isinstance(value, int):
         raise DamagedHeader(f"{key} is missing in the LUKS2 header")
     return _within(value, key, least, most)

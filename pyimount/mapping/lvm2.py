@@ -58,16 +58,21 @@ def assemble(members: Sequence[Member]) -> Assembly:
         metadata = group_metadata(View(newest.source))
         if metadata is None:
             raise NotThisFormat("it is no longer there")
-        known, stale, problems = _physical_volumes(metadata, members)
+        known, problems = _physical_volumes(metadata, members)
         group = Group(metadata.group, {pv.name: pv for pv in known})
     except (NotThisFormat, ShortRead, TooLong, ReadError) as error:
         message = f"the metadata of the volume group cannot be read: {error}"
         return Assembly(complete=False, problems=(Problem(Code.DAMAGED, message),))
     volumes = _Volumes(metadata, group, newest).mapped()
+    used = {pv.member.id for pv in known if pv.member is not None}
+    left = [member for member in members if member.id not in used]
+    # One that says nothing of the group cannot be older than the others.
+    old = [member.id for member in left if -1 < _seqno(member) < metadata.seqno]
     return Assembly(
         volumes=tuple(sorted(volumes, key=lambda volume: volume.hidden)),
         complete=all(pv.member is not None for pv in known),
-        stale=tuple(member.id for member in stale),
+        stale=tuple(old),
+        unused=tuple(member.id for member in left if member.id not in old),
         problems=tuple(problems),
     )
 
@@ -96,39 +101,24 @@ def _pvs_said(member: Member) -> list[Mapping[str, Json]]:
 
 def _physical_volumes(
     metadata: Metadata, members: Sequence[Member]
-) -> tuple[list[PhysicalVolume], list[Member], list[Problem]]:
-    """Those that the metadata names, with the member that each is; the members not used; what is wrong."""
+) -> tuple[list[PhysicalVolume], list[Problem]]:
+    """Those that the metadata names, with the member that each is; what is wrong."""
     problems: list[Problem] = []
-    stale: list[Member] = []
-    by_uuid: dict[str, Member] = {}
-    for member in sorted(members, key=_seqno, reverse=True):
-        uuid = member.details.get("pv_uuid")
-        if not isinstance(uuid, str):
-            continue
-        other = by_uuid.setdefault(uuid, member)
-        if other is not member:
-            message = (
-                f"{other.index} and {member.index} are both physical volume {uuid}; {other.index} is used"
-            )
-            problems.append(Problem(Code.AMBIGUOUS, message))
-            stale.append(member)
+    by_uuid = {member.details.get("pv_uuid"): member for member in members}
     found = []
     missing, returned = [], []
     for name, pv in sections(metadata.group, "physical_volumes").items():
         uuid = string(pv, "id") or ""
-        there = by_uuid.pop(uuid, None)
+        there = by_uuid.get(uuid)
         if there is not None and "MISSING" in strings(pv, "flags"):
             # It was away while the group was changed: LVM too leaves it alone until it is restored.
             returned.append(f"{name} ({uuid}, {there.index})")
-            stale.append(there)
             there = None
         elif there is None:
             device = string(pv, "device")
             missing.append(f"{name} ({uuid}{f', last seen as {device}' if device else ''})")
         size = integer(pv, "pe_count")
         found.append(PhysicalVolume(name, integer(pv, "pe_start") * tables.SECTOR, size, there))
-    left = {member.id for member in by_uuid.values()}
-    stale += [member for member in members if member.id in left]
     if missing:
         message = f"of volume group {metadata.name} are missing: {', '.join(missing)}"
         problems.append(Problem(Code.MISSING_MEMBER, message))
@@ -138,7 +128,7 @@ def _physical_volumes(
             f"{', '.join(returned)}"
         )
         problems.append(Problem(Code.MISSING_MEMBER, message))
-    return found, stale, problems
+    return found, problems
 
 
 # Logical volumes.

@@ -8,7 +8,9 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 
 from pyimount.formats import Details, Json
+from pyimount.formats.notation import decimal
 from pyimount.mapping.assembly import Assembly, Mapped, Member
+from pyimount.mapping.md_reshape import Reshape, reshape_of
 from pyimount.mapping.raid import (
     LAYOUTS,
     Device,
@@ -55,22 +57,34 @@ def assemble(members: Sequence[Member]) -> Assembly:
     newest = _newest(members)
     facts = newest.details
     active, stale, problems = _sorted_out(members, newest)
+    old = tuple(each.id for each in stale)
+    slots: list[Member | None] = [*active]
     try:
-        _check(facts)
-        slots = _slots(active, _number(facts, "raid_disks"))
-        recipe, doubts = _recipe(facts, slots)
+        reshape = _reshape(facts)
+        layouts = (reshape.before, reshape.after) if reshape else (facts,)
+        for layout in layouts:
+            _check(layout)
+        slots = _slots(active, max(_number(layout, "raid_disks") for layout in layouts))
+        recipe, doubts = _recipe(facts, slots) if reshape is None else _two_recipes(reshape, slots)
     except _Refused as refused:
         problems.append(refused.problem)
-        volume = _mapped(newest, active, stale).replaced(
+        volume = _mapped(newest, slots, stale).replaced(
             size=max(0, _array_size(facts)), readable=False, problems=tuple(problems)
         )
-        return Assembly(volumes=(volume,), complete=False, stale=tuple(each.id for each in stale))
+        return Assembly(volumes=(volume,), complete=False, stale=old, unused=_unused(members, slots, stale))
     problems += [*_missing(facts, slots, stale), *doubts]
     volume = _mapped(newest, slots, stale).replaced(
         size=_number(recipe, "size"), parameters=recipe, problems=tuple(problems)
     )
     whole = all(member is not None and _trusted(member) is None for member in slots)
-    return Assembly(volumes=(volume,), complete=whole, stale=tuple(each.id for each in stale))
+    return Assembly(volumes=(volume,), complete=whole, stale=old, unused=_unused(members, slots, stale))
+
+
+def _unused(
+    members: Sequence[Member], slots: Sequence[Member | None], stale: Sequence[Member]
+) -> tuple[int, ...]:
+    """Those that have no place in the array: spares, and such as contradict it."""
+    return tuple(member.id for member in members if member not in slots and member not in stale)
 
 
 def _mapped(newest: Member, slots: Sequence[Member | None], stale: Sequence[Member]) -> Mapped:
@@ -141,7 +155,6 @@ def _sorted_out(
                 f"both went on alone; {member.index} is not used"
             )
             problems.append(Problem(Code.AMBIGUOUS, message))
-            stale.append(member)
         else:
             active.append(member)
     return active, stale, problems
@@ -164,7 +177,7 @@ def _knows(one: Member, other: Member) -> bool:
 
 def _slot(member: Member) -> int | None:
     role = member.details.get("device_role")
-    return int(role) if isinstance(role, str) and role.isdecimal() else None
+    return decimal(role) if isinstance(role, str) else None
 
 
 def _slots(active: Sequence[Member], disks: int) -> list[Member | None]:
@@ -202,13 +215,6 @@ def _check(facts: Details) -> None:
     chunk, layout = _number(facts, "chunk_size"), _number(facts, "layout_number")
     if level not in {*REDUNDANT, *WITHOUT_SIZE}:
         raise _Refused(Code.UNSUPPORTED, f"arrays of level {level} are not read")
-    reshape = facts.get("reshape")
-    if isinstance(reshape, dict):
-        raise _Refused(
-            Code.UNSUPPORTED,
-            f"the array is being reshaped to {reshape.get('new_level')}, and has come to byte "
-            f"{reshape.get('position')}: such arrays are not read",
-        )
     if not 0 < disks <= MOST_DISKS:
         raise _Refused(Code.DAMAGED, f"an array of {disks} members")
     if level not in ("linear", "raid1") and (chunk < 512 or chunk % 512):
@@ -258,8 +264,13 @@ def _missing(facts: Details, slots: Sequence[Member | None], stale: Sequence[Mem
     return problems
 
 
-def _recipe(facts: Details, slots: Sequence[Member | None]) -> tuple[dict[str, Json], list[Problem]]:
-    """What ``open_mapped`` needs; the inputs are the members in the order of their slots."""
+def _recipe(
+    facts: Details, slots: Sequence[Member | None], *, moved: bool = False
+) -> tuple[dict[str, Json], list[Problem]]:
+    """What ``open_mapped`` needs; the inputs are the members in the order of their slots.
+
+    ``moved``: the members' data begins where it does after a reshape.
+    """
     level, chunk = word_of(facts, "level"), _number(facts, "chunk_size")
     if not any(slots):
         message = f"{level} array: none of the {len(slots)} active members is there"
@@ -267,7 +278,7 @@ def _recipe(facts: Details, slots: Sequence[Member | None]) -> tuple[dict[str, J
     devices: list[Json] = []
     inputs = 0
     for member in slots:
-        devices.append(None if member is None else _device_recipe(member, inputs, facts))
+        devices.append(None if member is None else _device_recipe(member, inputs, facts, moved=moved))
         inputs += member is not None
     recipe: dict[str, Json] = {
         "level": level,
@@ -292,11 +303,26 @@ def _recipe(facts: Details, slots: Sequence[Member | None]) -> tuple[dict[str, J
     return recipe, problems
 
 
-def _device_recipe(member: Member, number: int, facts: Details) -> dict[str, Json]:
+def _reshape(facts: Details) -> Reshape | None:
+    try:
+        return reshape_of(facts)
+    except ValueError as error:
+        raise _Refused(Code.UNSUPPORTED, f"the array is being reshaped: {error} is not read") from error
+
+
+def _two_recipes(reshape: Reshape, slots: Sequence[Member | None]) -> tuple[dict[str, Json], list[Problem]]:
+    """What ``open_mapped`` needs of an array that is being reshaped: both layouts, and where they meet."""
+    recipe: dict[str, Json] = {**reshape.parts, "size": reshape.size}
+    for name, facts in (("before", reshape.before), ("after", reshape.after)):
+        recipe[name], _ = _recipe(facts, slots[: _number(facts, "raid_disks")], moved=name == "after")
+    return recipe, [reshape.problem] if reshape.problem else []
+
+
+def _device_recipe(member: Member, number: int, facts: Details, *, moved: bool) -> dict[str, Json]:
     used = _number(facts, "used_size")
     recipe: dict[str, Json] = {
         "input": number,
-        "offset": _number(member.details, "data_offset"),
+        "offset": _new_offset(member) if moved else _number(member.details, "data_offset"),
         "size": used or _number(member.details, "data_size"),
         "trusted": _trusted(member),
         "write_mostly": _has(member, "device_flags", "write-mostly"),
@@ -305,6 +331,13 @@ def _device_recipe(member: Member, number: int, facts: Details) -> dict[str, Jso
     if bad:
         recipe["bad_blocks"] = bad
     return recipe
+
+
+def _new_offset(member: Member) -> int:
+    """Where the member's data begins once the array is reshaped."""
+    reshape = member.details.get("reshape")
+    offset = reshape.get("new_data_offset") if isinstance(reshape, dict) else None
+    return offset if isinstance(offset, int) and offset >= 0 else _number(member.details, "data_offset")
 
 
 def _rounded(member: Member, chunk: int) -> int:
@@ -368,6 +401,10 @@ def open_mapped(parameters: Details, inputs: Sequence[Source]) -> Source:
 
     Raises OpenError when the recipe is none of ours.
     """
+    before, after = parameters.get("before"), parameters.get("after")
+    if isinstance(before, dict) and isinstance(after, dict):
+        parts = open_mapped(before, inputs), open_mapped(after, inputs)
+        return _joined(*(parts if parameters.get("backwards") is True else parts[::-1]), parameters)
     level, chunk = word_of(parameters, "level"), _number(parameters, "chunk_size")
     layout, size = _number(parameters, "layout"), _number(parameters, "size")
     described = parameters.get("devices")
@@ -389,6 +426,14 @@ def open_mapped(parameters: Details, inputs: Sequence[Source]) -> Source:
     if level in PARITY:
         return ParitySource(devices, level=PARITY[level], layout=layout, chunk=chunk, size=size)
     raise OpenError(f"arrays of level {level} are not read")
+
+
+def _joined(first: Source, second: Source, parameters: Details) -> Source:
+    """The one up to the position of a reshape, the other from there on."""
+    at, size = _number(parameters, "position"), _number(parameters, "size")
+    if not 0 <= at <= size:
+        raise OpenError(f"the recipe of the array has position {at} of {size}")
+    return LinearSource([Device(first, 0, at), Device(second, at, size - at)], [at, size - at])
 
 
 def _device(described: Json, inputs: Sequence[Source]) -> Device | None:

@@ -3,16 +3,19 @@
 Specification: "dm-crypt", kernel.org, admin-guide/device-mapper; XTS is IEEE 1619. ``cryptography``
 has one call a sector, which for small sectors costs ten times what their decryption does. So a read is
 decrypted whole: one ECB call for all initialisation vectors, one for all blocks, and what the mode mixes
-in besides (XTS's tweaks, CBC's preceding blocks) as one mask over all sectors, made by numpy.
+in besides (XTS's tweaks, CBC's preceding blocks) as one mask over all sectors, made by numpy, or without it
+as one whole number, which is slower.
 """
 
 import re
 import sys
 import threading
 from array import array
+from functools import cache
 from types import ModuleType
 from typing import Any, Literal, NoReturn, TypeAlias
 
+from pyimount.mapping.arrays import numpy
 from pyimount.mapping.errors import Unsupported
 from pyimount.mapping.kdf import hash_name
 from pyimount.records import Record
@@ -24,9 +27,10 @@ SECTOR = 512
 SECTOR_SIZES = (512, 1024, 2048, 4096)
 _PIECE = 256 << 10
 """Worked on at once, in bytes: it stays in the processor's cache."""
+_NUMBERED = 32 << 10
+"""The same without numpy; at least the largest sector."""
 _AT_ONCE = 1 << 20
 """Read and decrypted at once, in bytes, whatever is asked for."""
-_POLYNOMIAL = 0x87
 _LANE = (1 << 128) - 1
 
 NULL_CIPHERS = ("null", "cipher_null")
@@ -101,14 +105,6 @@ def _algorithm(cipher: str) -> Any:
     return Camellia
 
 
-def _numpy() -> ModuleType | None:
-    try:
-        import numpy as np
-    except ImportError:
-        return None
-    return np
-
-
 class SectorCipher:
     """Decrypts whole sectors under one key; usable from any thread.
 
@@ -151,9 +147,12 @@ class SectorCipher:
         if self._mode == "ecb":
             plain: bytes = self._blocks.decryptor().update(data)
             return plain
-        np = _numpy()
+        np = numpy()
         if np is None:
-            return self._by_integers(data, number)
+            return b"".join(
+                self._by_integers(data[at : at + _NUMBERED], number + at // SECTOR)
+                for at in range(0, len(data), _NUMBERED)
+            )
         if len(data) <= _AT_ONCE:
             return self._by_arrays(np, data, number)
         return b"".join(
@@ -203,22 +202,21 @@ class SectorCipher:
         return made
 
     def _by_integers(self, data: bytes, number: int) -> bytes:
-        """The same without numpy, sector by sector."""
+        """The same without numpy: the mask is one whole number."""
         size = self.sector_size
         vectors = self._vectors(number, len(data) // size)
-        decryptor = self._blocks.decryptor()
-        found = []
-        for place in range(len(data) // size):
-            sector = data[place * size : (place + 1) * size]
-            vector = vectors[place * BLOCK : (place + 1) * BLOCK]
-            if self._tweak:
-                mask = int.from_bytes(_tweaks(vector, size // BLOCK), "little")
-                sector = (int.from_bytes(sector, "little") ^ mask).to_bytes(size, "little")
-            else:
-                mask = int.from_bytes(vector + sector[:-BLOCK], "little")
-            plain = int.from_bytes(decryptor.update(sector), "little") ^ mask
-            found.append(plain.to_bytes(size, "little"))
-        return b"".join(found)
+        if self._tweak:
+            mask = _tweaks(vectors, size // BLOCK)
+            data = (int.from_bytes(data, "little") ^ mask).to_bytes(len(data), "little")
+        else:
+            rows = [
+                part
+                for place, at in enumerate(range(0, len(data), size))
+                for part in (vectors[place * BLOCK : (place + 1) * BLOCK], data[at : at + size - BLOCK])
+            ]
+            mask = int.from_bytes(b"".join(rows), "little")
+        plain = int.from_bytes(self._blocks.decryptor().update(data), "little") ^ mask
+        return plain.to_bytes(len(data), "little")
 
 
 def _numbered(numbers: range, mask: int, order: Literal["big", "little"]) -> bytes:
@@ -230,13 +228,33 @@ def _numbered(numbers: range, mask: int, order: Literal["big", "little"]) -> byt
     return b"".join([(one & mask).to_bytes(BLOCK, order) for one in numbers])
 
 
-def _tweaks(vector: bytes, blocks: int) -> bytes:
-    tweak = int.from_bytes(vector, "little")
-    made = []
-    for _ in range(blocks):
-        made.append(tweak.to_bytes(BLOCK, "little"))
-        tweak = (tweak << 1 & _LANE) ^ (_POLYNOMIAL if tweak >> 127 else 0)
-    return b"".join(made)
+def _tweaks(vectors: bytes, blocks: int) -> int:
+    """XTS's tweaks of sectors of ``blocks`` blocks, whose first ones are ``vectors``, in one number.
+
+    By doubling, as in ``_Tweaks``: each block of 16 bytes is a lane, and of those that are not known yet
+    all bits are 0.
+    """
+    between = bytes(BLOCK * (blocks - 1))
+    firsts = [vectors[at : at + BLOCK] + between for at in range(0, len(vectors), BLOCK)]
+    made = fresh = int.from_bytes(b"".join(firsts), "little")
+    done = 1
+    while done < blocks:
+        power = min(done, 64)
+        if done <= 64:
+            fresh = made  # else those that were made last
+        kept, gone = _lanes(_LANE >> power), _lanes((1 << power) - 1)
+        out = fresh >> 128 - power & gone
+        fresh = (fresh & kept) << power ^ out ^ out << 1 ^ out << 2 ^ out << 7
+        fresh <<= 128 * power
+        made |= fresh
+        done += power
+    return made
+
+
+@cache
+def _lanes(lane: int) -> int:
+    """``lane`` in every block of what is worked on at once."""
+    return int.from_bytes(lane.to_bytes(BLOCK, "little") * (_NUMBERED // BLOCK), "little")
 
 
 class _Area:

@@ -19,10 +19,11 @@ from pyimount.formats.layouts import layout, parse_struct
 from pyimount.keys import Key
 from pyimount.mapping.assembly import Unlocked
 from pyimount.mapping.errors import DamagedHeader, KdfTooCostly, UnlockError, Unsupported, WrongKey
-from pyimount.mapping.kdf import Allowance, KdfLimits, Pbkdf2, hash_name
+from pyimount.mapping.kdf import Pbkdf2, allow, hash_name
 from pyimount.mapping.sectorcipher import SECTOR, SECTOR_SIZES, Encryption, SectorCipher, SectorSource
 from pyimount.problems import Code, Problem
 from pyimount.records import Record
+from pyimount.sources.budget import Meter
 from pyimount.sources.source import ConcatSource, SliceSource, Source
 
 KEY_KINDS = frozenset("pf")
@@ -85,7 +86,7 @@ def unlock(
     source: Source,
     key: Key,
     *,
-    limits: KdfLimits | None = None,
+    meter: Meter | None = None,
 ) -> Unlocked:
     """Open ``source`` as a VeraCrypt or TrueCrypt volume: outer, hidden or the system's own.
 
@@ -94,7 +95,7 @@ def unlock(
     WrongKey, also where it is no such volume at all, which cannot be told; KdfTooCostly; Unsupported;
     DamagedHeader; SourceErrors as the source does.
     """
-    return _unlock(source, key, limits, told=None)
+    return _unlock(source, key, meter or Meter(), told=None)
 
 
 def reopen(
@@ -102,16 +103,16 @@ def reopen(
     parameters: Details,
     key: Key,
     *,
-    limits: KdfLimits | None = None,
+    meter: Meter | None = None,
 ) -> Source:
     """The plain bytes again, by the header that ``unlock`` told in its parameters; raises as it does."""
-    return _unlock(source, key, limits, told=parameters).source
+    return _unlock(source, key, meter or Meter(), told=parameters).source
 
 
 def _unlock(
     source: Source,
     key: Key,
-    limits: KdfLimits | None,
+    meter: Meter,
     *,
     told: Details | None,
 ) -> Unlocked:
@@ -119,7 +120,6 @@ def _unlock(
         raise WrongKey(0, f"a {key.name} opens no VeraCrypt volume")
     if not 0 <= key.pim < MAX_PIM:
         raise Unsupported(f"a personal iterations multiplier of {key.pim}")
-    allowance = Allowance(limits or KdfLimits())
     passwords = _passwords(key)
     refused: UnlockError | None = None
     tried = 0
@@ -134,7 +134,7 @@ def _unlock(
             if told is not None and (way.product, way.hash) != (told.get("product"), told.get("hash")):
                 continue
             try:
-                found = _open_header(raw, way, passwords[way.product], allowance)
+                found = _open_header(raw, way, passwords[way.product], meter)
             except (KdfTooCostly, Unsupported) as error:
                 refused = refused or error
                 continue
@@ -204,10 +204,10 @@ def _mixed(password: bytes, files: Sequence[bytes], size: int) -> bytes:
     return bytes(pool)
 
 
-def _open_header(raw: bytes, way: _Way, password: bytes, allowance: Allowance) -> tuple[str, Any] | None:
+def _open_header(raw: bytes, way: _Way, password: bytes, meter: Meter) -> tuple[str, Any] | None:
     """The cipher and the header that this way opens; None where it opens none."""
     kdf = Pbkdf2(hash=hash_name(way.hash), iterations=way.iterations, salt=raw[:SALT])
-    allowance.check((kdf, KEY_SIZE))
+    allow(meter, (kdf, KEY_SIZE))
     key = kdf.derive(password, KEY_SIZE)
     for cipher in CIPHERS:
         sealed = raw[SALT:]

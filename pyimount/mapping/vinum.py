@@ -34,24 +34,13 @@ def assemble(members: Sequence[Member]) -> Assembly:
     """The volumes that these drives share."""
     drives: dict[str, tuple[Member, Drive]] = {}
     problems: list[Problem] = []
-    stale: list[int] = []
     for member in members:
         try:
             drive = read_drive(View(member.source))
         except (NotThisFormat, ShortRead, ReadError) as error:
             problems.append(Problem(Code.DAMAGED, f"volume {member.index} is no vinum drive: {error}"))
             continue
-        known = drives.get(drive.name)
-        if known is None:
-            drives[drive.name] = (member, drive)
-            continue
-        newer, older = (member, known[0]) if drive.updated > known[1].updated else (known[0], member)
-        drives[drive.name] = (member, drive) if newer is member else known
-        stale.append(older.id)
-        message = (
-            f"volumes {known[0].index} and {member.index} are both drive {drive.name}; {newer.index} is used"
-        )
-        problems.append(Problem(Code.AMBIGUOUS, message))
+        drives[drive.name] = (member, drive)
     if not drives:
         return Assembly(complete=False, problems=tuple(problems))
     newest = max((drive for _, drive in drives.values()), key=lambda drive: drive.updated)
@@ -60,7 +49,6 @@ def assemble(members: Sequence[Member]) -> Assembly:
     return Assembly(
         volumes=tuple(_volume(name, newest.configuration, present) for name in names),
         complete=bool(names) and all(name in drives for name in wanted),
-        stale=tuple(stale),
         problems=tuple(problems),
     )
 

@@ -37,18 +37,10 @@ def assemble(members: Sequence[Member]) -> Assembly:
     """The volumes on these devices; there is one on each, in practice."""
     volumes: dict[tuple[str | None, int], list[_Part]] = {}
     problems: list[Problem] = []
-    devices: set[bytes] = set()
-    stale: list[int] = []
     for member in members:
         view = View(member.source)
         try:
             device = read_device(view)
-            if device.devID in devices:
-                message = f"volume {member.index} is a second copy of a device, and is not used"
-                problems.append(Problem(Code.AMBIGUOUS, message))
-                stale.append(member.id)
-                continue
-            devices.add(device.devID)
             descriptors = read_volumes(view, device)
             runs = _joined(view, device)
         except (NotThisFormat, ShortRead, ReadError) as error:
@@ -63,7 +55,6 @@ def assemble(members: Sequence[Member]) -> Assembly:
     return Assembly(
         volumes=made,
         complete=bool(made) and all(len(parts) >= parts[0].descriptor.numDevs for parts in volumes.values()),
-        stale=tuple(stale),
         problems=tuple(problems),
     )
 

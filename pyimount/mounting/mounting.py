@@ -35,6 +35,7 @@ from pyimount.planning.steps import (
 from pyimount.records import EMPTY
 from pyimount.scanning import PathLike, detect, hints_of
 from pyimount.sources.budget import Budget
+from pyimount.sources.identity import identities
 from pyimount.sources.segments import gather
 
 if TYPE_CHECKING:
@@ -50,6 +51,13 @@ def new_session() -> str:
     return secrets.token_hex(4)
 
 
+def require_packages() -> None:
+    """Raise ToolMissing, which says what to install, where mounting lacks a Python package."""
+    from pyimount.execution.dependencies import require_modules
+
+    require_modules("mounting", "jsonschema", "mfusepy")
+
+
 def look(
     paths: PathLike | Sequence[PathLike],
     *,
@@ -62,10 +70,14 @@ def look(
 ) -> Scan:
     """Scan as ``detect`` does; for root, in a process that has given up root's privileges.
 
-    Raises as ``detect`` does, and StepFailed when that process did not come to an end.
+    The scan has which files it was made from, so that no other is mounted in their place. Raises as
+    ``detect`` does, and StepFailed when that process did not come to an end, or what checks its report is not
+    installed.
     """
+    named = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
     if not hasattr(os, "geteuid") or os.geteuid() != 0:
-        return detect(
+        before = identities(path for segments in gather(named) for path in segments.paths)
+        scan = detect(
             paths,
             keys=keys,
             header=header,
@@ -74,10 +86,14 @@ def look(
             budget=budget,
             **hints,
         )
-    named = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
+        further = [path for disk in scan.disks for path in disk.paths]
+        if header is not None:
+            further.append(os.fspath(header))
+        return scan.replaced(files={**identities(further), **before})
+    require_packages()
     told = hints_of(**hints)
     limits = budget or Budget()
-    report = scan_confined(
+    found = scan_confined(
         gather(named),
         allow=[os.fspath(folder) for folder in allow],
         header=None if header is None else os.fspath(header),
@@ -87,9 +103,9 @@ def look(
             "budget": {name: getattr(limits, name) for name in limits.fields},
             "try_veracrypt": try_veracrypt,
         },
-        timeout=limits.seconds * max(1, len(named)) + _PATIENCE,
+        timeout=None if limits.seconds is None else limits.seconds * max(1, len(named)) + _PATIENCE,
     )
-    return checked(report)
+    return checked(found.report).replaced(files=found.files)
 
 
 def checked(report: Mapping[str, Any]) -> Scan:
@@ -108,26 +124,6 @@ def checked(report: Mapping[str, Any]) -> Scan:
     except (ValidationError, ValueError) as error:
         message = error.message if isinstance(error, ValidationError) else str(error)
         raise StepFailed(f"the scan gave what is no report: {message[:200]}") from error
-
-
-def volumes_called(scan: Scan, names: Collection[str]) -> set[str]:
-    """The indexes of the volumes that are meant by an index, a UUID, a label or a last mount point.
-
-    The index of a disk stands for itself. Raises ValueError for a name that nothing has.
-    """
-    found: set[str] = set()
-    for name in names:
-        meant = {
-            volume.index
-            for volume in scan.volumes
-            if name in (volume.index, volume.label, volume.last_mountpoint)
-            or (volume.uuid or "").lower() == name.lower()
-        }
-        meant |= {disk.index for disk in scan.disks if disk.index == name}
-        if not meant:
-            raise ValueError(f"{name}: there is no such volume; 'pyimount detect' lists what there is")
-        found |= meant
-    return found
 
 
 def planned(
@@ -164,10 +160,12 @@ def mount(
     """Mount the file systems of a scan; the further arguments are those of ``plan``.
 
     ``executor``: who does it; None: this process, which has to be root then. What cannot be mounted is in
-    the result, and stops nothing else.
+    the result, and stops nothing else. Raises StepFailed where what mounting needs of Python's packages is
+    not installed.
     """
     from pyimount.execution.survey import survey
 
+    require_packages()
     if executor is None:
         executor = Executor(base=base or BASE)
     made = planned(
@@ -186,7 +184,7 @@ def mount(
         carve=carve,
         base=base or executor.base,
     )
-    outcome = executor.run(made, scan.to_dict(), keys_of(made, keys))
+    outcome = executor.run(made, scan.to_dict(), keys_of(made, keys), files=scan.files)
     return Mounted(
         session=made.session,
         scan=scan,
@@ -238,7 +236,7 @@ def carve(
             layer=volume.id, index=volume.index, code=why.code, reason=why.reason, remedy=why.remedy
         )
         return Carved(volume=volume, index=volume.index, refusal=refusal)
-    outcome = executor.run(made, scan.to_dict(), keys_of(made, keys))
+    outcome = executor.run(made, scan.to_dict(), keys_of(made, keys), files=scan.files)
     (found,) = what_was_carved(scan, made, outcome)
     undone = undo_session(session, base=base or executor.base)
     if not undone.ended:

@@ -5,9 +5,10 @@ from collections.abc import Collection, Mapping
 
 from pyimount.layers import Layer, Scan, VolumeLayer
 from pyimount.planning.machine import Machine
-from pyimount.planning.places import Folders, Places, Steps
+from pyimount.planning.places import Places
 from pyimount.planning.plan import BASE
 from pyimount.planning.policy import Policy
+from pyimount.planning.session_steps import Folders, Steps
 from pyimount.planning.steps import Carve, MountPlan, Place
 
 
@@ -19,7 +20,7 @@ class _Making:
         keys_for: Mapping[str, Collection[str]] | None, cwd: str,
     ) -> None:  # fmt: skip
         self.steps = Steps()
-        folders = Folders(self.steps, 0, session, base, cache if policy.read_write else None)
+        folders = Folders(self.steps, session, base, cache if policy.read_write else None)
         self.places = Places(scan, policy, machine, self.steps, folder=folders, keys=keys_for, cwd=cwd)
         self._session = session
         self._images = tuple(os.path.join(cwd, path) for disk in scan.disks for path in disk.paths)

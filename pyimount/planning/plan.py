@@ -8,7 +8,7 @@ from pyimount.formats import Format, KernelMount, ToolMount, Usage
 from pyimount.layers import DiskLayer, Layer, Scan, VolumeLayer
 from pyimount.planning.machine import Machine
 from pyimount.planning.naming import USUAL, Naming, Unique, safe_name
-from pyimount.planning.places import LOCKS, Folders, Places, Steps
+from pyimount.planning.places import LOCKS, Places
 from pyimount.planning.policy import Policy
 from pyimount.planning.recipes import (
     UNKNOWN,
@@ -20,6 +20,7 @@ from pyimount.planning.recipes import (
     way_to_mount,
 )
 from pyimount.planning.refusing import Refused
+from pyimount.planning.session_steps import Folders, Steps
 from pyimount.planning.steps import (
     AttachFlash,
     Carve,
@@ -121,7 +122,7 @@ def plan(
     if policy.read_write and cache is None:
         raise ValueError("reading and writing needs a folder for what is written")
     steps = Steps(first)
-    folders = Folders(steps, first, session, base, cache if policy.read_write else None)
+    folders = Folders(steps, session, base, cache if policy.read_write else None)
     places = Places(scan, policy, machine, steps, folder=folders, keys=keys_for, cwd=cwd)
     planner = _Planner(scan, policy, machine, steps=steps, places=places, folders=folders)
     choice = _Choice(scan, only, skip, shadows=shadows)
@@ -199,8 +200,8 @@ class _Choice:
 
     def __init__(self, scan: Scan, only: Collection[str], skip: Collection[str], *, shadows: bool) -> None:
         self._scan = scan
-        self._only = {layer.id for name in only for layer in named(scan, name)} if only else None
-        self._skip = {layer.id for name in skip for layer in named(scan, name)}
+        self._only = {layer.id for name in only for layer in scan.named(name)} if only else None
+        self._skip = {layer.id for name in skip for layer in scan.named(name)}
         self._shadows = shadows
 
     def has(self, volume: VolumeLayer, *, gaps: bool = False) -> bool:
@@ -230,14 +231,6 @@ class _Choice:
                 layer = self._scan.parents(layer)[0]
 
 
-def named(scan: Scan, name: str) -> tuple[Layer, ...]:
-    """The disks and volumes that a user calls so: of this index, else of this UUID, else of this label."""
-    layers: tuple[Layer, ...] = scan.disks + scan.volumes
-    by_index = tuple(layer for layer in layers if layer.index == name)
-    by_uuid = tuple(volume for volume in scan.volumes if (volume.uuid or "").lower() == name.lower())
-    return by_index or by_uuid or tuple(volume for volume in scan.volumes if volume.label == name)
-
-
 def _told(volume: VolumeLayer, fstypes: Mapping[str, str]) -> str | None:
     """What the user says that this volume is."""
     named = fstypes.get(volume.index) or (fstypes.get(volume.uuid) if volume.uuid else None)
@@ -265,7 +258,7 @@ class _Planner:
         self._steps = steps
         self._places = places
         self._folders = folders
-        self._joined: set[tuple[str, str]] = set()
+        self._joined: dict[int, str] = {}
         self._has_flash = False
 
     def what(self, volume: VolumeLayer, told: str | None) -> _What | None:
@@ -306,9 +299,16 @@ class _Planner:
         if group is not None and any(
             isinstance(way, KernelMount) and way.every_member for way in declared.mounts
         ):
-            if (group.type, group.uuid) in self._joined:
+            first = self._scan.members(volume)[0].id
+            if first in self._joined:
                 return None
-            self._joined.add((group.type, group.uuid))
+            is_clone = group.uuid in self._joined.values()
+            self._joined[first] = group.uuid
+            if is_clone:
+                why = (
+                    "the kernel mounts one file system of this UUID at a time, and a clone of it comes first"
+                )
+                raise Refused("unsupported", why, f"--only-mount {volume.index}")
         return _What(declared=declared)
 
     def _member(self, volume: VolumeLayer) -> None:
@@ -318,12 +318,7 @@ class _Planner:
         elif group.volume is not None:
             return
         else:
-            first = next(
-                other
-                for other in self._scan.volumes
-                if other.group is not None
-                and (other.group.type, other.group.uuid) == (group.type, group.uuid)
-            )
+            first = self._scan.members(volume)[0]
         if first is volume:
             problem = next(iter(volume.problems), None)
             why = problem.message if problem else f"nothing here assembles {volume.type}"
@@ -410,18 +405,8 @@ class _Planner:
 
     def _members(self, volume: VolumeLayer) -> tuple[Result, ...]:
         """Devices with the other members of a file system that lies on several."""
-        group = volume.group
-        if group is None:
-            return ()
-        roles = {group.role}
-        devices = []
-        for other in self._scan.volumes:
-            its = other.group
-            if its is None or (its.type, its.uuid) != (group.type, group.uuid) or its.role in roles:
-                continue  # Of a member that is there twice the first counts.
-            roles.add(its.role)
-            devices.append(self._places.device(other))
-        return tuple(devices)
+        others = (other for other in self._scan.members(volume) if other is not volume)
+        return tuple(self._places.device(other) for other in others)
 
 
 def needs_keys(scan: Scan) -> Iterator[VolumeLayer]:

@@ -1,28 +1,30 @@
 """From the files of an image to the bytes of the disk inside: containers, split images, plain files."""
 
 import os
+from itertools import islice, zip_longest
 
 from pyimount.formats import Container, ContainerFormat, Json, NotThisFormat, Opened, Usage
-from pyimount.formats.image import Image
-from pyimount.problems import Code, Problem
+from pyimount.formats.image import Image, told_missing
+from pyimount.problems import Code, Problem, Range
 from pyimount.recognition.probing import probe
 from pyimount.recognition.registry import container_signatures
 from pyimount.sources.broker import Broker
 from pyimount.sources.budget import Meter
 from pyimount.sources.errors import BudgetError, IsFolder, OpenError, ReadError
 from pyimount.sources.file import FileSource
-from pyimount.sources.pool import OPEN_FILES, FilePool
 from pyimount.sources.segments import Segments, is_folder
-from pyimount.sources.source import ConcatSource, Source
+from pyimount.sources.source import LAST, ConcatSource, LostSource, SliceSource, Source
 from pyimount.sources.view import ShortRead, View
 
-_CHAIN_CAP = 16
-"""No chain of backing files is followed further than this."""
+_CHAIN_CAP = 100
+"""No chain of backing files is followed further: each link takes a few of the frames that Python allows."""
 
 _WRAPPINGS_CAP = 4
 """A container in a compressed file in a compressed file … is opened, but not for ever."""
 
 _TAIL = 4096
+_MAGIC = 4
+"""Bytes with which the segments of a container begin alike, as the pieces of a disk hardly do."""
 
 
 def open_image(segments: Segments, broker: Broker, meter: Meter) -> tuple[Image, Opened]:
@@ -35,24 +37,71 @@ def open_image(segments: Segments, broker: Broker, meter: Meter) -> tuple[Image,
     first = segments.paths[0]
     if is_folder(first):
         raise _no_image(first)
-    pool = FilePool(broker, meter) if len(segments.paths) > OPEN_FILES else None
     missing = list(segments.missing)
+    places, lost = _places(segments)
     paths: list[str] = [first]
     try:
-        files: list[Source] = [pool.open(first) if pool else broker.open(first, meter)]
+        files: list[Source] = [broker.open(first, meter)]
     except IsFolder as error:
         # Who may not look at a path itself learns it from what was opened.
         raise _no_image(first) from error
-    for path in segments.paths[1:]:
+    for path, place in zip(segments.paths[1:], places[1:], strict=True):
         try:
-            files.append(pool.open(path) if pool else broker.open(path, meter))
+            files.append(broker.open(path, meter))
             paths.append(path)
         except OpenError:
             missing.append(os.path.basename(path))
-    image = Image(tuple(paths), tuple(files), broker, meter, _open_named_disk, [], tuple(missing))
-    if segments.split:
-        return image, _open_split(image)
-    return image, _open_disk(image)
+            lost[place] = os.path.basename(path)
+    image = Image(
+        tuple(paths),
+        tuple(files),
+        broker,
+        meter,
+        _open_named_disk,
+        [],
+        missing=tuple(missing),
+        lost=lost if segments.split else {},
+    )
+    cut_up = segments.split and not _has_segments(image)
+    return image, _possible(_open_split(image) if cut_up else _open_disk(image))
+
+
+def _possible(opened: Opened) -> Opened:
+    """The same, cut to the largest size that a file can have; what claims more is damaged."""
+    container, source = opened.container, opened.source
+    if source is None or source.size <= LAST:
+        return opened
+    problem = Problem(
+        Code.DAMAGED,
+        f"the disk would have {source.size} bytes, more than any file; what is beyond is left out",
+    )
+    problems = (*container.problems, problem)
+    return Opened(
+        container=container.replaced(size=LAST, problems=problems), source=SliceSource(source, 0, LAST)
+    )
+
+
+def _places(segments: Segments) -> tuple[list[int], dict[int, str]]:
+    """The place in the set of every file, and what is called the one that is missing at a place."""
+    holes = set(segments.holes)
+    free = (place for place in range(len(segments.paths) + len(holes)) if place not in holes)
+    places = list(islice(free, len(segments.paths)))
+    names = zip_longest(segments.holes, segments.missing[: len(segments.holes)], fillvalue="a segment")
+    return places, {
+        place: str(name) for place, name in names if isinstance(place, int) and place < places[-1]
+    }
+
+
+def _has_segments(image: Image) -> bool:
+    """Whether the numbered files begin as a container's segments do, each for itself: nothing was cut up."""
+    try:
+        heads = {file.read_at(0, _MAGIC) for file in image.files[:2]}
+        if len(image.files) == 1 or len(heads) > 1:
+            return False
+        found = _recognise(image.files[0])
+    except ReadError:
+        return False
+    return found is not None and found[0].segments
 
 
 def _no_image(folder: str) -> IsFolder:
@@ -97,28 +146,59 @@ def _open_once(image: Image) -> tuple[Opened, bool]:
 
 def _open_split(image: Image) -> Opened:
     """The disk in a file that was cut into segments: that file, or what the container that it is holds."""
-    problems = []
-    if image.missing:
-        message = f"{image.told_missing}; what follows stands at a wrong place"
-        problems.append(Problem(Code.MISSING_SEGMENT, message))
     segment_size = image.files[0].size
-    problems += [
-        Problem(
-            Code.TRUNCATED,
-            f"{os.path.basename(path)} is shorter than those before; what follows it stands at a wrong place",
-        )
-        for path, file in zip(image.paths[:-1], image.files[:-1], strict=True)
-        if file.size < segment_size
-    ]
-    details = {"segments": len(image.files), "segment_size": segment_size}
-    whole = ConcatSource(image.files)
-    opened = _open_disk(image.replaced(paths=image.paths[:1], files=(whole,), missing=()))
+    whole, problems = _joined(image)
+    details: dict[str, Json] = {"segments": len(image.files), "segment_size": segment_size}
+    opened = _open_disk(image.replaced(paths=image.paths[:1], files=(whole,), missing=(), lost={}))
     container = opened.container
     if container.type == "raw":
         container = Container(type="split", size=whole.size, details=details)
     else:
         container = container.replaced(details={**container.details, **details})
     return opened.replaced(container=container.replaced(problems=(*container.problems, *problems)))
+
+
+def _joined(image: Image) -> tuple[Source, list[Problem]]:
+    """Segments one after the other, and what is wrong about that.
+
+    Files that were cut up are all as long as the first, but the last: so is one that is missing, and what one
+    that is shorter lacks. Where most are not, nothing tells how long these were.
+    """
+    size = image.files[0].size
+    short = [
+        (name, file.size)
+        for name, file in zip(image.names[:-1], image.files[:-1], strict=True)
+        if file.size < size
+    ]
+    known = 2 * len(short) < len(image.files)
+    parts: list[Source] = []
+    gone: list[tuple[str, Range]] = []
+    cut: list[tuple[str, Range]] = []
+    at = 0
+    files = iter(zip(image.names, image.files, strict=True))
+    last = len(image.files) + len(image.lost) - 1
+    for place in range(last + 1):
+        name, held, lacking, what = image.lost.get(place), 0, gone, "is missing"
+        if name is None:
+            name, file = next(files)
+            parts.append(file)
+            held, lacking, what = file.size, cut, "is shorter than those before"
+        if held < size and place < last:
+            lacking.append((name, Range(at + held, size - held)))
+            if known:
+                parts.append(LostSource(size - held, f"{name} {what}"))
+                held = size
+        at += held
+    wrong = "" if known else "; what follows stands at a wrong place"
+    problems = []
+    if gone:
+        message = told_missing([name for name, _ in gone]) + wrong
+        places = tuple(place for _, place in gone) if known else ()
+        problems.append(Problem(Code.MISSING_SEGMENT, message, len(gone), places))
+    for name, run in cut:
+        message = f"{name} is shorter than those before{wrong}"
+        problems.append(Problem(Code.TRUNCATED, message, ranges=(run,) if known else ()))
+    return ConcatSource(parts), problems
 
 
 def _recognise(source: Source) -> tuple[ContainerFormat, Container] | None:

@@ -20,11 +20,19 @@ from pyimount.formats import (
 )
 from pyimount.problems import Code, Problem
 from pyimount.recognition.registry import head_runs, table_signatures, tail_runs, volume_signatures
+from pyimount.recognition.tail import tail_formats
 from pyimount.records import Record
 from pyimount.sources.errors import ReadError
 from pyimount.sources.view import ShortRead, View
 
 Answer = TypeVar("Answer")
+
+
+class Opaque(Record):
+    """Of what holds others: what to say where none is shown, and whether it is an array's member."""
+
+    reason: str
+    array: bool
 
 
 class Probe(Record):
@@ -39,6 +47,7 @@ class Probe(Record):
     table: Table | None = None
     candidates: tuple[Candidate, ...] = ()
     problems: tuple[Problem, ...] = ()
+    opaque: Opaque | None = None
 
 
 class Reading(Record):
@@ -72,13 +81,25 @@ def probe(
     view.preload(tail_runs(view.size))
     tables = list(_tables(view, vstype, known_tables))
     readings = list(_readings(volume_signatures().hits(view), view, only))
+    found = [reading.table for reading in tables], [reading.identity for reading in readings]
+    readings += _readings(tail_formats(view, *found), view, only)
     if not readings and not tables:
         readings = list(_readings(volume_signatures().copy_hits(view), view, only))
     if not readings and not tables:
         readings = list(_readings(volume_signatures().unsigned(), view, only))
-    chosen = choose(readings, tables)
+    chosen = choose(readings, tables, view.size)
+    if chosen.table is None and len(readings) == 1:
+        chosen = _with_left_over(chosen, readings[0], view)
     unread = view.unread
     return chosen.replaced(problems=(*unread, *chosen.problems)) if unread else chosen
+
+
+def probe_beneath(view: View) -> Probe:
+    """The same without the members of arrays: what else the bytes of a member show. Raises BudgetError."""
+    tables = list(_tables(view, None, frozenset()))
+    hits = volume_signatures().hits(view)
+    plain = (declared for declared in hits if declared.precedence is not Precedence.RAID)
+    return choose(_readings(plain, view, None), tables, view.size)
 
 
 def probe_as(view: View, declared: Iterable[Format | TableFormat]) -> Probe:
@@ -90,7 +111,7 @@ def probe_as(view: View, declared: Iterable[Format | TableFormat]) -> Probe:
             readings.extend(_readings((entry,), view, None))
         elif (table := _ask(entry.parse, view)) is not None:
             tables.append(TableReading(entry, table))
-    return choose(readings, tables)
+    return choose(readings, tables, view.size)
 
 
 def _tables(view: View, vstype: str | None, known: frozenset[str]) -> Iterable[TableReading]:
@@ -122,11 +143,11 @@ def _ask(parse: Callable[[View], Answer], view: View) -> Answer | None:
         return None  # the view has noted it
 
 
-def choose(readings: Iterable[Reading], tables: Iterable[TableReading]) -> Probe:
-    """Which of the readings of one run of bytes counts: the rule, without a look at the bytes.
+def choose(readings: Iterable[Reading], tables: Iterable[TableReading], size: int | None = None) -> Probe:
+    """Which of the readings of one run of ``size`` bytes counts: the rule, without a look at the bytes.
 
     - Of several tables, one that overrules the others by its declaration (GPT its protective MBR),
-      else the first by name.
+      else the first by name; but one without partitions gives way to one in the same bytes that has some.
     - Of several volumes: the lower ``Precedence``; then one whose superblock's checksum holds; then the
       one without problems; then the first by name. What an array or a lock holds may show through; any
       other second reading is a left-over, or the first is, and that is said.
@@ -137,14 +158,43 @@ def choose(readings: Iterable[Reading], tables: Iterable[TableReading]) -> Probe
     table = _choose_table(list(tables), candidates, problems)
     reading = _choose_reading(list(readings), candidates, problems)
     if table and reading:
-        table, reading = _table_or_volume(table, reading, candidates, problems)
+        table, reading = _table_or_volume(table, reading, size, candidates, problems)
     return Probe(
         identity=reading.identity if reading else None,
         usage=_usage(reading) if reading else None,
         table=table.table if table else None,
         candidates=tuple(candidates),
         problems=tuple(problems),
+        opaque=_opaque(reading.format) if reading and not reading.identity.is_empty else None,
     )
+
+
+def _with_left_over(chosen: Probe, reading: Reading, view: View) -> Probe:
+    """The same with what a copy of an older format's superblock tells, where the newer one left it."""
+    if reading.format.precedence is not Precedence.FILESYSTEM:
+        return chosen
+    candidates, problems = [*chosen.candidates], [*chosen.problems]
+    other_formats = (
+        declared
+        for declared in volume_signatures().lasting_hits(view)
+        if declared is not reading.format
+        and declared.name not in reading.format.tolerates
+        and reading.format.name not in declared.tolerates
+    )
+    for other in _readings(other_formats, view, None):
+        why = f"only copies of its superblock are left; {reading.format.title} was written over the first"
+        candidates.append(Candidate(other.identity.type, other.identity.offset, why))
+        if other.identity.checked:
+            problems.append(_ambiguous(reading.identity.type, other.identity.type))
+    return chosen.replaced(candidates=tuple(candidates), problems=tuple(problems))
+
+
+def _opaque(declared: Format) -> Opaque | None:
+    """That a volume of this format holds others; None where it holds none."""
+    if declared.precedence > Precedence.VOLUME_GROUP:
+        return None
+    reason = declared.opaque or f"what lies in this {declared.title} is not read"
+    return Opaque(reason, declared.precedence is Precedence.RAID)
 
 
 def _choose_table(
@@ -154,6 +204,14 @@ def _choose_table(
         return None
     names = {reading.format.name for reading in tables}
     chosen = max(tables, key=lambda reading: len(reading.format.over & names))
+    fuller = None if _has_data(chosen) else _fuller(chosen, tables)
+    if fuller is not None:
+        why = f"it has no partitions, and {fuller.format.title} in the same bytes has"
+        candidates.append(Candidate(chosen.table.pttype, 0, why))
+        message = f"{chosen.format.title} {why}: those are shown"
+        problems.append(Problem(Code.AMBIGUOUS, message))
+        tables = [reading for reading in tables if reading is not chosen]
+        chosen = fuller
     for other in tables:
         if other is chosen:
             continue
@@ -166,6 +224,18 @@ def _choose_table(
             problems.append(_ambiguous(chosen.table.pttype, other.table.pttype))
         candidates.append(Candidate(other.table.pttype, 0, why))
     return chosen
+
+
+def _has_data(reading: TableReading) -> bool:
+    return any(not entry.meta for entry in reading.table.partitions)
+
+
+def _fuller(empty: TableReading, tables: list[TableReading]) -> TableReading | None:
+    """A table that has partitions where the one that overrules it has none: a part of it, or a sure one."""
+    for other in tables:
+        if _has_data(other) and (other.table.checked or other.table.pttype in empty.format.belongs):
+            return other
+    return None
 
 
 def _choose_reading(
@@ -219,7 +289,11 @@ def _usage(reading: Reading) -> Usage:
 
 
 def _table_or_volume(
-    table: TableReading, reading: Reading, candidates: list[Candidate], problems: list[Problem]
+    table: TableReading,
+    reading: Reading,
+    size: int | None,
+    candidates: list[Candidate],
+    problems: list[Problem],
 ) -> tuple[TableReading | None, Reading | None]:
     pttype, identity = table.table.pttype, reading.identity
     rule = identity.with_table or reading.format.with_table
@@ -230,6 +304,12 @@ def _table_or_volume(
     if rule is TableRule.HIDES:
         candidates.append(
             Candidate(pttype, 0, f"it lies in the boot sector or the contents of {reading.format.title}")
+        )
+        return None, reading
+    beyond = size is not None and any(p.offset + p.size > size for p in partitions)
+    if rule is TableRule.HIDES_WHEN_BEHIND and beyond:
+        candidates.append(
+            Candidate(pttype, 0, f"it is larger than this one member of {reading.format.title}")
         )
         return None, reading
     if inside is not None:

@@ -29,8 +29,8 @@ VOLUME_ROOMS = ("volumes", "encryption", "filesystems", "archives")
 
 Declaration = TypeVar("Declaration", Format, TableFormat, ContainerFormat)
 
-SignatureFields = tuple[bytes, int, int, bool]
-"""A Signature's magic, offset, align and copy."""
+SignatureFields = tuple[bytes, int, int, int]
+"""A Signature's magic, offset and align, and whether it is a copy: 1, or 2 where that is lasting."""
 
 IndexLine = tuple[str, str, int, tuple[SignatureFields, ...]]
 """A module's name, and its format's name, precedence and signatures; a name of ``""``: it has no format."""
@@ -69,7 +69,9 @@ def index_of(room: str) -> tuple[IndexLine, ...]:
         if declared is None:  # a module that several formats share
             lines.append((module, "", 0, ()))
             continue
-        signatures = tuple((each.magic, each.offset, each.align, each.copy) for each in declared.signatures)
+        signatures = tuple(
+            (each.magic, each.offset, each.align, each.copy + each.lasting) for each in declared.signatures
+        )
         # What is only wrapping is asked last: a DMG's first chunk may look like a file of bzip2.
         wraps = getattr(declared, "wraps", False)
         lines.append((module, declared.name, int(getattr(declared, "precedence", wraps)), signatures))
@@ -93,6 +95,11 @@ def _entries(rooms: tuple[str, ...]) -> tuple[Entry, ...]:
 def volume_formats() -> tuple[Format, ...]:
     """Every format of volumes, by precedence and name."""
     return tuple(entry.load() for entry in _entries(VOLUME_ROOMS))
+
+
+def volume_format(name: str) -> Format | None:
+    """The format of volumes of this name."""
+    return next((entry.load() for entry in _entries(VOLUME_ROOMS) if entry.name == name), None)
 
 
 def table_formats() -> tuple[TableFormat, ...]:
@@ -119,8 +126,9 @@ class SignatureTable(Generic[Declaration]):
 
     def __init__(self, entries: Sequence[Entry]) -> None:
         self._entries = entries
-        self._places = self._arrange(copies=False)
-        self._copies = self._arrange(copies=True)
+        self._places = self._arrange(0)
+        self._copies = self._arrange(1, 2)
+        self._lasting = self._arrange(2)
         # Most places lie in the first pages: these are looked at without any reckoning.
         self._head = tuple(
             (place.offset, place.offset + place.length, place.by_magic.get)
@@ -129,11 +137,11 @@ class SignatureTable(Generic[Declaration]):
         )
         self._beyond = self._places[len(self._head) :]
 
-    def _arrange(self, *, copies: bool) -> tuple[_Place, ...]:
+    def _arrange(self, *kinds: int) -> tuple[_Place, ...]:
         places: dict[tuple[int, int, int], dict[bytes, list[int]]] = {}
         for number, entry in enumerate(self._entries):
             for magic, offset, align, copy in entry.signatures:
-                if copy == copies:
+                if copy in kinds:
                     place = places.setdefault((offset, align, len(magic)), {})
                     place.setdefault(magic, []).append(number)
         return tuple(
@@ -172,6 +180,10 @@ class SignatureTable(Generic[Declaration]):
     def copy_hits(self, view: View) -> list[Declaration]:
         """The same for the places of backup superblocks."""
         return self._load(self._look(view, self._copies))
+
+    def lasting_hits(self, view: View) -> list[Declaration]:
+        """The same for those of them that formatting anew often leaves."""
+        return self._load(self._look(view, self._lasting))
 
     def unsigned(self) -> list[Declaration]:
         """The formats that have no signature."""

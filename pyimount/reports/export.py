@@ -26,7 +26,7 @@ _BLKID_DETAILS = (
 )
 """The further values of libblkid, which parsers keep in ``details`` under these names."""
 
-_FACTS = ("fstype", "free", "created", "modified", "mounted", "last_mountpoint", "state")
+_FACTS = ("fstype", "free", "used", "created", "modified", "mounted", "last_mountpoint", "state")
 
 
 def blocks(scan: Scan) -> Iterator[str]:

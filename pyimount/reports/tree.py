@@ -130,6 +130,8 @@ class TreeReport:
             yield f"of {printable(group.name or group.uuid)}"
             if group.members is not None:
                 yield f"({group.present} of {group.members} members)"
+            if group.copies:
+                yield f"(the same member as {', '.join(group.copies)})"
         if volume.free is not None and not (volume.free == 0 and volume.type in _READ_ONLY):
             yield f"{size_text(volume.free, exact=self._exact)} free"
 

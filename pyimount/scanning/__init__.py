@@ -1,5 +1,7 @@
 """Layer within layer: everything in an image, found by looking into what was found."""
 
-from pyimount.scanning.scanner import PathLike, detect, hints_of, scan
+from pyimount.scanning.detecting import PathLike, detect
+from pyimount.scanning.hints import hints_of
+from pyimount.scanning.scanner import scan
 
 __all__ = ["PathLike", "detect", "hints_of", "scan"]

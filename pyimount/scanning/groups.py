@@ -1,5 +1,6 @@
-"""Arrays and volume groups: which members one call found, and what became of each group."""
+"""Arrays and volume groups: which members one call found, and what became of each set of them."""
 
+from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import TypeAlias
 
@@ -7,6 +8,7 @@ from pyimount.formats import Identity, Membership
 from pyimount.layers import Group, VolumeLayer
 from pyimount.mapping.assembly import Assembly, Member
 from pyimount.problems import Code, Problem
+from pyimount.scanning.clones import MemberSet, coherent_sets, identity_of
 from pyimount.sources.source import Source
 
 Key: TypeAlias = tuple[str, str]
@@ -15,96 +17,169 @@ Key: TypeAlias = tuple[str, str]
 _UNTOLD = {"LVM2_member": "lvm2"}
 """Types of members that may not know their group, and the type of that: it names them by their UUID."""
 
+_STAND_ON_OTHERS = ("lvm2", "btrfs", "zfs", "bcachefs", "f2fs", "stratis")
+"""Groups whose members are often arrays: they come last, since an array may yet give them a member."""
+
+_NAMED = 8
+"""How many others a problem names."""
+
 
 class Groups:
-    """The groups of one scan. Members are added as they are found, groups taken as they get ready."""
+    """The groups of one scan. Members are added as they are found, sets of them taken as they get ready."""
 
     def __init__(self) -> None:
-        self._members: dict[Key, list[Member]] = {}
-        self._unclaimed: list[tuple[VolumeLayer, Identity, Source]] = []
-        self._assemblies: dict[Key, Assembly | None] = {}
-        self._indexes: dict[Key, str] = {}
+        self._waiting: dict[Key, list[Member]] = {}
+        self._ready: deque[tuple[Key, MemberSet]] = deque()
+        self._unclaimed: list[tuple[VolumeLayer, Identity, Source, tuple[int, ...]]] = []
+        self._done: list[_Done] = []
 
-    def add(self, volume: VolumeLayer, identity: Identity, source: Source) -> None:
-        """Note a layer that may be a member."""
+    def add(self, volume: VolumeLayer, identity: Identity, source: Source, within: tuple[int, ...]) -> bool:
+        """Note a layer that may be a member; whether it may. ``within``: as a Member has it."""
         if identity.group is not None:
-            self._join(volume, identity.group, identity, source)
+            self._join(volume, identity.group, identity, source, within)
         elif identity.type in _UNTOLD:
-            self._unclaimed.append((volume, identity, source))
+            self._unclaimed.append((volume, identity, source, within))
+        else:
+            return False
+        return True
 
-    def _join(self, volume: VolumeLayer, membership: Membership, identity: Identity, source: Source) -> None:
+    def _join(
+        self,
+        volume: VolumeLayer,
+        membership: Membership,
+        identity: Identity,
+        source: Source,
+        within: tuple[int, ...],
+    ) -> None:
         member = Member(
-            id=volume.id, index=volume.index, membership=membership, details=identity.details, source=source
+            id=volume.id,
+            index=volume.index,
+            membership=membership,
+            details=identity.details,
+            source=source,
+            within=within,
         )
-        self._members.setdefault((membership.type, membership.uuid), []).append(member)
+        self._waiting.setdefault((membership.type, membership.uuid), []).append(member)
 
-    def ready(self) -> tuple[Key, list[Member]] | None:
-        """The next group to assemble: one that has all its members, else any; None when all are done.
+    def ready(self) -> tuple[Key, MemberSet] | None:
+        """The next set of members to assemble; None when all are done.
 
-        A member may lie on another group's volume, so the complete come first: what they hold may
+        A member may lie on another group's volume, so the complete groups come first: what they hold may
         complete the others.
         """
-        waiting = [key for key in self._members if key not in self._assemblies]
-        if not waiting:
-            return None
-        for key in waiting:
+        if not self._ready and self._waiting:
+            self._split()
+        return self._ready.popleft() if self._ready else None
+
+    def _split(self) -> None:
+        """Tell the sets of the next group apart."""
+        for key in self._waiting:
             if self._unclaimed and key[0] in _UNTOLD.values():
                 self._claim(key)
-        whole = (key for key in waiting if self._is_whole(key))
-        chosen = next(whole, waiting[0])
-        return chosen, sorted(self._members[chosen], key=lambda member: member.id)
+        chosen = min(self._waiting, key=lambda key: (not self._is_whole(key), key[0] in _STAND_ON_OTHERS))
+        members = sorted(self._waiting.pop(chosen), key=lambda member: member.id)
+        self._ready.extend((chosen, each) for each in coherent_sets(members))
 
     def _claim(self, key: Key) -> None:
         """Add to a group the members that it names, and that do not name it."""
         from pyimount.mapping.kinds import members_named
 
-        members = self._members[key]
+        members = self._waiting[key]
         roles = members_named(key[0], members)
         unclaimed, self._unclaimed = self._unclaimed, []
-        for volume, identity, source in unclaimed:
+        for volume, identity, source, within in unclaimed:
             role = roles.get(identity.uuid or "")
             if role is not None and _UNTOLD[identity.type] == key[0]:
-                membership = members[0].membership.replaced(role=role)
-                self._join(volume, membership, identity, source)
+                membership = members[0].membership.replaced(role=role, identity=identity.uuid, as_of=())
+                self._join(volume, membership, identity, source, within)
             else:
-                self._unclaimed.append((volume, identity, source))
+                self._unclaimed.append((volume, identity, source, within))
 
     def _is_whole(self, key: Key) -> bool:
-        members = self._members[key]
+        members = self._waiting[key]
         wanted = members[0].membership.members
-        return wanted is not None and len(members) >= wanted
+        return wanted is not None and len({identity_of(member) for member in members}) >= wanted
 
-    def keep(self, key: Key, assembly: Assembly | None, index: str | None) -> None:
-        """Note what a group gave: its assembly, and the index under which its volumes stand."""
-        self._assemblies[key] = assembly
-        if index is not None:
-            self._indexes[key] = index
+    def note(self, key: Key, found: MemberSet) -> None:
+        """Note that a set has had its turn, whatever came of it."""
+        if all(done.found is not found for done in self._done):
+            self.keep(key, found, None, None)
+
+    def keep(self, key: Key, found: MemberSet, assembly: Assembly | None, index: str | None) -> None:
+        """Note what a set gave: its assembly, and the index under which its volumes stand."""
+        self._done.append(_Done(key, found, assembly, index))
 
     def on(self, volumes: Iterable[VolumeLayer]) -> Iterator[VolumeLayer]:
         """The volumes, each member with the facts of its group."""
-        keys = {member.id: key for key, members in self._members.items() for member in members}
+        sets = {member.id: done for done in self._done for member in done.all}
+        same: dict[tuple[Key, str], list[Member]] = {}
+        for done in self._done:
+            for member in done.all:
+                same.setdefault((done.key, identity_of(member)), []).append(member)
         for volume in volumes:
-            yield self._with_group(volume, keys[volume.id]) if volume.id in keys else volume
+            mine = sets.get(volume.id)
+            if mine is None:
+                yield volume
+                continue
+            own = next(member for member in mine.all if member.id == volume.id)
+            copies = [each.index for each in same[mine.key, identity_of(own)] if each is not own]
+            group, problems = mine.group_of(own, copies), mine.problems_of(own)
+            yield volume.replaced(group=group, problems=(*volume.problems, *problems))
 
-    def _with_group(self, volume: VolumeLayer, key: Key) -> VolumeLayer:
-        members = self._members[key]
-        own = next(member.membership for member in members if member.id == volume.id)
-        assembly = self._assemblies.get(key)
-        stale = assembly.stale if assembly else ()
-        present = len(members) - len(stale)
-        problems: list[Problem] = []
-        if volume.id in stale:
-            problems.append(Problem(Code.STALE_MEMBER, "older than the other members of its group; not used"))
-        if assembly is not None and volume.id == min(member.id for member in members):
-            problems += assembly.problems
-        group = Group(
-            type=own.type,
-            uuid=own.uuid,
-            name=own.name,
-            role=own.role,
-            members=own.members,
-            present=present,
-            complete=assembly.complete if assembly else own.members is not None and present >= own.members,
-            volume=self._indexes.get(key),
+
+def first_used(found: MemberSet, assembly: Assembly | None) -> Member:
+    """The member under which a set's volumes stand: the first one whose bytes are in them."""
+    unused = {*assembly.stale, *assembly.unused} if assembly else set()
+    used = [member for member in found.members if member.id not in unused]
+    return (used or found.members)[0]
+
+
+class _Done:
+    """A set of members, and what became of it."""
+
+    def __init__(self, key: Key, found: MemberSet, assembly: Assembly | None, index: str | None) -> None:
+        self.key = key
+        self.all = (*found.members, *found.copies)
+        self.found = found
+        self._assembly = assembly
+        self._index = index
+        self._first = first_used(found, assembly)
+
+    def group_of(self, own: Member, copies: list[str]) -> Group:
+        """What the report says of one member's group."""
+        assembly, members = self._assembly, own.membership.members
+        not_used = {*assembly.stale, *assembly.unused} if assembly else set()
+        present = sum(member.id not in not_used for member in self.found.members)
+        return Group(
+            type=own.membership.type,
+            uuid=own.membership.uuid,
+            name=own.membership.name,
+            role=own.membership.role,
+            members=members,
+            present=present if members is None else min(present, members),
+            complete=assembly.complete if assembly else members is not None and present >= members,
+            volume=self._index,
+            found=tuple(member.index for member in self.found.members),
+            copies=tuple(copies),
         )
-        return volume.replaced(group=group, problems=(*volume.problems, *problems))
+
+    def problems_of(self, own: Member) -> Iterator[Problem]:
+        """What is wrong with a member's part in its group; what is wrong with that is the first one's."""
+        if self._assembly is not None and own.id in self._assembly.stale:
+            yield Problem(Code.STALE_MEMBER, "older than the other members of its group; not used")
+        if own in self.found.copies:
+            message = "the same bytes as another member has that is used; this copy is not"
+            yield Problem(Code.AMBIGUOUS, message)
+        if own is not self._first:
+            return
+        if self.found.doubtful:
+            named = [member.index for member in self.found.doubtful]
+            more = f" and {len(named) - _NAMED} more" if len(named) > _NAMED else ""
+            message = (
+                "members of its group are there more than once, and nothing tells which of "
+                f"{', '.join(named[:_NAMED])}{more} belong to it: it is read without them; "
+                "name the images of one machine alone"
+            )
+            yield Problem(Code.AMBIGUOUS, message)
+        if self._assembly is not None:
+            yield from self._assembly.problems

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from pyimount.formats import Identity, Usage
 from pyimount.mapping.assembly import Unlocked
-from pyimount.problems import Code
+from pyimount.problems import NOT_DONE, Code
 from pyimount.recognition.probing import Probe
+from pyimount.sources.budget import Meter
 from pyimount.sources.file import FileSource
 from pyimount.sources.source import Source
 
@@ -19,6 +20,9 @@ _PROVEN = {"crypto_LUKS": "crypto_LUKS", "veracrypt": "crypto_TCRYPT"}
 
 _NEEDS_NO_KEY = "BitLocker"
 """A suspended volume keeps its key beside the lock."""
+
+_NOT_TRIED = NOT_DONE | {Code.BUDGET}
+"""The codes of what says that a key was not tried to the end."""
 
 
 class Unlocking:
@@ -50,8 +54,10 @@ class Unlocking:
         """The indexes and UUIDs of volumes for which keys were given one by one, in lower case."""
         return self._keys.expected if self._keys is not None else frozenset()
 
-    def of(self, source: Source, found: Probe, index: str) -> tuple[Unlocked | None, Probe]:
+    def of(self, source: Source, found: Probe, index: str, meter: Meter) -> tuple[Unlocked | None, Probe]:
         """Try to open what was found; returns what was opened, and the Probe with what is to be said of it.
+
+        ``meter``: what deriving keys is charged to.
 
         Raises BudgetError as the source does.
         """
@@ -63,10 +69,12 @@ class Unlocking:
         identity = found.identity
         keys = self._keys.for_volume(index, identity.uuid if identity else None) if self._keys else ()
         header = self._header if kind == "crypto_LUKS" else None
-        unlocked, problems = unlock(kind, source, keys, header)
+        unlocked, problems = unlock(kind, source, keys, header, meter=meter)
         if unlocked is None:
-            # What is only tried, not known to be encrypted, did not have to open.
-            return None, found.replaced(problems=(*found.problems, *problems)) if identity else found
+            if identity is None:
+                # What is only tried, not known to be encrypted, did not have to open.
+                problems = tuple(problem for problem in problems if problem.code in _NOT_TRIED)
+            return None, found.replaced(problems=(*found.problems, *problems))
         if header is not None:
             parameters = {**unlocked.parameters, "header": os.path.abspath(header.path)}
             unlocked = unlocked.replaced(parameters=parameters)

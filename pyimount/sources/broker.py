@@ -2,13 +2,17 @@
 
 import os
 from collections.abc import Iterable, Mapping
+from functools import partial
 from itertools import islice
 
 from pyimount.sources.budget import Meter
 from pyimount.sources.errors import OpenError
 from pyimount.sources.file import FileSource
+from pyimount.sources.pool import POOL
 
 LISTING_CAP = 1 << 14
+FOLDERS = frozenset(("bands",))
+"""The folders beside an image in which formats keep their files: a closed list, no name is an image's."""
 _NAMES_CAP = 64
 
 
@@ -37,7 +41,7 @@ class Broker:
             return FileSource(path, meter)
         if path not in self._descriptors:
             raise OpenError(f"{path}: is not among the files that were opened beforehand")
-        return FileSource(path, meter, descriptor=os.dup(self._descriptors[path]))
+        return FileSource(path, meter, opener=partial(os.dup, self._descriptors[path]))
 
     def open_named(self, name: str, image: str, meter: Meter, folder: str = "") -> FileSource:
         """Open the file that ``image`` calls ``name``; raises OpenError as ``resolve`` does."""
@@ -88,7 +92,7 @@ class Broker:
         if self._descriptors is not None:
             return [os.path.basename(each) for each in self._descriptors if os.path.dirname(each) == path]
         try:
-            with os.scandir(path) as entries:
+            with POOL.with_room(partial(os.scandir, path)) as entries:
                 return [entry.name for entry in islice(entries, cap)]
         except OSError:
             return []
@@ -101,5 +105,7 @@ class Broker:
 
 
 def _beside(image: str, folder: str) -> str:
+    if folder and folder not in FOLDERS:
+        raise OpenError(f"no format keeps its files in a folder {folder!r}")
     base = os.path.dirname(os.path.realpath(image))
     return os.path.join(base, folder) if folder else base

@@ -24,6 +24,10 @@ class OpenError(SourceError):
     """A path cannot be opened as an image."""
 
 
+class NoFilesLeft(SourceError):  # noqa: N818  (what it is)
+    """This process, or the machine, may open no more files; nothing is known of what was to be opened."""
+
+
 class IsFolder(OpenError):  # noqa: N818  (what it is)
     """A path is a folder, and no image."""
 
@@ -35,7 +39,6 @@ FOREIGN_ERRORS = (
     BufferError,
     EOFError,
     LookupError,
-    MemoryError,
     OSError,
     RuntimeError,
     TypeError,
@@ -44,4 +47,5 @@ FOREIGN_ERRORS = (
     zlib.error,
 )
 """What a library that was not written for hostile bytes raises on them (RuntimeError takes in
-RecursionError and its kin). Caught only around calls into such a library, never around our own code."""
+RecursionError and its kin). Caught only around calls into such a library, never around our own code.
+Not MemoryError: what the machine lacks says nothing of the image."""

@@ -5,7 +5,10 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import accumulate
 
-from pyimount.sources.errors import ReadError
+from pyimount.sources.errors import MissingBytes, ReadError
+
+LAST = (1 << 63) - 1
+"""The largest size, and the last offset, that a file can have: what claims more is damaged."""
 
 
 class Source(ABC):
@@ -74,7 +77,7 @@ class SliceSource(Source):
             parent = parent._parent
         self._parent = parent
         self._start = offset
-        self.size = max(0, min(size, parent.size - offset))
+        self.size = max(0, min(size, parent.size - offset, LAST))
 
     def _read(self, offset: int, length: int) -> bytes:
         return self._parent.read_at(self._start + offset, length)
@@ -119,3 +122,16 @@ class ZeroSource(Source):
 
     def _read(self, offset: int, length: int) -> bytes:  # noqa: ARG002
         return bytes(length)
+
+
+class LostSource(Source):
+    """Bytes whose place is known and that are not to be had: reading them raises MissingBytes."""
+
+    __slots__ = ("_why",)
+
+    def __init__(self, size: int, why: str) -> None:
+        self.size = size
+        self._why = why
+
+    def _read(self, offset: int, length: int) -> bytes:  # noqa: ARG002
+        raise MissingBytes(self._why)

@@ -26,10 +26,10 @@ class ShortRead(Exception):  # noqa: N818  (a signal between parser and prober, 
 class View:
     """A layer's bytes for parsers: exact reads, bounded, and each byte fetched once.
 
-    ``size``: bytes in the layer. ``sector_size``: bytes, where the container or the caller knows
-    it, else None. ``disk_offset``: where the layer starts on its disk in bytes, None where it is
-    not one run of it. ``part_type``: the type that a partition table gives the layer, None where it
-    is no partition. ``unread``: what could not be read so far, a problem for each cause.
+    ``size``: bytes in the layer. ``sector_size``: bytes, where the container or the caller knows it, else
+    None; ``caller_knows``: that it is the caller who says so. ``disk_offset``: where the layer starts on its
+    disk in bytes, None where it is not one run of it. ``part_type``: the type that a partition table gives
+    the layer, None where it is no partition. ``unread``: what could not be read so far, a problem a cause.
     """
 
     __slots__ = (
@@ -37,6 +37,7 @@ class View:
         "_size_kept",
         "_starts",
         "_unread",
+        "caller_knows",
         "disk_offset",
         "part_type",
         "sector_size",
@@ -50,10 +51,13 @@ class View:
         sector_size: int | None = None,
         disk_offset: int | None = 0,
         part_type: str | None = None,
+        *,
+        caller_knows: bool = False,
     ) -> None:
         self.source = source
         self.size = source.size
         self.sector_size = sector_size
+        self.caller_knows = caller_knows
         self.disk_offset = disk_offset
         self.part_type = part_type
         self._starts: list[int] = []
@@ -119,6 +123,11 @@ class View:
         if self._size_kept + len(data) <= _KEPT:
             self._keep(offset, data)
         return data
+
+    def held(self, offset: int, length: int) -> bytes | None:
+        """These bytes where they have been read before; else None."""
+        known = self._known(offset, length) if offset >= 0 else None
+        return known if known is not None and len(known) == length else None
 
     def _known(self, offset: int, length: int) -> bytes | None:
         at = bisect_right(self._starts, offset) - 1

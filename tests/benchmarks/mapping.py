@@ -5,10 +5,10 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from pyimount.mapping import NO_LIMIT, md
+from pyimount.mapping import md
 from pyimount.mapping.assembly import Member, by_members
 from pyimount.parsers.volumes.md import FORMAT
-from pyimount.sources.budget import Meter
+from pyimount.sources.budget import NO_LIMIT, Meter
 from pyimount.sources.file import FileSource
 from pyimount.sources.source import Source
 from pyimount.sources.view import View

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 from fixtures.recipes.lvm2 import MDA, MDA_SIZE, PV0, PV1, area, group_text, label
-from pyimount.mapping import NO_LIMIT, lvm2
+from pyimount.mapping import lvm2
 from pyimount.mapping.assembly import Member, by_members
 from pyimount.parsers.volumes.lvm2 import FORMAT
-from pyimount.sources.budget import Meter
+from pyimount.sources.budget import NO_LIMIT, Meter
 from pyimount.sources.file import FileSource
 from pyimount.sources.source import Source
 from pyimount.sources.view import View

@@ -1,12 +1,11 @@
 """``pyimount completion``: scripts that their shells accept."""
 
-import os
-import shutil
 import subprocess
 
 import pytest
 
 from pyimount.cli import main
+from tests.needing import needs
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
@@ -14,10 +13,7 @@ def test_the_script_is_accepted_by_its_shell(shell: str, capsys: pytest.CaptureF
     assert main(["completion", shell]) == 0
     script = capsys.readouterr().out
     assert "sector" in script
-    if shutil.which(shell) is None:
-        if os.environ.get("CI"):
-            pytest.fail(f"{shell} is not installed")
-        pytest.skip(f"{shell} is not installed")
+    needs(shell)
     check = {"bash": ["bash", "-n"], "zsh": ["zsh", "-n"], "fish": ["fish", "--no-execute"]}[shell]
     done = subprocess.run([*check, "/dev/stdin"], input=script, text=True, capture_output=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")

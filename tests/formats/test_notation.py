@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyimount.formats.notation import filetime, hfs_time, unix_time
+from pyimount.formats.notation import decimal, filetime, hexadecimal, hfs_time, unix_time
 
 
 def iso(epoch: datetime, micros: int) -> str | None:
@@ -54,3 +54,21 @@ def test_seconds_since_1904(seconds: int) -> None:
 )
 def test_ends_of_the_calendar(seconds: int, expected: str | None) -> None:
     assert unix_time(seconds) == expected
+
+
+@pytest.mark.parametrize(
+    "word", ["", "-1", "+1", " 1", "1_0", "0x1", "\u0663", "\u00b2", "9" * 21, "9" * 5000]
+)
+def test_what_is_no_number_in_few_ascii_digits_is_none(word: str) -> None:
+    assert decimal(word) is None
+
+
+def test_numbers_in_digits() -> None:
+    assert [decimal("0"), decimal("007"), decimal("9" * 20)] == [0, 7, 10**20 - 1]
+    assert [hexadecimal("ff"), hexadecimal("0xFF"), hexadecimal("f" * 17), hexadecimal("g")] == [
+        255,
+        255,
+        None,
+        None,
+    ]
+    assert [hexadecimal("\u0663"), hexadecimal("-1"), hexadecimal("0x"), hexadecimal("1_0")] == [None] * 4

@@ -2,9 +2,8 @@
 
 import subprocess
 from pathlib import Path
-from typing import Any
 
-from fixtures.workshop import find_tool
+from fixtures.workshop import tool_path
 from pyimount import ImageParser
 from tests.mounting.images import MIB, blank, content, tool, traces
 
@@ -33,7 +32,7 @@ def partitioned(image: Path, parts: list[Path], label: str = "gpt") -> Path:
     sizes = [-(-part.stat().st_size // MIB) for part in parts]
     blank(image, (sum(sizes) + 3) * MIB)
     table = f"label: {label}\n" + "".join(f"size={size}M\n" for size in sizes)
-    subprocess.run([find_tool("sfdisk") or "sfdisk", "-q", image], input=table, text=True, check=True)
+    subprocess.run([tool_path("sfdisk"), "-q", image], input=table, text=True, check=True)
     at = MIB
     with image.open("r+b") as disk:
         for part, size in zip(parts, sizes, strict=True):
@@ -66,10 +65,7 @@ def plain(folder: Path, name: str = "plain.img") -> Path:
 
 def sessions(parser: ImageParser) -> list[str]:
     """The sessions that a parser has in the ledger."""
-    found: list[Any] = [volume.session for volume in parser.get_volumes()]
-    found += [volume._raw[0] for volume in parser.get_volumes() if volume._raw is not None]
-    found += [disk._session for disk in parser.disks]
-    return [each for each in found if each is not None]
+    return list(parser.case.sessions)
 
 
 def left_of(names: list[str]) -> list[str]:

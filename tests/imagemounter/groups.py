@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from fixtures.recipes.lvm2 import SIZE as PV_SIZE
 from pyimount.parsers.volumes.vss import BLOCK, HEADER_AT
 from tests.mapping.luks_volumes import DATA_AT, VOLUME_KEY, luks1, xts
 from tests.mapping.lvm2_groups import EXTENT, group_text, linear, lv_text, pv_image, pv_text
@@ -42,6 +43,20 @@ def volume_group(folder: Path, inner: bytes) -> list[Path]:
         paths.append(folder / f"pv{number}.img")
         paths[-1].write_bytes(image)
     return paths
+
+
+def three_logical_volumes(folder: Path, inner: list[bytes]) -> Path:
+    """One physical volume; its logical volumes ``one``, ``two`` and ``three`` begin with these."""
+    names, count = ("one", "two", "three"), (PV_SIZE - 2 * MIB) // EXTENT // 3
+    volumes = [lv_text(name, [linear(count, "pv0", number * count)]) for number, name in enumerate(names)]
+    image = pv_image(0, group_text(volumes, [pv_text(0)]))
+    for number, part in enumerate(inner):
+        assert len(part) <= count * EXTENT
+        at = 2 * MIB + number * count * EXTENT
+        image[at : at + len(part)] = part
+    path = folder / "three.raw"
+    path.write_bytes(image)
+    return path
 
 
 def ntfs_with_shadows(folder: Path) -> Path:

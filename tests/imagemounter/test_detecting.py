@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import pyimount
-from fixtures.workshop import find_tool
+from fixtures.workshop import tool_path
 from pyimount import Disk, ImageParser, Volume, VolumeSystem, exceptions
 from pyimount.dependencies import PythonModuleDependency
 from pyimount.exceptions import ArgumentError, DiskIndexError, KeyInvalidError, NotMountedError
@@ -493,7 +493,7 @@ def test_logical_partitions_have_their_numbers(tmp_path: Path) -> None:
         "label: dos\nstart=2048, size=8192\nstart=10240, size=40960, type=5\n"
         "start=12288, size=4096\nstart=20480, size=4096\n"
     )
-    command = [find_tool("sfdisk") or "sfdisk", "-q", image]
+    command = [tool_path("sfdisk"), "-q", image]
     subprocess.run(command, input=table.replace("\nstart=12", "\n/dev/x5: start=12"), text=True, check=True)
     volumes = ImageParser(image).disks[0].detect_volumes()
     slots = {volume.index: volume.slot for volume in volumes if volume.flag == "alloc"}

@@ -9,6 +9,7 @@ import pytest
 
 from pyimount import dependencies, exceptions
 from pyimount.execution import tools
+from tests.needing import needs
 
 TREE = {
     "PrerequisiteFailedError": "ImageMounterError",
@@ -69,6 +70,7 @@ def test_dependencies_are_what_check_lists() -> None:
 
 
 def test_what_is_available_is_looked_up_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    needs("mount")
     mount = dependencies.find("mount")
     assert mount.is_available
     assert bool(mount)

@@ -124,3 +124,33 @@ def side_by_side(python: str) -> None:
     ours = mounted_by(sys.executable, "pyimount", "clean")
     assert state() == before
     print(json.dumps([theirs, ours]))
+
+
+def one_session(python: str) -> None:
+    """What device-mapper and md make of several disks: one session, what is below shared, each goes alone."""
+    from pyimount import ImageParser
+
+    before = state()
+    parser = ImageParser(list(IMAGES), keys={"*": "p:secret"})
+    found = {volume.index: volume for volume in parser.init() if volume.mountpoint}
+    assert list(found) == ["1.0.0", "1.0.1", "2.1.0", "3.0.0"], found
+    assert len(parser.case.sessions) == 1
+    listed = subprocess.run(
+        ["losetup", "--list", "--noheadings", "--output", "BACK-FILE"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split()
+    assert sorted(Path(name).name for name in listed) == sorted(IMAGES), listed
+    assert found["1.0.0"].get_raw_path() != found["1.0.1"].get_raw_path()
+    for index, volume in found.items():
+        volume.unmount()
+        standing = [each.mountpoint for each in found.values() if each.mountpoint]
+        assert all(os.path.ismount(path) for path in standing), index
+    assert found["1.0.1"].init_volume()
+    assert found["3.0.0"].init_volume()
+    parser.disks[0].unmount()
+    assert os.path.ismount(found["3.0.0"].mountpoint or "")
+    parser.clean()
+    assert state() == before
+    print("one session")

@@ -36,6 +36,10 @@ def test_what_it_leaves_is_taken_away(images: Kernel, original: Path) -> None:
     assert run(images, original, "taken_away").endswith("nothing left\n")
 
 
+def test_what_a_parser_mounts_is_one_session(images: Kernel, original: Path) -> None:
+    assert run(images, original, "one_session") == "one session\n"
+
+
 def test_both_mount_the_same(images: Kernel, original: Path) -> None:
     """Index, flag, size, file system, and whether it is mounted, of each; gaps are numbered otherwise."""
     theirs, ours = json.loads(run(images, original, "side_by_side").splitlines()[-1])

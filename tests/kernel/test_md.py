@@ -273,6 +273,13 @@ mdadm --quiet --grow /dev/md0 --raid-devices=4
 sleep 2
 cat /proc/mdstat
 stop
+
+create copying "--level=10 --layout=n2 --chunk=16" copying.0 copying.1 copying.2
+slow
+mdadm --quiet /dev/md0 --add-spare $(disks copying.3)
+mdadm --quiet --grow /dev/md0 --raid-devices=4
+sleep 2
+stop
 """
 )
 
@@ -284,9 +291,9 @@ def states(tmp_path_factory: pytest.TempPathFactory) -> Path:
     uml = kernel_in(tmp_path_factory.mktemp("states"))
     (uml.share / "content").write_bytes(contents(64 * MIB, 5))
     (uml.share / "other").write_bytes(contents(MIB, 6))
-    names = ("stale", "spare", "recovering", "replaced", "bad", "journal", "split", "reshaped")
+    names = ("stale", "spare", "recovering", "replaced", "bad", "journal", "split", "reshaped", "copying")
     for name in names:
-        large = name in ("recovering", "replaced", "journal", "reshaped")
+        large = name in ("recovering", "replaced", "journal", "reshaped", "copying")
         for number in range(4):
             with (uml.share / f"{name}.{number}").open("wb") as file:
                 file.truncate(24 * MIB if large else MEMBER)
@@ -378,14 +385,21 @@ def test_a_write_journal_is_no_member(states: Path) -> None:
 def test_of_halves_that_went_on_alone_one_is_used(states: Path) -> None:
     assembly, source = opened(these(states, "split", 0, 1))
     assert not assembly.complete
-    assert len(assembly.stale) == 1
+    assert (assembly.stale, len(assembly.unused)) == ((), 1)
     assert "ambiguous" in codes(assembly)
     used = assembly.volumes[0].members[0]
     assert source.read_at(0, source.size) == (states / f"split.alone.{used}").read_bytes()
 
 
-def test_an_array_that_is_being_reshaped_is_refused(states: Path) -> None:
-    assembly = md.assemble(these(states, "reshaped", 0, 1, 2, 3))
-    (volume,) = assembly.volumes
-    assert (volume.readable, codes(assembly)) == (False, ["unsupported"])
-    assert "reshaped" in volume.problems[0].message
+@pytest.mark.parametrize("name", ["reshaped", "copying"])
+def test_an_array_that_is_being_reshaped_has_the_bytes_that_were_written(name: str, states: Path) -> None:
+    written = (states / "content").read_bytes()
+    assembly, source = opened(these(states, name, 0, 1, 2, 3))
+    position = assembly.volumes[0].parameters["position"]
+    assert isinstance(position, int)
+    assert 0 < position < source.size
+    assert (assembly.complete, codes(assembly)) == (True, [])
+    assert source.read_at(0, source.size) == written[: source.size]
+    for lost in range(4):
+        _, source = opened(these(states, name, *(number for number in range(4) if number != lost)))
+        assert source.read_at(0, source.size) == written[: source.size]

@@ -1,6 +1,5 @@
 """Layers within layers, made by a real kernel: a file system in LUKS in LVM on RAID in GPT, on two disks."""
 
-import time
 from pathlib import Path
 
 import pytest
@@ -56,15 +55,12 @@ def test_everything_is_seen_with_both_disks_or_one(made: tuple[Kernel, str], nam
     import hashlib
 
     kernel, digest = made
-    begun = time.monotonic()
     scan = pyimount.detect([kernel.share / name for name in names], keys=KEY)
-    spent = time.monotonic() - begun
     found = inside(scan)
     assert (found.type, found.last_mountpoint) == ("ext4", "/srv/vault")
     assert found.index == ("1.1.0.0.0" if len(names) == 2 else "1.0.0.0")
     types = [volume.type for volume in scan.volumes if volume.flag == "alloc"]
     assert types == ["linux_raid_member"] * len(names) + ["LVM2_member", "crypto_LUKS", "ext4"]
-    assert spent < 5, "a scan of five layers does not take long"
     member = scan["1.1" if len(names) == 2 else "1"]
     assert member.group is not None
     assert member.group.complete == (len(names) == 2)

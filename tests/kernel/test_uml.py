@@ -1,7 +1,5 @@
 """The harness itself: a guest runs, shares, fails and is ended as its docstring says."""
 
-import time
-
 import pytest
 
 from tests.kernel.uml import Kernel, ScriptError
@@ -36,7 +34,5 @@ def test_a_failure_says_what_was_printed(uml: Kernel) -> None:
 
 
 def test_a_guest_that_hangs_is_ended(uml: Kernel) -> None:
-    start = time.monotonic()
     with pytest.raises(ScriptError, match=r"(?s)longer than 4 s.*started"):
         uml.shell("echo started; sleep 1000", timeout=4)
-    assert time.monotonic() - start < 30

@@ -173,7 +173,8 @@ def encrypted(work: Workshop, content: bytes, *options: str) -> tuple[Path, Path
     data, header = work.folder / "data.img", work.folder / "header.img"
     data.write_bytes(content)
     work.run(
-        "cryptsetup", "reencrypt", "-q", "--encrypt", "--type", "luks2", "--force-offline-reencrypt",
+        "cryptsetup", "reencrypt", "--disable-locks", "-q", "--encrypt", "--type", "luks2",
+        "--force-offline-reencrypt",
         "--header", header, *options, "--key-file", "-", data, stdin=PASSPHRASE,
     )  # fmt: skip
     return data, header

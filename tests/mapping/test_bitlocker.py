@@ -13,8 +13,10 @@ from pyimount.keys import Key
 from pyimount.mapping import bitlocker
 from pyimount.mapping.bitlocker import reopen, unlock
 from pyimount.mapping.boot_sectors import is_boot_sector
-from pyimount.mapping.errors import DamagedHeader, UnlockError, Unsupported, WrongKey
+from pyimount.mapping.errors import DamagedHeader, KdfTooCostly, UnlockError, Unsupported, WrongKey
+from pyimount.mapping.kdf import STRETCH_WORTH
 from pyimount.parsers.encryption.bitlocker import GUID, GUID_EOW
+from pyimount.sources.budget import Budget, Meter
 from pyimount.sources.errors import ReadError, SourceError
 from pyimount.sources.source import BytesSource
 from tests.mapping.bitlocker_volume import (
@@ -50,6 +52,7 @@ def opened(image: bytes, key: str | Key | None = None) -> bytes:
     return source.read_at(0, source.size)
 
 
+@pytest.mark.usefixtures("arithmetic")
 @pytest.mark.parametrize("sector_size", [512, 4096])
 @pytest.mark.parametrize("method", SPECS)
 def test_every_method(method: int, sector_size: int) -> None:
@@ -139,11 +142,15 @@ def test_a_key_that_lies_open_opens_whatever_key_was_given() -> None:
 
 
 @pytest.mark.usefixtures("quick")
-def test_no_more_protectors_are_tried_than_the_cap() -> None:
+def test_no_more_protectors_are_tried_than_the_budget_allows() -> None:
     image, _ = build(("password",) * 40)
     with pytest.raises(WrongKey) as raised:
         opened(image, "p:wrong")
-    assert raised.value.tried == bitlocker.STRETCH_CAP
+    assert raised.value.tried == 40
+    meter = Meter(Budget(derivation=10 * ROUNDS * STRETCH_WORTH))
+    with pytest.raises(KdfTooCostly, match="left of"):
+        unlock(BytesSource(bytes(image)), Key.parse("p:wrong"), meter=meter)
+    assert meter.derived == 10 * ROUNDS * STRETCH_WORTH
 
 
 def test_a_damaged_volume_key_is_not_a_wrong_key() -> None:
@@ -180,9 +187,9 @@ def test_what_shows_no_boot_sector_is_not_opened() -> None:
         opened(image)
 
 
-def test_encrypt_on_write_is_not_read() -> None:
+def test_encrypt_on_write_without_its_notes_is_not_read() -> None:
     image, _ = build(recognition=GUID_EOW)
-    with pytest.raises(Unsupported):
+    with pytest.raises(Unsupported, match="encrypt-on-write"):
         opened(image)
 
 
@@ -208,6 +215,7 @@ def test_sectors_under_conversion_are_not_made_up() -> None:
         found.source.read_at(0x583FF, 1)
 
 
+@pytest.mark.usefixtures("arithmetic")
 def test_reads_anywhere_of_any_length() -> None:
     for method, sector_size in ((0x8000, 512), (0x8002, 512), (0x8004, 4096)):
         image, plain = build(method=method, sector_size=sector_size)

@@ -3,11 +3,13 @@
 from collections.abc import Callable
 from io import BytesIO
 from itertools import combinations
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 
+import pyimount
 from fixtures.recipes.ddf import (
     ARRAY_GUID,
     BLOCK,
@@ -307,3 +309,33 @@ def test_dissect_reads_the_same(made: Callable[[], tuple[list[bytearray], bytes]
         stream = theirs.open()
         stream.seek(at)
         assert stream.read(STRIP) == source.read_at(at, STRIP)
+
+
+@pytest.mark.parametrize("behind", [1 << 20, 7 << 20, 31 << 20, (5 << 20) + 37 * BLOCK])
+def test_an_anchor_before_the_end_is_found_by_the_records_or_whole_mebibytes_early(
+    behind: int, tmp_path: Path
+) -> None:
+    images, data = _simple(0, 2)
+    paths = []
+    for number, image in enumerate(images):
+        # Unused records are ones, a hundred and more KiB of them: as mdadm and controllers leave them.
+        made = bytearray(image) + bytes(40 << 20)
+        at = len(made) - behind - BLOCK
+        made[at : at + BLOCK] = image[-BLOCK:]
+        made[len(image) - BLOCK : len(image)] = bytes(BLOCK)
+        made[at - (512 << 10) : at - (128 << 10)] = b"\xff" * (384 << 10)
+        paths.append(tmp_path / f"{number}")
+        paths[-1].write_bytes(made)
+    scan = pyimount.detect(paths)
+    assert [scan[index].type for index in ("1.0", "2.0")] == ["ddf_raid_member"] * 2
+    with pyimount.open_volume(scan, "1.0.0") as file:
+        assert file.read() == data
+
+
+def test_a_disk_with_something_at_its_end_is_not_searched_for_an_anchor(tmp_path: Path) -> None:
+    path = tmp_path / "disk"
+    path.write_bytes(bytes(80 << 20))
+    empty = pyimount.detect(path).disks[0].bytes_read
+    path.write_bytes(bytes(16 << 20))
+    # A few bytes of each part of the last 32 MiB, not these.
+    assert empty - pyimount.detect(path).disks[0].bytes_read < 16 << 10

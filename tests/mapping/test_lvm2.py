@@ -363,15 +363,6 @@ def test_a_physical_volume_that_was_missing_once_is_not_used() -> None:
         source.read_at(0, 1)
 
 
-def test_of_two_images_of_one_physical_volume_the_newer_counts() -> None:
-    images = [pv_image(0, group_text(ONE, BOTH, seqno=number)) for number in (4, 5)]
-    put(images[0], 2 << 20, b"older")
-    there = Put([*images, pv_image(1, group_text(ONE, BOTH, seqno=5))])
-    assert there.assembly.stale == (0,)
-    assert codes(there.assembly) == [Code.AMBIGUOUS]
-    assert there.read("one") == extent_content(0, 0) + extent_content(1, 0)
-
-
 def test_groups_of_one_name_are_told_apart_by_their_uuids() -> None:
     mine = pv_image(0, group_text(ONE, BOTH))
     theirs = pv_image(1, group_text(ONE, BOTH, uuid=VG[::-1]))

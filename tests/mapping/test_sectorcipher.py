@@ -3,7 +3,6 @@
 import hashlib
 import pickle
 import random
-import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -59,6 +58,7 @@ def one_by_one(specification: str, key: bytes, data: bytes, size: int, first: in
     )
 
 
+@pytest.mark.usefixtures("arithmetic")
 @pytest.mark.parametrize(("specification", "length"), SPECIFICATIONS)
 @pytest.mark.parametrize("size", [512, 1024, 2048, 4096])
 def test_a_read_is_its_sectors(specification: str, length: int, size: int) -> None:
@@ -70,17 +70,6 @@ def test_a_read_is_its_sectors(specification: str, length: int, size: int) -> No
         assert cipher.decrypt(data, NEAR_32_BITS) == wanted
 
 
-@pytest.mark.parametrize(("specification", "length"), SPECIFICATIONS)
-def test_without_numpy_it_is_the_same(
-    specification: str, length: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    data = DATA[: 20 << 10]
-    cipher = SectorCipher(parse_encryption(specification), KEY[:length], 1024)
-    wanted = cipher.decrypt(data, 7)
-    monkeypatch.setitem(sys.modules, "numpy", None)
-    assert cipher.decrypt(data, 7) == wanted
-
-
 def test_ecb_and_no_cipher_have_no_sectors() -> None:
     plain = Cipher(AES(KEY[:32]), ECB()).decryptor().update(DATA)  # noqa: S305
     assert SectorCipher(parse_encryption("aes-ecb"), KEY[:32], 4096).decrypt(DATA, 5) == plain
@@ -88,6 +77,7 @@ def test_ecb_and_no_cipher_have_no_sectors() -> None:
         assert SectorCipher(parse_encryption(name), b"").decrypt(DATA, 5) == DATA
 
 
+@pytest.mark.usefixtures("arithmetic")
 def test_a_source_reads_anywhere_and_from_any_thread() -> None:
     cipher = SectorCipher(parse_encryption("aes-xts-plain64"), KEY, 4096)
     wanted = one_by_one("aes-xts-plain64", KEY, DATA[512 : 512 + (2 << 20)], 4096, 9)

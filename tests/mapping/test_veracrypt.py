@@ -14,9 +14,9 @@ from pyimount.cli import main
 from pyimount.keys import Key
 from pyimount.mapping import veracrypt
 from pyimount.mapping.errors import DamagedHeader, KdfTooCostly, Unsupported, WrongKey
-from pyimount.mapping.kdf import KdfLimits
 from pyimount.mapping.veracrypt import FLAG_SYSTEM, HEADER
 from pyimount.problems import Code
+from pyimount.sources.budget import Budget, Meter
 from pyimount.sources.source import BytesSource, Source
 from tests.mapping.luks_volumes import xts
 from tests.needing import needs
@@ -215,7 +215,7 @@ def test_data_that_is_cut_off_is_read_as_far_as_it_goes() -> None:
 
 def test_what_costs_too_much_is_not_attempted() -> None:
     with pytest.raises(KdfTooCostly):
-        veracrypt.unlock(source(volume()), PASS, limits=KdfLimits(seconds=0.001))
+        veracrypt.unlock(source(volume()), PASS, meter=Meter(Budget(derivation=1000)))
     with pytest.raises(KdfTooCostly):
         veracrypt.unlock(source(volume()), Key("p", PASSPHRASE, pim=(1 << 21) - 1))
     for pim in (-1, 1 << 21):

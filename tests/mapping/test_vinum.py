@@ -107,14 +107,6 @@ def test_the_newest_configuration_counts() -> None:
     assert read([old, images[1]]) == data
 
 
-def test_two_drives_of_one_name_are_told_and_the_newer_is_used() -> None:
-    data = content(LENGTH)
-    old = drives("concat", [bytes(LENGTH)], updated=1600000000)[0]
-    assembly, members = assembled(FORMAT, vinum, [old, *drives("concat", [data])])
-    assert (assembly.stale, codes(assembly)) == ((0,), [Code.AMBIGUOUS])
-    assert opened(vinum, assembly.volumes[0], members).read_at(0, LENGTH) == data
-
-
 @pytest.mark.parametrize(
     "change",
     [

@@ -63,13 +63,6 @@ def test_a_missing_device(left: int) -> None:
         source.read_at(2 * EXTENT - 2 * EXTENT * left, 1)
 
 
-def test_a_second_copy_of_a_device_is_told() -> None:
-    images, data = two()
-    assembly, members = assembled(FORMAT, vmfs_lvm, [images[0], images[0], images[1]])
-    assert (assembly.stale, codes(assembly)) == ((1,), [Code.AMBIGUOUS])
-    assert opened(vmfs_lvm, assembly.volumes[0], members).read_at(0, len(data)) == data
-
-
 def test_two_extents_for_the_same_bytes() -> None:
     assembly, _ = assembled(FORMAT, vmfs_lvm, [device(1, [(0, 0), (0, 1)])])
     assert (assembly.volumes[0].readable, codes(assembly.volumes[0])) == (False, [Code.DAMAGED])

@@ -15,7 +15,7 @@ from pyimount.problems import Code
 from pyimount.sources.errors import OpenError, ReadError, SourceError
 from pyimount.sources.source import BytesSource, Source
 from tests.mapping.vss_volume import BLOCKS, CATALOG_AT, SIZE, STORES_AT, Descriptor, StoreSpec, build, place
-from tests.needing import needs
+from tests.needing import lacking, needs
 
 LIST_AT = (STORES_AT + 1) * BLOCK
 
@@ -273,7 +273,7 @@ def test_damage_never_does_worse_than_an_error(base: int, at: int, damage: bytes
 def test_the_second_opinion(tmp_path: Path) -> None:
     needs("vshadowmount", "fusermount")
     if not Path("/dev/fuse").exists():
-        pytest.skip("this machine has no FUSE")
+        lacking("no /dev/fuse")
     older = StoreSpec([
         Descriptor(60, 62, 0, FORWARDER), Descriptor(62, 0, place(0, 0)), Descriptor(61, 64, 0, FORWARDER),
         Descriptor(63, 0, place(0, 1), OVERLAY, 0x0F0F00F1), Descriptor(64, 0, place(0, 2)),

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from fixtures.workshop import find_tool
+from fixtures.workshop import tool_path
 from pyimount.execution import ledger, loops, mounts
 from pyimount.execution.plan_executor import Executor, Outcome
 from pyimount.execution.step_acts import soon
@@ -35,9 +35,8 @@ class Ground:
         self.sessions: set[str] = set()
 
     def _run(self, *command: str | Path) -> None:
-        tool = find_tool(str(command[0]))
-        assert tool is not None, command[0]
-        subprocess.run([tool, *map(str, command[1:])], check=True, capture_output=True, timeout=60)
+        path = tool_path(str(command[0]))
+        subprocess.run([path, *map(str, command[1:])], check=True, capture_output=True, timeout=60)
 
     def tree(self, name: str = "tree") -> Path:
         """A folder with CONTENT."""

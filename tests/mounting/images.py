@@ -5,7 +5,7 @@ import os
 import subprocess
 from pathlib import Path
 
-from fixtures.workshop import find_tool
+from fixtures.workshop import tool_path
 
 MIB = 1 << 20
 
@@ -36,9 +36,8 @@ def check(mountpoint: Path) -> None:
 
 def tool(name: str, *arguments: str | Path) -> str:
     """Run a tool."""
-    path = find_tool(name)
-    assert path is not None, name
-    done = subprocess.run([path, *map(str, arguments)], capture_output=True, text=True, check=False)
+    command = [tool_path(name), *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{name}: {done.stderr}"
     return done.stdout
 

@@ -273,7 +273,7 @@ def test_a_ledger_is_written_before_the_act(ground: Ground) -> None:
 def test_another_process_waits_its_turn(ground: Ground) -> None:
     """Who takes down what is being put up waits for the lock, and is told when that takes too long."""
     plan, _ = whole(ground)
-    with ledger.Ledger.create(str(ground.base), plan.session, (), owner=0) as held:
+    with ledger.Ledger.create(str(ground.base), plan.session, ()) as held:
         with pytest.raises(ledger.LedgerError, match="another process works on session"):
             ledger.Ledger.open(str(ground.base), plan.session, wait=0.1)
         held.remove()

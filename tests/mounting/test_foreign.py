@@ -145,6 +145,7 @@ def test_a_program_that_is_not_installed_is_named_with_its_package(
 def test_only_known_programs_are_run_and_only_from_the_systems_folders(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    needs("mount")
     mine = tmp_path / "mount"
     mine.write_text("#!/bin/sh\ntouch pwned\n")
     mine.chmod(0o755)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import pytest
 import pyimount
 from pyimount.confinement.messages import receive, send
 from pyimount.execution.asking import AskingExecutor, Helper
-from pyimount.execution.errors import StepFailed
+from pyimount.execution.errors import LedgerError, StepFailed
 from pyimount.execution.helper import Service
 from pyimount.execution.ledger import Ledger
 from pyimount.keys import Keyring
@@ -45,7 +46,7 @@ class Talk:
 
         def serve() -> None:
             with theirs:
-                Service(theirs, USER, USER, str(base)).serve()
+                Service(theirs, USER, str(base)).serve()
 
         self.service = threading.Thread(target=serve)
         self.service.start()
@@ -94,7 +95,7 @@ def test_a_mount_through_it_and_back(tmp_path: Path) -> None:
         assert volume.mountpoint is not None
         check(Path(volume.mountpoint))
         above = Path(volume.mountpoint).parent
-        assert (above.stat().st_uid, above.stat().st_mode & 0o777) == (0, 0o750)
+        assert (above.stat().st_uid, above.stat().st_mode & 0o777) == (os.getuid(), 0o500)
     with Helper(AS_SUDO) as helper:
         (session,) = [
             each for each in helper.ask("list", None)["sessions"] if each["session"] == mounted.session
@@ -162,7 +163,7 @@ def test_a_forged_ledger_undoes_nothing(base: Path, talk: Talk, tmp_path: Path) 
     """A ledger of another user's session, and one that the user names a path for."""
     victim = tmp_path / "victim"
     victim.mkdir(mode=0o700)
-    with Ledger.create(str(base), "11112222", [], owner=0) as ledger:
+    with Ledger.create(str(base), "11112222", []) as ledger:
         ledger.intended(MakeDirectory(id=0, path=str(victim)), {"missing": [str(victim)]})
     for session in ("11112222", "../11112222", f"{tmp_path}/forged", "", None, ["11112222"]):
         answer = talk({"undo": {"session": session, "only": None, "lazy": False}})
@@ -178,11 +179,146 @@ def test_a_folder_that_users_can_write_to_drives_nothing(tmp_path: Path) -> None
     base.chmod(0o777)
     talk = Talk(base)
     try:
-        assert talk(BEGIN) == {"done": True}
+        assert "others may write there" in talk(BEGIN)["failed"]
         answer = talk({"step": MakeDirectory(id=0, path=f"{base}/0badcafe").to_dict()})
-        assert "others may write there" in answer["failed"]
+        assert "before the beginning" in answer["refused"]
     finally:
         talk.close()
+    assert list(base.iterdir()) == []
+
+
+def folder(talk: Talk, number: int, path: str, inside: int | None = None) -> dict[str, Any]:
+    within = None if inside is None else Result(inside)
+    return talk({"step": MakeDirectory(id=number, inside=within, path=path).to_dict()})
+
+
+def test_a_session_is_one_helpers_alone(talk: Talk, base: Path) -> None:
+    assert talk(BEGIN) == {"done": True}
+    other = Talk(base)
+    try:
+        assert "File exists" in other(BEGIN)["failed"]
+        assert "before the beginning" in folder(other, 0, f"{base}/0badcafe")["refused"]
+        with pytest.raises(LedgerError, match="another process works on session"):
+            Ledger.open(str(base), "0badcafe", wait=0)
+    finally:
+        other.close()
+    assert folder(talk, 0, f"{base}/0badcafe")["done"]
+
+
+def test_what_was_taken_down_gets_no_further_step(talk: Talk, base: Path) -> None:
+    talk(BEGIN)
+    assert folder(talk, 0, f"{base}/0badcafe")["done"]
+    assert talk({"undo": {"session": "0badcafe", "only": None, "lazy": False}})["ended"]
+    assert "before the beginning" in folder(talk, 1, "mnt", 0)["refused"]
+    assert list(base.parent.glob("ledgers/*")) == []
+
+
+def test_the_way_to_mount_points_is_the_users_alone(talk: Talk, base: Path) -> None:
+    talk(BEGIN)
+    assert folder(talk, 0, f"{base}/0badcafe")["done"]
+    assert folder(talk, 1, "mnt", 0)["done"]
+    assert folder(talk, 2, "raw", 0)["done"]
+    for name, owner, mode in (("", 0, 0o711), ("mnt", USER, 0o500), ("raw", 0, 0o700)):
+        is_ = (base / "0badcafe" / name).stat()
+        assert (is_.st_uid, is_.st_gid, is_.st_mode & 0o7777) == (owner, 0, mode)
+    assert talk({"undo": {"session": "0badcafe", "only": None, "lazy": False}})["ended"]
+
+
+@pytest.mark.parametrize("there", ["folder", "link", "file"])
+def test_a_folder_that_is_there_already_is_not_taken(
+    there: str, talk: Talk, base: Path, tmp_path: Path
+) -> None:
+    talk(BEGIN)
+    assert folder(talk, 0, f"{base}/0badcafe")["done"]
+    victim, place = tmp_path / "victim", base / "0badcafe" / "mnt"
+    victim.mkdir(mode=0o755)
+    if there == "folder":
+        place.mkdir(mode=0o755)
+    elif there == "link":
+        place.symlink_to(victim)
+    else:
+        place.touch(mode=0o644)
+    before = place.lstat()
+    answer = folder(talk, 1, "mnt", 0)
+    assert "done" not in answer
+    after = place.lstat()
+    assert (after.st_uid, after.st_mode) == (before.st_uid, before.st_mode)
+    assert (victim.stat().st_uid, victim.stat().st_mode & 0o777) == (0, 0o755)
+
+
+@pytest.mark.parametrize("at", [0, 1])
+def test_nothing_is_mounted_at_a_sessions_own_folder(at: int, talk: Talk, base: Path, image: Path) -> None:
+    talk(BEGIN)
+    file = os.open(image, os.O_RDONLY)
+    talk({"files": [str(image)]}, file)
+    os.close(file)
+    assert folder(talk, 0, f"{base}/0badcafe")["done"]
+    assert folder(talk, 1, "mnt", 0)["done"]
+    attach = AttachLoop(id=2, backing=str(image), offset=0, size=0)
+    assert talk({"step": attach.to_dict()})["done"]
+    mount = Mount(id=3, device=Result(2), at=Result(at), type="squashfs", options=())
+    assert "own folder" in talk({"step": mount.to_dict()})["refused"]
+    assert "before the beginning" in folder(talk, 4, "x", 1)["refused"], "who asks for this gets nothing more"
+    assert talk({"undo": {"session": "0badcafe", "only": None, "lazy": False}})["ended"]
+    assert attached(image) == []
+
+
+def test_what_a_user_has_written_down_is_bounded(talk: Talk, base: Path) -> None:
+    for images in (["x" * 5000], ["x"] * 5000, "images", [5], {}):
+        begin = {"session": "0badcafe", "images": images, "scan": {}}
+        assert "refused" in talk({"begin": begin})
+    assert list(base.iterdir()) == []
+    talk(BEGIN)
+    assert folder(talk, 0, f"{base}/0badcafe")["done"]
+    name = "n" * 255
+    answers = [folder(talk, number, f"{number}{name}"[:255], 0) for number in range(1, 4200)]
+    assert "refused" in answers[-1]
+    assert (base / "0badcafe.jsonl").stat().st_size < 9 << 20
+
+
+def test_a_ledger_of_a_user_does_not_grow_without_bounds(base: Path) -> None:
+    with Ledger.create(str(base), "11112222", [], user=USER) as ledger:
+        with pytest.raises(LedgerError, match="more than"):
+            ledger.intended(MakeDirectory(id=0, path="/" + "x" * (9 << 20)), {})
+        ledger.intended(MakeDirectory(id=1, path="/x"), {})
+        ledger.remove()
+
+
+def test_a_user_has_so_many_sessions_and_no_more(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pyimount.execution.helper.SESSIONS_CAP", 2)
+    for number in range(3):
+        talk = Talk(base)
+        answer = talk({"begin": {"session": f"0000000{number}", "images": [], "scan": {}}})
+        assert ("done" in answer) == (number < 2)
+        if number < 2:
+            folder(talk, 0, f"{base}/0000000{number}")
+        talk.close()
+
+
+def test_no_message_ends_it(talk: Talk, base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    deep: Any = 0
+    for _ in range(900):
+        deep = [deep]
+    talk(BEGIN)
+    for step in ({"step": "MakeDirectory", "id": deep, "path": "/x"}, {"step": deep}, deep, 5, None):
+        assert talk({"step": step}).keys() & {"refused", "failed"}
+    assert "refused" in talk({"begin": deep})
+    assert talk({"undo": deep}).keys() & {"refused", "failed"}
+
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pyimount.execution.step_executor.perform", full)
+    assert folder(talk, 7, f"{base}/0badcafe") == {"failed": "No space left on device", "remedy": None}
+    assert talk({"list": None})["sessions"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU, signal.SIGINT])
+def test_the_terminal_does_not_stop_it(number: signal.Signals) -> None:
+    with Helper(AS_SUDO) as helper:
+        assert helper._process is not None
+        helper._process.send_signal(number)
+        assert "sessions" in helper.ask("list", None)
 
 
 MESSAGES: list[tuple[Any, str]] = [

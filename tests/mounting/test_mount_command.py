@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from fixtures.workshop import tool_path
 from tests.kernel.uml import kernel_in
 from tests.mounting.images import MIB, attached, blank, check, content, digest, make, tool, traces
 from tests.needing import needs, needs_root
@@ -103,7 +104,7 @@ def test_a_container(raw: dict[str, Path], kind: str, container: str, tmp_path: 
 def test_partitions_and_a_second_mount_at_once(raw: dict[str, Path], tmp_path: Path) -> None:
     image = blank(tmp_path / "disk.img", 64 * MIB)
     subprocess.run(
-        [shutil.which("sfdisk") or "/usr/sbin/sfdisk", "-q", image], input="label: gpt\nsize=20M\nsize=20M\n",
+        [tool_path("sfdisk"), "-q", image], input="label: gpt\nsize=20M\nsize=20M\n",
         text=True, check=True,
     )  # fmt: skip
     with image.open("r+b") as disk:
@@ -239,7 +240,7 @@ def test_what_cannot_be_read_or_is_cut_off_is_said(raw: dict[str, Path], tmp_pat
     assert done.stderr.count("none.img") == 1
     image = blank(tmp_path / "disk.img", 8 * MIB)
     subprocess.run(
-        [shutil.which("sfdisk") or "/usr/sbin/sfdisk", "-q", image],
+        [tool_path("sfdisk"), "-q", image],
         input="start=8192\n",
         text=True,
         check=True,

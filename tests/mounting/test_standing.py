@@ -22,6 +22,13 @@ from tests.needing import needs, needs_root
 pytestmark = pytest.mark.usefixtures("tools")
 
 
+def those_of(image: Path, base: Path) -> list[sessions.Session]:
+    """The sessions whose image this is."""
+    return [
+        each for each in sessions.sessions(str(base)) if sessions.meant(str(image), each.to_dict()) is None
+    ]
+
+
 @pytest.fixture
 def tools() -> None:
     needs("mkfs.ext4", "mksquashfs", "debugfs")
@@ -96,7 +103,7 @@ def test_one_image_mounted_twice_each_undone_alone(ground: Ground) -> None:
     first, second = ground.mounting(image), ground.mounting(image)
     devices = {ground.run(plan).places[2] for plan in (first, second)}
     assert len(devices) == 2
-    found = sessions.find(str(image), str(ground.base))
+    found = those_of(image, ground.base)
     assert {session.id for session in found} == {first.session, second.session}
     assert ground.undo(first.session).ended
     same_content(at(ground, second.session))
@@ -351,7 +358,7 @@ def test_names_are_only_names(name: str, ground: Ground, monkeypatch: pytest.Mon
     )  # fmt: skip
     ground.run(plan)
     same_content(Path(place))
-    (standing,) = sessions.find(str(image), str(ground.base))
+    (standing,) = those_of(image, ground.base)
     assert [(mount.path, mount.stands) for mount in standing.mounts] == [(place, True)]
     lines = (ground.base / f"{session}.jsonl").read_bytes().splitlines()
     assert all(json.loads(line) for line in lines)
@@ -432,6 +439,33 @@ def test_a_part_of_a_session_goes_alone(ground: Ground) -> None:
     ground.run(more)
     (session_,) = sessions.sessions(str(ground.base))
     assert [mount.path for mount in session_.mounts] == [f"{top}/0", f"{top}/2"]
+    assert ground.undo(session).ended
+    ground.check()
+
+
+def test_what_is_to_be_kept_stays_with_all_that_it_needs(ground: Ground) -> None:
+    """A loop device that two mounts share goes with the second, and one that is kept with neither."""
+    ext4, squashfs = ground.ext4(), ground.squashfs()
+    session = ground.session()
+    top = f"{ground.base}/{session}"
+    plan = ground.plan(
+        MakeDirectory(id=0, path=top),
+        MakeDirectory(id=1, inside=Result(0), path="0"),
+        MakeDirectory(id=2, inside=Result(0), path="1"),
+        AttachLoop(id=3, backing=str(ext4)),
+        Mount(id=4, device=Result(3), at=Result(1), type="ext4", options=EXT4),
+        Mount(id=5, device=Result(3), at=Result(2), type="ext4", options=EXT4),
+        AttachLoop(id=6, backing=str(squashfs)),
+        session=session,
+    )
+    ground.run(plan)
+    undone = ground.undo(session, only={1, 3, 4}, keep={5, 6})
+    assert [step.id for step in undone.steps] == [4, 1]
+    same_content(Path(f"{top}/1"))
+    undone = ground.undo(session, only={2, 3, 5}, keep={6})
+    assert [step.id for step in undone.steps] == [5, 3, 2, 0]
+    assert not undone.ended
+    assert ground.undo(session, only={6}, keep={6}).nothing
     assert ground.undo(session).ended
     ground.check()
 

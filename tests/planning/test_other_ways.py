@@ -37,7 +37,7 @@ VG, LV = "zuYWpp-tqOh-LiL1-8Yfk-PAdW-vPlk-qfBNys", "s3yRd1-0rrC-R3L8-IPK6-pAoh-y
 
 
 def logical(kind: str = "linear", uuid: str | None = LV, vg: str = VG) -> Scan:
-    """A volume on the first of two physical volumes, of which one is there twice."""
+    """A volume on the first of two physical volumes; the third is a clone of the second, and apart."""
     disks = tuple(disk(number) for number in range(3))
     pvs = tuple(
         part(
@@ -55,6 +55,7 @@ def logical(kind: str = "linear", uuid: str | None = LV, vg: str = VG) -> Scan:
                 present=2,
                 complete=True,
                 volume="1.0",
+                found=("1.0", "2.0"),
             ),
         )
         for number, role in enumerate(("pv0", "pv1", "pv1"))

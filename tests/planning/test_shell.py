@@ -1,8 +1,9 @@
 """The dry run: what it says can be read safely, and a shell reads back just the words that are meant."""
 
+import shlex
 import subprocess
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pyimount.layers import Recipe, Scan
@@ -50,6 +51,7 @@ def test_tables_and_keys() -> None:
 
 @settings(deadline=None)
 @given(st.text(max_size=100))
+@example("²'")
 def test_whatever_an_image_says_is_a_comment_or_a_quoted_word(text: str) -> None:
     label = f"zq{text}"
     scan = Scan(
@@ -63,7 +65,8 @@ def test_whatever_an_image_says_is_a_comment_or_a_quoted_word(text: str) -> None
     made = made.replaced(refused=(*made.refused, Refusal(layer=1, index=label, code="x", reason=label)))
     for line in script(made, scan):
         assert line.isprintable()
-        assert line.startswith("#") or label not in line or safe_name(label) == label
+        # As the shell reads it: the quote that ends a word could be taken for one of the label's.
+        assert line.startswith("#") or label not in " ".join(shlex.split(line)) or safe_name(label) == label
 
 
 @settings(max_examples=20, deadline=None)

@@ -42,10 +42,18 @@ def test_a_notebook_shows_a_tree_without_anything_of_the_images(tmp_path: Path) 
 
 def test_a_record_tells_its_fields() -> None:
     signature = inspect.signature(pyimount.Budget)
-    assert list(signature.parameters) == ["bytes_read", "seconds", "layers", "depth"]
+    assert list(signature.parameters) == [
+        "bytes_read",
+        "seconds",
+        "layers",
+        "depth",
+        "unpacked",
+        "derivation",
+        "derivation_memory",
+    ]
     assert signature.parameters["bytes_read"].annotation is int
     assert signature.parameters["bytes_read"].default == 512 << 20
-    assert all(unit in (pyimount.Budget.__doc__ or "") for unit in ("bytes", "wall time", "layers"))
+    assert all(unit in (pyimount.Budget.__doc__ or "") for unit in ("bytes", "time on the clock", "layers"))
     kinds = {each.kind for each in inspect.signature(pyimount.VolumeLayer).parameters.values()}
     assert kinds == {inspect.Parameter.KEYWORD_ONLY}
 

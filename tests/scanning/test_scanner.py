@@ -8,9 +8,10 @@ import jsonschema
 import pytest
 
 import pyimount
-from fixtures.workshop import Fixture, Workshop, find_tool, fixtures
+from fixtures.workshop import Fixture, Workshop, fixtures
 from pyimount.layers import Recipe, Scan, VolumeLayer
 from pyimount.problems import Code
+from tests.needing import needs
 
 MIB = 1 << 20
 SCHEMA = json.loads((Path(pyimount.__file__).parent / "reports" / "schema.json").read_text())
@@ -133,6 +134,15 @@ def test_a_table_that_the_caller_denies_is_not_looked_for(demo: Path) -> None:
     assert pyimount.detect(demo, vstype="gpt").disks[0].pttype == "gpt"
 
 
+def test_a_table_may_be_denied_for_one_disk_or_volume(demo: Path) -> None:
+    usual = pyimount.detect(demo)
+    assert pyimount.detect(demo, vstype={0: "none"}).disks[0].pttype is None
+    assert pyimount.detect(demo, vstype={"*": "none"}).disks[0].pttype is None
+    for told in ({"1": "none"}, {"0": "gpt", "*": "none"}, {"0": "detect"}):
+        assert pyimount.detect(demo, vstype=told).to_dict()["disks"][0]["pttype"] == "gpt", told
+    assert pyimount.detect(demo, vstype={"9": "none"}).to_dict()["disks"] == usual.to_dict()["disks"]
+
+
 def test_a_type_that_the_caller_names_is_held_against_the_bytes(demo: Path) -> None:
     scan = pyimount.detect(demo, fstypes={2: "ntfs", "3": "ntfs"})
     assert scan["2"].type is None
@@ -232,8 +242,7 @@ def test_nothing_stays_open(demo: Path) -> None:
 
 
 def test_volumes_of_a_real_disk_match_the_sleuth_kit(demo: Path, tmp_path: Path) -> None:
-    if find_tool("mmls") is None:
-        pytest.skip("mmls is not installed")
+    needs("mmls")
     said = Workshop(tmp_path).run("mmls", "-r", "-t", "gpt", demo)
     # "004:  000       0000002048   0000018431   0000016384   EFI"; the slot of others is no number.
     lines = [fields for line in said.splitlines() if len(fields := line.split()) > 4 and fields[1].isdigit()]

@@ -1,7 +1,9 @@
 """All segments are found from any one of them, in order; what is no segment is left alone."""
 
+import itertools
 import os
 import socket
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -9,10 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import pyimount
+from pyimount.mapping import open_layer
 from pyimount.problems import Code
-from pyimount.sources.pool import OPEN_FILES
+from pyimount.sources import pool as pool_module
 from pyimount.sources.segments import Segments, gather
-from tests.disks import MIB, assert_holds, assert_threads_agree, contents, opened, source_of
+from tests.disks import MIB, assert_holds, assert_threads_agree, contents, opened, readable, source_of
 
 
 def put(folder: Path, *names: str, size: int = 100) -> list[str]:
@@ -49,6 +52,21 @@ SETS = [
     ["disk.aaa", "disk.aab"],
     ["disk.AA", "disk.AB"],
     [".E01.001", ".E01.002"],
+    ["disk.e01", "disk.E02", "disk.E03"],
+    ["disk.E01", "disk.e02", "disk.E03"],
+    ["Disk.E01", "disk.E02", "DISK.e03"],
+    ["disk.Tx01", "disk.Tx02"],
+    ["disk.Fx01", "disk.Fx02", "disk.FX03"],
+    ["system.img_sparsechunk.0", "system.img_sparsechunk.1"],
+    ["system.img_sparsechunk1", "system.img_sparsechunk2"],
+    ["super.img.0", "super.img.1", "super.img.2"],
+    ["disk.part1", "disk.part2"],
+    ["disk.img.part00", "disk.img.part01"],
+    ["disk.img.partaa", "disk.img.partab"],
+    ["disk-000", "disk-001"],
+    ["disk.img-001", "disk.img-002"],
+    ["disk-aa", "disk-ab"],
+    ["xaa", "xab"],
 ]
 
 
@@ -92,6 +110,27 @@ def test_after_ex99_come_letters(tmp_path: Path) -> None:
     assert found.missing == ("disk.ExAA",)
 
 
+def test_after_9_comes_10_where_no_zeros_stand_in_front(tmp_path: Path) -> None:
+    paths = put(tmp_path, *(f"system.img_sparsechunk.{number}" for number in range(12)))
+    for named in (paths[0], paths[11]):
+        assert gather([named])[0].paths == tuple(paths)
+    assert [found.paths for found in gather([tmp_path])] == [tuple(paths)]
+
+
+def test_of_two_whole_sets_each_has_its_own_spelling(tmp_path: Path) -> None:
+    large, small = put(tmp_path, "disk.E01", "disk.E02"), put(tmp_path, "disk.e01", "disk.e02")
+    for named, whole in ((large[1], large), (small[1], small)):
+        assert gather([named])[0].paths == tuple(whole)
+    assert sorted(found.paths for found in gather([tmp_path])) == sorted(map(tuple, (large, small)))
+
+
+def test_a_hole_is_known_by_its_place(tmp_path: Path) -> None:
+    put(tmp_path, "disk.002", "disk.003", "disk.006")
+    assert gather([tmp_path / "disk.003"])[0].holes == (0, 3, 4)
+    put(tmp_path, "other.000", "other.002")
+    assert gather([tmp_path / "other.000"])[0].holes == (1,)
+
+
 def test_after_999_comes_1000(tmp_path: Path) -> None:
     paths = put(tmp_path, *(f"disk.{number:03}" for number in range(1, 1003)), size=1)
     for named in (paths[0], paths[-1]):
@@ -128,7 +167,11 @@ def test_what_is_missing_is_named(there: list[str], missing: tuple[str, ...], tm
         (["disk.dd", "disk.gz"], "disk.dd", "disk.dd"),
         (["disk.aa", "disk.ab", "disk.dd"], "disk.dd", "disk.dd"),
         (["disk.E01", "disk.E02", "disk.exe"], "disk.exe", "disk.exe"),
-        (["disk.E01", "disk.e02"], "disk.E01", "disk.E01"),
+        (["disk.1", "disk.2"], "disk.1", "disk.1"),
+        (["web-01", "web-02"], "web-01", "web-01"),
+        (["web-ab", "web-ac"], "web-ab", "web-ab"),
+        (["disk.part1"], "disk.part1", "disk.part1"),
+        (["Disk.001", "disk.002"], "Disk.001", "Disk.001"),
         (["disk.img", "disk.001"], "disk.img", "disk.img"),
         (["disk"], "disk", "disk"),
         ([".001", ".002"], ".001", ".001"),
@@ -280,16 +323,18 @@ def test_a_split_disk_reads_as_the_whole(tmp_path: Path) -> None:
     assert_holds(found.source, content)
 
 
-def test_a_disk_may_have_more_segments_than_files_are_open(tmp_path: Path) -> None:
+def test_a_disk_may_have_more_segments_than_files_are_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool_module, "most_open", lambda: 20)
     content = contents(MIB)
     paths = split_up(content, tmp_path, 5000)
-    assert len(paths) > 2 * OPEN_FILES
     before = len(list(Path("/proc/self/fd").iterdir())) if Path("/proc/self/fd").is_dir() else 0
     source = source_of(paths[0])
     assert_holds(source, content)
     assert_threads_agree(source, content)
     if before:
-        assert len(list(Path("/proc/self/fd").iterdir())) <= before + OPEN_FILES + 1
+        assert len(list(Path("/proc/self/fd").iterdir())) <= before + 20
     source.close()
 
 
@@ -321,3 +366,37 @@ def test_a_segment_that_may_not_be_read_is_missing(tmp_path: Path, monkeypatch: 
     (problem,) = opened(paths[0]).container.problems
     assert problem.code is Code.MISSING_SEGMENT
     assert "disk.003" in problem.message
+
+
+def test_what_is_missing_of_a_split_disk_keeps_its_place(tmp_path: Path) -> None:
+    content = contents(MIB)
+    paths = split_up(content, tmp_path, 200_000)
+    paths[0].unlink()
+    paths[2].unlink()
+    with paths[3].open("r+b") as file:
+        file.truncate(150_000)
+    scan = pyimount.detect(paths[1])
+    (disk,) = scan.disks
+    assert disk.size == len(content)
+    assert [(each.code, each.message) for each in disk.problems] == [
+        (Code.MISSING_SEGMENT, "disk.001 and disk.003 are missing (bytes 0 to 200000, 400000 to 600000)"),
+        (Code.TRUNCATED, "disk.004 is shorter than those before (bytes 750000 to 800000)"),
+    ]
+    again = pyimount.Scan.from_dict(scan.to_dict())
+    for source in (opened(paths[1]).source, None):
+        with nullcontext(source) if source else open_layer(again, again.disks[0]) as bytes_of:
+            assert readable(bytes_of, content, step=50_000) == pytest.approx(598_576 / len(content))
+            assert bytes_of.read_at(200_000, 200_000) == content[200_000:400_000]
+            assert bytes_of.read_at(800_000, len(content)) == content[800_000:]
+
+
+def test_segments_of_many_sizes_are_as_they_are(tmp_path: Path) -> None:
+    """Where most are shorter than the first, none was cut off."""
+    content = contents(MIB)
+    cuts = [0, 400_000, 500_000, 600_000, len(content) // 2 + 200_000, len(content)]
+    for number, (start, end) in enumerate(itertools.pairwise(cuts), 1):
+        (tmp_path / f"disk.{number:03}").write_bytes(content[start:end])
+    found = opened(tmp_path / "disk.001")
+    assert found.source is not None
+    assert_holds(found.source, content)
+    assert {each.code for each in found.container.problems} == {Code.TRUNCATED}

@@ -52,7 +52,7 @@ def test_a_file_reads_what_it_holds(file: Path) -> None:
 def test_a_file_is_opened_for_reading_only(file: Path) -> None:
     source = FileSource(file)
     with pytest.raises(OSError, match="Bad file descriptor"):
-        os.write(source._fd, b"x")
+        os.write(source._file.descriptor, b"x")
 
 
 def test_a_file_that_shrinks_gives_an_error_and_not_fewer_bytes(file: Path) -> None:

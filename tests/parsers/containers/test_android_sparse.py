@@ -1,5 +1,6 @@
 """Android sparse images: what img2simg writes, and every kind of chunk, whole and damaged."""
 
+import random
 from pathlib import Path
 from struct import pack
 
@@ -8,13 +9,13 @@ import pytest
 from fixtures.workshop import Workshop
 from pyimount.formats import Opened
 from pyimount.parsers.containers import android_sparse as sparse
+from pyimount.problems import Code
 from tests.disks import (
     assert_holds,
     assert_threads_agree,
     codes,
     contents,
     cut,
-    needs,
     opened,
     readable,
     source_of,
@@ -68,7 +69,7 @@ PLAIN = (
 )
 
 
-@needs("img2simg")
+@pytest.mark.needs("img2simg")
 def test_what_img2simg_writes_is_read_back(tmp_path: Path) -> None:
     content = contents(4 << 20)
     content = content[: len(content) // UNIT * UNIT]
@@ -151,3 +152,67 @@ def test_a_header_that_claims_more_chunks_than_there_are(tmp_path: Path) -> None
 )
 def test_an_implausible_header_is_no_sparse_image(tmp_path: Path, fields: dict[str, int]) -> None:
     assert opened(write(tmp_path / "image", CHUNKS, **fields)).container.type == "raw"
+
+
+def pieces(
+    folder: Path, name: str = "system.img_sparsechunk.{}", size: int = 512 << 10
+) -> tuple[bytes, list[Path]]:
+    """A disk and the pieces into which simg2simg cuts it; its end is left out in all of them."""
+    dice = random.Random(5)  # noqa: S311
+    content = dice.randbytes(1 << 20) + bytes(300 * UNIT) + dice.randbytes(900 << 10) + bytes(200 * UNIT)
+    content = content[: len(content) // UNIT * UNIT]
+    plain, whole = folder / "plain", folder / "whole"
+    plain.write_bytes(content)
+    work = Workshop(folder)
+    work.run("img2simg", plain, whole)
+    work.run("simg2simg", whole, folder / "piece", 512 << 10)
+    for path in (plain, whole):
+        path.unlink()
+    found = sorted(folder.glob("piece.*"), key=lambda path: int(path.suffix[1:]))
+    assert len(found) > 3
+    return content, [path.rename(folder / name.format(number)) for number, path in enumerate(found)]
+
+
+@pytest.mark.needs("img2simg", "simg2simg", "simg2img")
+@pytest.mark.parametrize("name", ["system.img_sparsechunk.{}", "super.img.{}", "system.img_sparsechunk{}"])
+def test_pieces_are_one_disk(name: str, tmp_path: Path) -> None:
+    content, paths = pieces(tmp_path, name)
+    found = opened(paths[2])
+    assert found.container.problems == ()
+    assert found.container.details["segments"] == len(paths)
+    assert found.source is not None
+    assert_holds(found.source, content)
+    Workshop(tmp_path).run("simg2img", *paths, tmp_path / "joined")
+    assert (tmp_path / "joined").read_bytes() == content
+
+
+@pytest.mark.needs("img2simg", "simg2simg")
+@pytest.mark.parametrize("kept", [(0,), (1,), (3,), (0, 1), (0, 2, 3), (1, 2, 3)])
+def test_what_stands_in_missing_pieces_is_said_and_not_read_as_zeros(
+    kept: tuple[int, ...], tmp_path: Path
+) -> None:
+    content, paths = pieces(tmp_path)
+    for number, path in enumerate(paths):
+        if number not in kept:
+            path.unlink()
+    found = opened(paths[kept[0]])
+    assert set(codes(found)) == {Code.MISSING_SEGMENT}
+    assert found.source is not None
+    assert found.source.size == len(content)
+    assert 0.1 < readable(found.source, content) < 1
+
+
+@pytest.mark.needs("img2simg", "simg2simg")
+def test_a_piece_of_another_disk_is_not_used(tmp_path: Path) -> None:
+    content, paths = pieces(tmp_path)
+    write(paths[1], CHUNKS)
+    found = opened(paths[0])
+    assert codes(found) == [Code.MISSING_SEGMENT]
+    assert "is of another disk" in found.container.problems[0].message
+    assert found.source is not None
+    readable(found.source, content)
+
+
+def test_a_whole_image_of_a_pieces_name_lacks_nothing(tmp_path: Path) -> None:
+    path = write(tmp_path / "boot.img_sparsechunk.0", CHUNKS[:-1])
+    assert opened(path).container.problems == ()

@@ -9,11 +9,12 @@ import pytest
 
 from fixtures.comparing import codes, inside, mixed_bytes, open_path, where_different
 from fixtures.recipes.apple_images import encrypted_v2
-from fixtures.recipes.dmg import chunks_of, image, pack_lzfse, property_list, simple, table, trailer
+from fixtures.recipes.dmg import PACKERS, chunks_of, image, pack_lzfse, property_list, simple, table, trailer
 from pyimount.parsers.containers import cdsa, dmg
 from pyimount.parsers.containers.adc import unpack_adc
 from pyimount.parsers.containers.lzfse import lzfse_unpacker
 from pyimount.sources.errors import ReadError
+from tests.needing import needs_built
 
 MIB = 1 << 20
 DISK = mixed_bytes(MIB)
@@ -33,8 +34,16 @@ def put(folder: Path, data: bytes) -> Path:
     return path
 
 
+@pytest.fixture
+def lzfse() -> None:
+    """The library is there, which has to be compiled."""
+    needs_built("liblzfse", "pip install 'pyimount[lzfse]'")
+
+
 @pytest.mark.parametrize("name", KINDS)
-def test_chunks_of_every_type(tmp_path: Path, name: str) -> None:
+def test_chunks_of_every_type(tmp_path: Path, name: str, request: pytest.FixtureRequest) -> None:
+    if name == "lzfse":
+        request.getfixturevalue("lzfse")
     path = put(tmp_path, simple(DISK, KINDS[name]))
     opened = open_path(path)
     assert codes(opened) == []
@@ -42,7 +51,7 @@ def test_chunks_of_every_type(tmp_path: Path, name: str) -> None:
     assert where_different(inside(path), DISK) == []
 
 
-def test_chunks_of_all_types_in_one_image(tmp_path: Path) -> None:
+def test_chunks_of_all_types_in_one_image(tmp_path: Path, lzfse: None) -> None:
     path = put(tmp_path, simple(DISK, *KINDS.values()))
     assert where_different(inside(path), DISK) == []
 
@@ -187,7 +196,11 @@ class TestHostile:
         assert codes(open_path(put(tmp_path, image(DISK, fork, [bytes(listed)])))) == ["damaged"]
 
     @pytest.mark.parametrize("name", [name for name in KINDS if name != "raw"])
-    def test_a_bomb_gives_one_chunk_and_no_more(self, tmp_path: Path, name: str) -> None:
+    def test_a_bomb_gives_one_chunk_and_no_more(
+        self, tmp_path: Path, name: str, request: pytest.FixtureRequest
+    ) -> None:
+        if name == "lzfse":
+            request.getfixturevalue("lzfse")
         small = b"A" * 65536
         chunks, fork = chunks_of(b"\1" + bytes(MIB - 1), [KINDS[name]], sectors=2048)
         chunks[0]["SectorCount"] = len(small) // 512
@@ -243,11 +256,12 @@ class TestHostile:
             b'<!DOCTYPE p [<!ENTITY a "aaaaaaaaaa">]><plist><dict><key>&a;</key></dict></plist>',
             b"<plist>" + b"<dict>" * 100000,
             NO_BASE64,
+            NO_BASE64.replace(b"!!!=", "AAAé".encode()),
             property_list([])[:-20],
             b"\0" * 4096,
             b"<" + b"a" * 3000000,
         ],
-        ids=["entities", "deep", "base64", "cut", "zeros", "tag"],
+        ids=["entities", "deep", "base64", "not-ascii", "cut", "zeros", "tag"],
     )
     def test_a_property_list_that_is_none(self, tmp_path: Path, listed: bytes) -> None:
         data = listed + trailer(DISK, b"", XMLOffset=0, XMLLength=len(listed))
@@ -279,13 +293,13 @@ class TestAdc:
 
 class TestLzfse:
     @pytest.mark.parametrize("size", [1, 7, 100, 4095, 5000, 300000, 700001])
-    def test_what_the_library_packs(self, size: int) -> None:
+    def test_what_the_library_packs(self, size: int, lzfse: None) -> None:
         unpack = lzfse_unpacker()
         assert unpack is not None
         data = (DISK[100000:] * 2)[:size]
         assert unpack(pack_lzfse(data), size) == data
 
-    def test_damaged_anywhere(self) -> None:
+    def test_damaged_anywhere(self, lzfse: None) -> None:
         unpack = lzfse_unpacker()
         assert unpack is not None
         data = (b"bottles hanging on the wall. " * 4000)[:65536]
@@ -298,7 +312,7 @@ class TestLzfse:
                 except ReadError:
                     continue
 
-    def test_cut_anywhere(self) -> None:
+    def test_cut_anywhere(self, lzfse: None) -> None:
         unpack = lzfse_unpacker()
         assert unpack is not None
         packed = pack_lzfse(DISK[:5000])
@@ -307,10 +321,13 @@ class TestLzfse:
                 unpack(packed[:length], 5000)
 
     def test_without_the_library(self, tmp_path: Path) -> None:
-        path = put(tmp_path, simple(DISK, dmg.LZFSE, dmg.RAW))
+        with patch.dict(PACKERS, {dmg.LZFSE: lambda data: data}):  # what is in the chunks is not looked at
+            path = put(tmp_path, simple(DISK, dmg.LZFSE, dmg.RAW))
         with patch.dict("sys.modules", {"liblzfse": None}):
             opened = open_path(path)
             assert codes(opened) == ["unsupported"]
+            (problem,) = opened.container.problems
+            assert problem.message.count("pip install 'pyimount[lzfse]'") == 1
             assert opened.source is not None
             with pytest.raises(ReadError, match="lzfse"):
                 opened.source.read_at(

@@ -1,5 +1,6 @@
 """EWF: what the tools write reads back to the byte, and what is damaged is said and never read wrongly."""
 
+import re
 import tracemalloc
 import zlib
 from collections.abc import Callable
@@ -11,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import pyimount
-from fixtures.recipes.ewf import acquire, ex01_image, sealed, section, smart_image
+from fixtures.recipes.ewf import acquire, e01_image, ex01_image, ex01_segments, sealed, section, smart_image
 from fixtures.workshop import Workshop
-from pyimount.parsers.containers import ewf, ewf2
+from pyimount.parsers.containers import ewf2, ewf_sections
 from pyimount.parsers.containers.chunks import inflate, unpack_bzip2
 from pyimount.problems import Code
 from pyimount.sources.errors import ReadError
@@ -24,7 +25,6 @@ from tests.disks import (
     codes,
     contents,
     cut,
-    needs,
     opened,
     readable,
     source_of,
@@ -32,7 +32,7 @@ from tests.disks import (
 
 CHUNK = 32768
 CONTENT = contents(3 * MIB + 5 * 512)
-acquires = needs("ewfacquirestream", "ewfinfo")
+acquires = pytest.mark.needs("ewfacquirestream", "ewfinfo")
 
 
 @pytest.fixture
@@ -169,7 +169,7 @@ def sections(image: bytes) -> dict[str, int]:
     found: dict[str, int] = {}
     offset = 13
     while True:
-        section = ewf.SECTION_DESCRIPTOR.construct.parse(image[offset:])
+        section = ewf_sections.SECTION_DESCRIPTOR.construct.parse(image[offset:])
         found.setdefault(section.type.rstrip(b"\0").decode(), offset)
         if section.next_offset <= offset:
             return found
@@ -236,18 +236,20 @@ def lying(content: bytes, **changes: Any) -> bytes:
     """An S01 whose volume section says something else."""
     image = smart_image(content)
     at = image.index(b"volume\0") + 76
-    fields = {**ewf.SMART_VOLUME.construct.parse(image[at:]), **changes}
+    fields = {**ewf_sections.SMART_VOLUME.construct.parse(image[at:]), **changes}
     fields.pop("_io", None)
     fields.pop("checksum")
-    return image[:at] + sealed(ewf.SMART_VOLUME, **fields) + image[at + ewf.SMART_VOLUME.size :]
+    return (
+        image[:at]
+        + sealed(ewf_sections.SMART_VOLUME, **fields)
+        + image[at + ewf_sections.SMART_VOLUME.size :]
+    )
 
 
 @pytest.mark.parametrize(
     "changes",
     [
-        {"sectors_per_chunk": 0},
         {"sectors_per_chunk": 0xFFFFFFFF},
-        {"bytes_per_sector": 0},
         {"bytes_per_sector": 0xFFFFFFFF},
         {"sectors_per_chunk": 0xFFFF, "bytes_per_sector": 0xFFFF},
     ],
@@ -322,7 +324,11 @@ def test_a_table_that_says_it_has_other_entries(count: int, tmp_path: Path) -> N
     image = smart_image(bytes(64 * CHUNK))
     at = image.index(b"table\0") + 76
     head = sealed(
-        ewf.TABLE_HEADER, number_of_entries=count, padding1=bytes(4), base_offset=0, padding2=bytes(4)
+        ewf_sections.TABLE_HEADER,
+        number_of_entries=count,
+        padding1=bytes(4),
+        base_offset=0,
+        padding2=bytes(4),
     )
     path = tmp_path / "disk.s01"
     path.write_bytes(image[:at] + head + image[at + 24 :])
@@ -341,7 +347,7 @@ def test_a_chain_of_sections_that_leads_back_ends(tmp_path: Path) -> None:
 
 def test_a_logical_image_is_named_and_holds_no_disk(tmp_path: Path) -> None:
     path = tmp_path / "files.L01"
-    path.write_bytes(ewf.LOGICAL_SIGNATURE + smart_image(CONTENT)[8:])
+    path.write_bytes(ewf_sections.LOGICAL_SIGNATURE + smart_image(CONTENT)[8:])
     found = opened(path)
     assert found.source is None
     assert found.container.details["variant"] == "L01"
@@ -349,8 +355,8 @@ def test_a_logical_image_is_named_and_holds_no_disk(tmp_path: Path) -> None:
 
 
 def test_acquisition_errors_are_listed(tmp_path: Path) -> None:
-    image = smart_image(CONTENT)[: -ewf.SECTION_DESCRIPTOR.size]
-    head = sealed(ewf.ERROR2_HEADER, number_of_entries=2, unknown=bytes(512))
+    image = smart_image(CONTENT)[: -ewf_sections.SECTION_DESCRIPTOR.size]
+    head = sealed(ewf_sections.ERROR2_HEADER, number_of_entries=2, unknown=bytes(512))
     runs = b"".join(number.to_bytes(4, "little") for number in (10, 2, 300, 64))
     image += section(b"error2", len(image), head + runs + zlib.adler32(runs).to_bytes(4, "little"))
     path = tmp_path / "disk.s01"
@@ -448,3 +454,168 @@ def test_unpacking_stops_at_its_bound(unpack: Callable[[bytes, int], bytes], siz
     flipped = packed[:-1] + bytes([packed[-1] ^ 1])
     with pytest.raises(ReadError):
         unpack(flipped if unpack is inflate else packed[:4] + b"\0" + packed[5:], size)
+
+
+@acquires
+@pytest.mark.parametrize(
+    "spelled",
+    [
+        ["disk.e01", "disk.E02", "disk.E03", "disk.E04"],
+        ["disk.E01", "disk.e02", "disk.E03", "disk.e04"],
+        ["Disk.E01", "disk.E02", "DISK.E03", "disk.e04"],
+        ["disk.001", "disk.002", "disk.003", "disk.004"],
+        ["disk.E02", "disk.E01", "disk.E04", "disk.E03"],
+    ],
+    ids=" ".join,
+)
+def test_segments_are_joined_by_their_own_numbers(spelled: list[str], work: Workshop) -> None:
+    paths = made(work, "-S", "1MiB", "-c", "none")
+    contents_of = [path.read_bytes() for path in paths]
+    for path in paths:
+        path.unlink()
+    for name, data in zip(spelled, contents_of, strict=True):
+        (work.folder / name).write_bytes(data)
+    for name in spelled:
+        found = opened(work.folder / name)
+        assert found.container.problems == ()
+        assert found.container.details["segments"] == 4
+        assert found.source is not None
+        assert_holds(found.source, CONTENT, reads=20)
+
+
+def rewritten(image: bytes, **changes: Any) -> bytes:
+    """A segment in whose volume section, and in the copies of it, something else stands."""
+    for found in re.finditer(rb"(?:volume|data)\0{10,12}", image):
+        at = found.start() + ewf_sections.SECTION_DESCRIPTOR.size
+        fields = ewf_sections.VOLUME.construct.parse(image[at:])
+        kept = {name: value for name, value in fields.items() if name not in ("_io", "checksum")}
+        made = sealed(ewf_sections.VOLUME, **(kept | changes))
+        image = image[:at] + made + image[at + len(made) :]
+    return image
+
+
+@acquires
+@pytest.mark.parametrize("foreign", [0, 1, 2, 3])
+@pytest.mark.parametrize(
+    "marks",
+    [({"set_identifier": b"A" * 16}, {"set_identifier": b"B" * 16}), ({}, {"number_of_sectors": 6150})],
+    ids=["identifier", "size"],
+)
+def test_a_segment_of_another_acquisition_is_not_used(
+    marks: tuple[dict[str, Any], dict[str, Any]], foreign: int, work: Workshop
+) -> None:
+    """Ewfacquirestream leaves the set identifier zero; EnCase and FTK Imager do not."""
+    paths = made(work, "-S", "1MiB", "-c", "none", content=contents(3 * MIB + 5 * 512, seed=9))
+    other = rewritten(paths[foreign].read_bytes(), **marks[1])
+    for path in paths:
+        path.unlink()
+    for path in (paths := made(work, "-S", "1MiB", "-c", "none")):
+        path.write_bytes(rewritten(path.read_bytes(), **marks[0]))
+    paths[foreign].write_bytes(other)
+    found = opened(paths[0])
+    problem = next(each for each in found.container.problems if "another acquisition" in each.message)
+    assert problem.code is Code.MISSING_SEGMENT
+    assert problem.message.startswith(f"disk.E0{foreign + 1} is a segment of another acquisition")
+    assert codes(found).count(Code.MISSING_SEGMENT) == 1
+    assert found.source is not None
+    assert 0.6 < readable(found.source, CONTENT) < 1
+
+
+@acquires
+def test_the_disk_is_as_large_as_a_later_section_says(work: Workshop) -> None:
+    paths = made(work, "-S", "1MiB", "-c", "fast")
+    assert len(paths) > 1
+    zeros = {"number_of_chunks": 0, "number_of_sectors": 0, "sectors_per_chunk": 0}
+    paths[0].write_bytes(rewritten(paths[0].read_bytes(), **zeros))
+    found = opened(paths[0])
+    assert codes(found) == [Code.BACKUP_USED]
+    assert found.source is not None
+    assert_holds(found.source, CONTENT)
+    for path in paths[1:]:
+        path.unlink()
+    assert Code.MISSING_SEGMENT in codes(opened(paths[0]))
+
+
+@pytest.mark.parametrize(
+    "changes", [{"number_of_sectors": 0}, {"sectors_per_chunk": 0}, {"bytes_per_sector": 0}]
+)
+def test_the_disk_is_as_large_as_its_chunks_where_nothing_says_it(
+    changes: dict[str, int], tmp_path: Path
+) -> None:
+    path = tmp_path / "disk.s01"
+    path.write_bytes(lying(CONTENT, **changes))
+    found = opened(path)
+    assert codes(found) == [Code.BACKUP_USED]
+    assert found.source is not None
+    assert_holds(found.source, CONTENT)
+
+
+def test_a_disk_said_to_be_smaller_than_its_chunks(tmp_path: Path) -> None:
+    path = tmp_path / "disk.s01"
+    path.write_bytes(lying(CONTENT, number_of_sectors=2 * MIB // 512))
+    found = opened(path)
+    assert codes(found) == [Code.DAMAGED]
+    assert found.source is not None
+    assert_holds(found.source, CONTENT[: 2 * MIB])
+    path = tmp_path / "disk.Ex01"
+    path.write_bytes(ex01_segments(CONTENT, sectors=2 * MIB // 512)[0])
+    found = opened(path)
+    assert codes(found) == [Code.DAMAGED]
+    assert found.source is not None
+    assert_holds(found.source, CONTENT[: 2 * MIB])
+
+
+def far_apart(path: Path, gap: int, *, turned: bool) -> bytes:
+    """An E01 with this gap between the halves of its data."""
+    content = contents(MIB)
+    before, behind = e01_image(content, gap=gap, turned=turned)
+    with path.open("wb") as file:
+        file.write(before)
+        file.seek(gap, 1)
+        file.write(behind)
+    return content
+
+
+@pytest.mark.needs("ewfexport")
+@pytest.mark.parametrize("over", [0])
+def test_beyond_2_gib_of_a_segment_all_32_bits_are_offset(over: int, work: Workshop) -> None:
+    path = work.folder / "disk.E01"
+    content = far_apart(path, (1 << 31) - (MIB // 2) - 2000 + over, turned=True)
+    found = opened(path)
+    assert codes(found) == []
+    assert found.source is not None
+    assert_holds(found.source, content, reads=30)
+    exported = work.folder / "raw"
+    work.run("ewfexport", "-q", "-u", "-f", "raw", "-t", exported, path)
+    assert (work.folder / "raw.raw").read_bytes() == content
+
+
+def test_a_bit_that_could_be_flag_or_offset_is_what_the_checksum_says(tmp_path: Path) -> None:
+    """From far below 2 GiB to far above: the offsets rise without the bit as well."""
+    content = far_apart(tmp_path / "disk.E01", (1 << 31) + 3 * MIB, turned=True)
+    assert_holds(source_of(tmp_path / "disk.E01"), content, reads=30)
+
+
+@pytest.mark.parametrize(
+    "names", [("Ex01", "Ex02", "Ex03"), ("Tx01", "Tx02", "Tx03"), ("fx01", "Fx02", "FX03")]
+)
+def test_ex01_segments_are_joined_by_their_own_numbers(names: tuple[str, ...], tmp_path: Path) -> None:
+    images = ex01_segments(CONTENT, 3)
+    for name, image in zip(names, images, strict=True):
+        (tmp_path / f"disk.{name}").write_bytes(image)
+    found = opened(tmp_path / f"disk.{names[1]}")
+    assert codes(found) == []
+    assert found.source is not None
+    assert_holds(found.source, CONTENT)
+
+
+def test_an_ex01_segment_of_another_acquisition_is_not_used(tmp_path: Path) -> None:
+    images = ex01_segments(CONTENT, 3)
+    images[1] = ex01_segments(contents(len(CONTENT), seed=4), 3, identifier=b"another set's id")[1]
+    for number, image in enumerate(images, 1):
+        (tmp_path / f"disk.Ex0{number}").write_bytes(image)
+    found = opened(tmp_path / "disk.Ex01")
+    assert codes(found) == [Code.MISSING_SEGMENT, Code.TRUNCATED]
+    assert "disk.Ex02 is a segment of another acquisition" in found.container.problems[0].message
+    assert found.source is not None
+    assert 0.6 < readable(found.source, CONTENT) < 0.7

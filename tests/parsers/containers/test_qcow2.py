@@ -183,12 +183,15 @@ class TestBackingFile:
         with pytest.raises(ReadError):
             opened.source.read_at(0, 512)
 
-    def test_a_long_chain_ends(self, work: Workshop) -> None:
+    def test_a_long_chain_is_followed_as_far_as_it_may_be(
+        self, work: Workshop, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         made(work, name="0.qcow2")
-        for number in range(1, 30):
+        for number in range(1, 51):
             over(work, f"{number - 1}.qcow2", "qcow2", name=f"{number}.qcow2")
-        assert where_different(inside(work.folder / "10.qcow2"), DISK) == []
-        assert "missing-backing-file" in codes(open_path(work.folder / "29.qcow2"))
+        assert where_different(inside(work.folder / "50.qcow2"), DISK) == []
+        monkeypatch.setattr("pyimount.recognition.opening._CHAIN_CAP", 20)
+        assert "missing-backing-file" in codes(open_path(work.folder / "50.qcow2"))
 
     def test_a_raw_one_is_never_read_as_anything_else(self, work: Workshop) -> None:
         """Its first bytes are the guest's, who may write there a header that names a file of the host."""
@@ -197,8 +200,101 @@ class TestBackingFile:
         assert inside(top).read_at(0, 4) == b"QFI\xfb"
         assert where_different(inside(top), trap.read_bytes()) == []
 
+    @pytest.mark.parametrize(
+        "name",
+        [
+            "file:base.qcow2",
+            'json:{"driver": "qcow2", "file": {"driver": "file", "filename": "base.qcow2"}}',
+            'json:{"driver": "qcow2", "file.driver": "file", "file.filename": "base.qcow2"}',
+            'json:{"file.filename": "base.qcow2"}',
+            'json:{"driver": "qcow2", "file": {"filename": "base.qcow2"}}',
+        ],
+    )
+    def test_other_ways_to_name_it(self, work: Workshop, name: str) -> None:
+        base = made(work, name="base.qcow2")
+        top = over(work, name, "qcow2", "-u", size=str(len(DISK)))
+        assert codes(open_path(top)) == []
+        assert where_different(inside(top), DISK) == []
+        absolute = over(
+            work, name.replace("base", str(base.with_suffix(""))), "qcow2", "-u", size=str(len(DISK))
+        )
+        work.run("qemu-img", "convert", "-O", "raw", absolute, "judge.raw")
+        assert where_different(inside(absolute), (work.folder / "judge.raw").read_bytes()) == []
+
+    @pytest.mark.parametrize(
+        ("options", "start", "end"),
+        [
+            ('"driver": "raw", "file": {"driver": "file", "filename": "base.qcow2"}', 0, None),
+            ('"driver": "file", "filename": "base.qcow2"', 0, None),
+            ('"driver": "raw", "offset": 65536, "file.filename": "base.qcow2"', 65536, None),
+            ('"driver": "raw", "offset": 512, "size": 4096, "file.filename": "base.qcow2"', 512, 4608),
+        ],
+    )
+    def test_a_raw_one_by_its_options(
+        self, work: Workshop, options: str, start: int, end: int | None
+    ) -> None:
+        base = made(work, name="base.qcow2").read_bytes()
+        top = over(work, f"json:{{{options}}}", "raw", "-u", size=str(len(DISK)))
+        wanted = base[start:end]
+        source = inside(top)
+        assert source.read_at(0, len(wanted)) == wanted[: source.size]
+        assert source.read_at(len(wanted), 4096) == bytes(len(source.read_at(len(wanted), 4096)))
+
+    @pytest.mark.parametrize(
+        "name",
+        [
+            "http://host/base.qcow2",
+            "https://host/base.qcow2",
+            "ssh://host/base.qcow2",
+            "nbd:host:10809:exportname=base.qcow2",
+            "fat:base.qcow2",
+            "host_device:base.qcow2",
+            "file:/dev/base.qcow2",
+            "/dev/base.qcow2",
+            "//./base.qcow2",
+            'json:{"driver": "nbd", "path": "base.qcow2"}',
+            'json:{"driver": "qcow2", "file": {"driver": "host_device", "filename": "base.qcow2"}}',
+            'json:{"driver": "qcow2", "file": {"driver": "https", "url": "https://host/base.qcow2"}}',
+            'json:{"driver": "qcow2", "file": {"driver": "file", "filename": "/dev/base.qcow2"}}',
+            'json:{"driver": "quorum", "children": [{"filename": "base.qcow2"}]}',
+            'json:{"driver": "qcow2", "file": "base.qcow2"}',
+            'json:["base.qcow2"]',
+            "json:" + "[" * 900,
+        ],
+    )
+    def test_a_url_or_a_device_is_never_opened(self, work: Workshop, name: str) -> None:
+        """Though a file of its last part lies beside the image."""
+        made(work, name="base.qcow2")
+        top = over(work, "x" * len(name), "qcow2", "-u", size=str(len(DISK)))
+        opened = open_path(
+            changed(
+                top,
+                lambda data: data.__setitem__(slice(0, None), data.replace(b"x" * len(name), name.encode())),
+            )
+        )
+        assert codes(opened) == ["missing-backing-file"]
+
 
 class TestDataFile:
+    @pytest.mark.parametrize(
+        ("name", "found"),
+        [
+            ("file:data.bin", True),
+            ('json:{"driver": "file", "filename": "data.bin"}', True),
+            ('json:{"driver": "raw", "file.filename": "data.bin"}', True),
+            ("http://host/data.bin", False),
+            ('json:{"driver": "host_device", "filename": "data.bin"}', False),
+        ],
+    )
+    def test_other_ways_to_name_it(self, work: Workshop, name: str, found: bool) -> None:
+        plain = "d" * len(name)
+        image = made(work, "-o", f"data_file={plain}")
+        (work.folder / plain).rename(work.folder / "data.bin")
+        image.write_bytes(image.read_bytes().replace(plain.encode(), name.encode()))
+        assert codes(open_path(image)) == ([] if found else ["missing-backing-file"])
+        if found:
+            assert where_different(inside(image), DISK) == []
+
     def test_missing(self, work: Workshop) -> None:
         image = made(work, "-o", "data_file=data.bin")
         (work.folder / "data.bin").unlink()
@@ -263,11 +359,16 @@ class TestHostileHeader:
 
     def test_a_disk_of_any_size(self, work: Workshop) -> None:
         opened = open_path(changed(made(work), put(SIZE, ">Q", (1 << 64) - 512)))
-        assert codes(opened) == ["damaged"]
+        # Its first table is too short for that, and no file is so long: two things that are wrong.
+        assert [problem.code for problem in opened.container.problems] == ["damaged", "damaged"]
+        short, impossible = (problem.message for problem in opened.container.problems)
+        assert "too few" in short
+        assert "more than any file" in impossible
         assert opened.source is not None
+        assert opened.source.size == (1 << 63) - 1
         assert opened.source.read_at(0, MIB) == DISK[:MIB]
         with pytest.raises(ReadError):
-            opened.source.read_at(1 << 63, 512)
+            opened.source.read_at((1 << 63) - 512, 511)
 
     @pytest.mark.parametrize("place", [1, 1 << 40, (1 << 64) - 1])
     def test_a_first_table_anywhere(self, work: Workshop, place: int) -> None:

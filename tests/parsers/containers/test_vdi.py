@@ -18,14 +18,13 @@ from tests.disks import (
     codes,
     contents,
     cut,
-    needs,
     opened,
     readable,
     source_of,
 )
 
 CONTENT = contents(5 * MIB + 7 * 512, seed=3)
-pytestmark = needs("qemu-img", "qemu-io")
+pytestmark = pytest.mark.needs("qemu-img", "qemu-io")
 
 
 @pytest.fixture
@@ -157,6 +156,19 @@ def test_a_child_is_read_over_its_parent_which_is_found_by_its_uuid(work: Worksh
     assert found.source.read_at(MIB, MIB) == content[MIB : 2 * MIB]
     with pytest.raises(ReadError, match="parent"):
         found.source.read_at(0, 512)
+
+
+def test_a_parent_that_was_changed_since_is_not_taken(work: Workshop) -> None:
+    parent = made(work, name="base.vdi")
+    child = work.folder / "child.vdi"
+    work.run("qemu-img", "create", "-q", "-f", "vdi", child, str(len(CONTENT)))
+    child.write_bytes(child_of(parent.read_bytes(), child.read_bytes()))
+    parent.write_bytes(with_header(parent.read_bytes(), uuidModify=b"written to since"))
+    found = opened(child)
+    assert codes(found) == [Code.MISSING_BACKING_FILE]
+    assert "was changed since" in found.container.problems[0].message
+    child.write_bytes(with_header(child.read_bytes(), uuidParentModify=bytes(16)))
+    assert codes(opened(child)) == []
 
 
 def test_a_disk_that_is_its_own_parent(work: Workshop) -> None:

@@ -23,7 +23,6 @@ from tests.disks import (
     codes,
     contents,
     cut,
-    needs,
     opened,
     readable,
     source_of,
@@ -32,7 +31,7 @@ from tests.disks import (
 SECTOR = 512
 BLOCK = 2 * MIB
 CONTENT = contents(7 * MIB + 3 * SECTOR)
-pytestmark = needs("qemu-img")
+pytestmark = pytest.mark.needs("qemu-img")
 
 
 @pytest.fixture
@@ -293,6 +292,27 @@ def test_another_disk_of_the_parents_name_is_not_taken(work: Workshop) -> None:
     found = opened(family.child)
     assert codes(found) == [Code.MISSING_BACKING_FILE]
     assert "unique id" in found.container.problems[0].message
+
+
+@pytest.mark.parametrize(("since", "taken"), [(0, True), (1000, True), (-1, False)])
+def test_a_parent_made_after_its_last_change_is_another(since: int, taken: bool, work: Workshop) -> None:
+    """``since``: seconds from when the parent was made to its last change that the child knows of."""
+    parent = made(work, name="parent.vhd").read_bytes()
+    changed = vhd.FOOTER.construct.parse(parent[-SECTOR:]).time_stamp + since
+    child = work.folder / "child.vhd"
+    child.write_bytes(differencing(parent, "parent.vhd", {}, parent_time_stamp=changed))
+    found = opened(child)
+    assert codes(found) == ([] if taken else [Code.MISSING_BACKING_FILE])
+    assert taken or "was made at" in found.container.problems[0].message
+
+
+def test_a_parent_named_by_a_macs_url(work: Workshop) -> None:
+    parent = made(work, name="the parent.vhd").read_bytes()
+    child = work.folder / "child.vhd"
+    name = "file://localhost/Users/me/the%20parent.vhd"
+    child.write_bytes(differencing(parent, name, {}, code=b"MacX"))
+    assert codes(opened(child)) == []
+    assert_holds(source_of(child), CONTENT, reads=5)
 
 
 def test_a_disk_that_is_its_own_parent(work: Workshop) -> None:

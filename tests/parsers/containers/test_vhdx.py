@@ -3,12 +3,22 @@
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import pyimount
 from fixtures.recipes.vhd import convert
-from fixtures.recipes.vhdx import BLANK, differencing, header_of, item_at, regions_of, with_header
+from fixtures.recipes.vhdx import (
+    BLANK,
+    differencing,
+    header_of,
+    item_at,
+    left_open,
+    log_entry,
+    regions_of,
+    with_header,
+)
 from fixtures.workshop import Workshop
 from pyimount.parsers.containers import vhdx
 from pyimount.problems import Code
@@ -20,14 +30,13 @@ from tests.disks import (
     codes,
     contents,
     cut,
-    needs,
     opened,
     readable,
     source_of,
 )
 
 CONTENT = contents(7 * MIB, seed=5)
-pytestmark = needs("qemu-img")
+pytestmark = pytest.mark.needs("qemu-img")
 
 
 @pytest.fixture
@@ -103,15 +112,150 @@ def test_both_copies_damaged_is_said(first: int, work: Workshop) -> None:
     assert readable(found.source, CONTENT) == 1
 
 
-def test_a_log_that_was_not_written_out_is_said(work: Workshop) -> None:
-    path = made(work)
-    image = path.read_bytes()
-    for copy in (0, 1):
-        image = with_header(image, copy, LogGuid=b"\x07" * 16)
-    path.write_bytes(image)
-    found = opened(path)
-    assert codes(found) == [Code.UNSUPPORTED]
-    assert found.source is not None
+class TestLog:
+    """[MS-VHDX] 2.3.3; qemu-img check -r all replays a copy."""
+
+    def image(self, work: Workshop) -> tuple[bytes, bytes, int]:
+        """An image whose blocks its table has not yet, the table's first sector, and where that is to be."""
+        image = made(work).read_bytes()
+        at = regions_of(image)[vhdx.BAT_REGION].FileOffset
+        return image[:at] + bytes(4096) + image[at + 4096 :], image[at : at + 4096], at
+
+    def judged(self, work: Workshop, path: Path) -> bytes:
+        """The disk as QEMU has it, which replays the log of a copy."""
+        copy, disk = work.folder / "copy.vhdx", work.folder / "judged"
+        copy.write_bytes(path.read_bytes())
+        work.run("qemu-img", "check", "-q", "-r", "all", copy)
+        work.run("qemu-img", "convert", "-O", "raw", copy, disk)
+        return disk.read_bytes()
+
+    def test_it_is_replayed_and_the_file_stays_as_it_is(self, work: Workshop) -> None:
+        image, table, at = self.image(work)
+        path = work.folder / "disk.vhdx"
+        entry = log_entry(7, tail=0, writes={at: table}, size=len(image))
+        path.write_bytes(before := left_open(image, {0: entry}))
+        found = opened(path)
+        assert codes(found) == []
+        assert found.container.details["log_entries_replayed"] == 1
+        assert found.source is not None
+        assert_holds(found.source, CONTENT)
+        assert_threads_agree(found.source, CONTENT)
+        assert path.read_bytes() == before
+        assert self.judged(work, path) == CONTENT
+
+    def test_later_entries_count_and_zeros_too(self, work: Workshop) -> None:
+        image, table, at = self.image(work)
+        path, junk = work.folder / "disk.vhdx", b"\xee" * 4096
+        first = log_entry(0xFFFFFFFF, tail=0, writes={at: junk, at + 4096: 1 << 16}, size=len(image))
+        second = log_entry(0x100000000, tail=0, writes={at: 8192, at + 8192: junk}, size=len(image))
+        third = log_entry(0x100000001, tail=0, writes={at: table, at + 8192: 4096}, size=len(image))
+        placed = {0: first, len(first): second, len(first) + len(second): third}
+        path.write_bytes(left_open(image, placed))
+        found = opened(path)
+        assert codes(found) == []
+        assert found.container.details["log_entries_replayed"] == 3
+        assert found.source is not None
+        assert_holds(found.source, CONTENT)
+        assert self.judged(work, path) == CONTENT
+
+    def test_it_is_round_and_holds_older_entries(self, work: Workshop) -> None:
+        image, table, at = self.image(work)
+        path, junk = work.folder / "disk.vhdx", b"\xee" * 4096
+        tail = MIB - 12288
+        older = log_entry(3, tail=32768, writes={at: junk}, size=len(image))
+        foreign = log_entry(99, tail=65536, writes={at: junk}, size=len(image), guid=b"x" * 16)
+        first = log_entry(8, tail=tail, writes={at: junk}, size=len(image))
+        second = log_entry(9, tail=tail, writes={at: table}, size=len(image))  # over the log's end
+        path.write_bytes(left_open(image, {32768: older, 65536: foreign, tail: first, MIB - 4096: second}))
+        found = opened(path)
+        assert codes(found) == []
+        assert found.container.details["log_entries_replayed"] == 2
+        assert found.source is not None
+        assert_holds(found.source, CONTENT)
+
+    def test_what_stands_before_the_tail_is_in_place_already(self, work: Workshop) -> None:
+        image, table, at = self.image(work)
+        path = work.folder / "disk.vhdx"
+        first = log_entry(1, tail=0, writes={at: b"\xee" * 4096, at + 4096: b"\xee" * 4096}, size=len(image))
+        second = log_entry(2, tail=len(first), writes={at: table}, size=len(image))
+        path.write_bytes(left_open(image, {0: first, len(first): second}))
+        found = opened(path)
+        assert found.container.details["log_entries_replayed"] == 1
+        assert found.source is not None
+        assert_holds(found.source, CONTENT)
+
+    @pytest.mark.parametrize("at", [0, 4, 9, 12, 16, 24, 32, 64, 70, 80, 90, 4096, 4100, 5000, 8190])
+    def test_an_entry_with_a_wrong_bit_ends_the_sequence(self, at: int, work: Workshop) -> None:
+        image, table, bat = self.image(work)
+        path = work.folder / "disk.vhdx"
+        first = log_entry(1, tail=0, writes={bat: table}, size=len(image))
+        second = bytearray(log_entry(2, tail=0, writes={bat: b"\xee" * 4096}, size=len(image)))
+        second[at] ^= 0x10
+        path.write_bytes(left_open(image, {0: first, len(first): bytes(second)}))
+        found = opened(path)
+        assert found.container.details["log_entries_replayed"] == 1
+        assert found.source is not None
+        assert_holds(found.source, CONTENT, reads=20)
+
+    @pytest.mark.parametrize(
+        ("changes", "why"),
+        [
+            ({"tail": 8192}, "no complete sequence"),
+            ({"number": 0}, "no complete sequence"),
+            ({"guid": b"x" * 16}, "no complete sequence"),
+            ({"size": 1 << 40}, "had 1099511627776 bytes when it was written"),
+            ({"writes": {100: bytes(4096)}}, "no complete sequence"),
+            ({"writes": {4096: 100}}, "no complete sequence"),
+        ],
+    )
+    def test_one_that_cannot_be_replayed_is_said(
+        self, changes: dict[str, Any], why: str, work: Workshop
+    ) -> None:
+        image, table, at = self.image(work)
+        path = work.folder / "disk.vhdx"
+        told = {"number": 1, "tail": 0, "writes": {at: table}, "size": len(image), **changes}
+        path.write_bytes(left_open(image, {0: log_entry(**told)}))
+        found = opened(path)
+        assert codes(found) == [Code.DAMAGED]
+        assert why in found.container.problems[0].message
+        assert found.source is not None
+
+    def test_an_empty_log_or_one_that_cannot_be(self, work: Workshop) -> None:
+        path = made(work)
+        image = left_open(path.read_bytes(), {})
+        for fields in (
+            {},
+            {"LogVersion": 1},
+            {"LogLength": 1 << 30},
+            {"LogOffset": 1 << 40},
+            {"LogOffset": 5},
+        ):
+            path.write_bytes(with_header(with_header(image, 0, **fields), 1, **fields))
+            assert codes(opened(path)) == [Code.DAMAGED]
+
+    def test_entries_that_claim_to_overlap_cost_little(self, work: Workshop) -> None:
+        path = made(work)
+        image = path.read_bytes()
+        entry = log_entry(1, tail=0, writes={}, size=len(image))
+        lying = entry[:8] + MIB.to_bytes(4, "little") + entry[12:]
+        path.write_bytes(left_open(image, dict.fromkeys(range(0, MIB, 4096), lying)))
+        found = opened(path)
+        assert codes(found) == [Code.DAMAGED]
+        assert "overlap" in found.container.problems[0].message
+
+    def test_a_file_may_grow(self, work: Workshop) -> None:
+        """What lies between the size that was flushed and the last one is zeros."""
+        image, table, at = self.image(work)
+        path = work.folder / "disk.vhdx"
+        grown = bytearray(table)
+        last = len(image) + 4 * MIB
+        grown[0:8] = (len(image) | vhdx.FULLY_PRESENT).to_bytes(8, "little")
+        entry = log_entry(1, tail=0, writes={at: bytes(grown)}, size=len(image), last=last)
+        path.write_bytes(left_open(image, {0: entry}))
+        found = opened(path)
+        assert codes(found) == []
+        assert found.source is not None
+        assert_holds(found.source, bytes(MIB) + CONTENT[MIB:], reads=20)
 
 
 @pytest.mark.parametrize("part", [0.4, 0.6, 0.9])

@@ -1,5 +1,6 @@
 """VMDK as qemu-img writes it; dissect.hypervisor is the second opinion."""
 
+import re
 import struct
 import zlib
 from pathlib import Path
@@ -10,13 +11,11 @@ from dissect.hypervisor.disk.vmdk import SparseDisk
 import pyimount
 from fixtures.comparing import codes, inside, mixed_bytes, open_path, where_different
 from fixtures.workshop import Workshop
-from pyimount.formats import image as image_module
-from pyimount.mapping import NO_LIMIT
-from pyimount.parsers.containers import vmdk
+from pyimount.parsers.containers import vmdk_extents
 from pyimount.recognition.opening import open_image
 from pyimount.sources import pool as pool_module
 from pyimount.sources.broker import Broker
-from pyimount.sources.budget import Meter
+from pyimount.sources.budget import NO_LIMIT, Meter
 from pyimount.sources.errors import ReadError
 from pyimount.sources.segments import gather
 from tests.needing import needs
@@ -111,8 +110,7 @@ class TestDescriptor:
     def test_more_extents_than_files_may_be_open(
         self, work: Workshop, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        for module in (image_module, pool_module):
-            monkeypatch.setattr(module, "OPEN_FILES", 3)
+        monkeypatch.setattr(pool_module, "most_open", lambda: 3)
         count, each = 12, 8
         for number in range(count):
             (work.folder / f"{number}.bin").write_bytes(DISK[number * each * 512 :][: each * 512])
@@ -124,7 +122,7 @@ class TestDescriptor:
         assert len(image.all_paths) == 1 + count
         if OPEN.exists():
             held = [path for path in OPEN.iterdir() if path.resolve().parent == work.folder]
-            assert len(held) == 1 + 3 + 3
+            assert len(held) == 3
         (work.folder / "3.bin").unlink()
         with pytest.raises(ReadError, match="no such file"):
             opened.source.read_at(3 * each * 512, 512)
@@ -198,6 +196,147 @@ class TestDescriptor:
         (tmp_path / "Größe.bin").write_bytes(bytes(4096))
         assert codes(open_path(image)) == []
 
+    @pytest.mark.parametrize(
+        ("encoding", "name"),
+        [
+            ("windows-1250", "Płyta główna"),
+            ("windows-1251", "Диск сервера"),
+            ("windows-1253", "Δίσκος"),
+            ("windows-1255", "דיסק"),
+            ("windows-932", "ソフトの表"),
+            ("Shift_JIS", "ソフトの表"),
+            ("windows-936", "服务器磁盘"),
+            ("windows-949", "서버 디스크"),
+            ("EUC-KR", "서버 디스크"),
+            ("windows-950", "伺服器磁碟"),
+            ("ISO-8859-1", "Größe"),
+            ("ISO-8859-5", "Диск"),
+            ("ISO-8859-15", "Œuvre"),
+            ("GB18030", "服务器ᠠ"),
+            ("UTF-8", "Größe 服务器"),
+        ],
+    )
+    def test_every_encoding_that_vmware_names(self, tmp_path: Path, encoding: str, name: str) -> None:
+        python = {"Shift_JIS": "cp932", "EUC-KR": "euc_kr"}.get(encoding, encoding.replace("windows-", "cp"))
+        image = descriptor(
+            tmp_path,
+            f'RW 8 FLAT "{name}-f001.vmdk" 0',
+            f'RW 8 FLAT "{name}-f002.vmdk" 0',
+            encoding=encoding,
+        )
+        image.write_bytes(image.read_text("utf-8").encode(python))
+        for number in (1, 2):
+            (tmp_path / f"{name}-f00{number}.vmdk").write_bytes(bytes([number]) * 4096)
+        # Another that would fit as well, were the encoding not known.
+        (tmp_path / "другой-f001.vmdk").write_bytes(bytes(4096))
+        assert codes(open_path(image)) == []
+        assert inside(image).read_at(0, 8192) == b"\1" * 4096 + b"\2" * 4096
+
+    @pytest.mark.parametrize("encoding", ["x-klingon", "UTF-8", "windows-1252"])
+    def test_where_the_encoding_is_wrong_the_one_file_that_fits_is_taken(
+        self, tmp_path: Path, encoding: str
+    ) -> None:
+        image = descriptor(
+            tmp_path, 'RW 8 FLAT "ソ-f001.vmdk" 0', 'RW 8 FLAT "ソ-f002.vmdk" 0', encoding=encoding
+        )
+        image.write_bytes(image.read_text("utf-8").encode("cp932"))
+        for number in (1, 2):
+            (tmp_path / f"ソ-f00{number}.vmdk").write_bytes(bytes([number]) * 4096)
+        assert codes(open_path(image)) == []
+        assert inside(image).read_at(0, 8192) == b"\1" * 4096 + b"\2" * 4096
+        (tmp_path / "表-f001.vmdk").write_bytes(bytes(4096))
+        assert codes(open_path(image)) == ["missing-backing-file"]
+
+    def test_an_ascii_name_is_not_guessed(self, tmp_path: Path) -> None:
+        (tmp_path / "copy-flat.vmdk").write_bytes(bytes(4096))
+        assert codes(open_path(descriptor(tmp_path, 'RW 8 FLAT "disk-flat.vmdk" 0'))) == [
+            "missing-backing-file"
+        ]
+
+    @pytest.mark.parametrize(
+        "first",
+        ["# Disk Descriptor File", "#Disk DescriptorFile", "# made by hand\n\n \n#", "  \n# x", None],
+    )
+    @pytest.mark.parametrize("end", ["\n", "\r\n"])
+    def test_the_first_line_is_what_qemu_takes(self, tmp_path: Path, first: str | None, end: str) -> None:
+        needs("qemu-img")
+        (tmp_path / "disk-flat.vmdk").write_bytes(DISK[:4096])
+        lines = ["version=1", "CID=21212121", "parentCID=ffffffff", 'createType="monolithicFlat"']
+        lines = [*([first] if first is not None else []), *lines, 'RW 8 FLAT "disk-flat.vmdk" 0', ""]
+        image = tmp_path / "disk.vmdk"
+        image.write_bytes("\n".join(lines).replace("\n", end).encode())
+        told = Workshop(tmp_path).run("qemu-img", "info", image)
+        assert ("file format: vmdk" in told) == (open_path(image).container.type == "vmdk")
+        if "file format: vmdk" in told:
+            assert inside(image).read_at(0, 4096) == DISK[:4096]
+
+    def test_a_text_that_is_none(self, tmp_path: Path) -> None:
+        image = tmp_path / "script"
+        image.write_text('#!/bin/sh\necho version=1\nRW 8 FLAT "disk-flat.vmdk" 0\n')
+        assert open_path(image).container.type == "raw"
+
+
+class TestStreamEnd:
+    @pytest.mark.parametrize("behind", [b"# Disk DescriptorFile\n" + bytes(1002), bytes(100_000), b"x" * 700])
+    def test_bytes_behind_it_are_none_of_its_own(self, work: Workshop, behind: bytes) -> None:
+        image = made(work, "streamOptimized", disk=DISK + bytes(2 * MIB))
+        with image.open("ab") as file:
+            file.write(behind)
+        assert codes(open_path(image)) == []
+        assert where_different(inside(image), DISK + bytes(2 * MIB)) == []
+
+    def test_however_many_these_are(self, work: Workshop) -> None:
+        image = made(work, "streamOptimized", disk=DISK + bytes(2 * MIB))
+        with image.open("ab") as file:
+            file.truncate(image.stat().st_size + 5 * MIB)
+        assert codes(open_path(image)) == []
+        assert where_different(inside(image), DISK + bytes(2 * MIB)) == []
+
+
+class TestVirtualBoxParent:
+    """VirtualBox links its snapshots by UUIDs alone (VMDK.cpp)."""
+
+    def chain(self, work: Workshop, **changes: str) -> Path:
+        top, base = made(work, name="{top}.vmdk", disk=bytes(len(DISK))), made(work, name="base.vmdk")
+        work.run("qemu-io", "-c", "write -q -P 85 65536 65536", top)
+        own = {
+            "image": "11111111-2222-3333-4444-555555555555",
+            "modification": "a" * 8 + "-1111-1111-1111-" + "a" * 12,
+        }
+        linked = {"parent": own["image"], "parentmodification": own["modification"], **changes}
+        for image, uuids in ((base, own), (top, linked)):
+            data = image.read_bytes()
+            at = data.index(b"# Disk DescriptorFile")
+            old = data[at : data.index(b"\0", at)]
+            new = old + "".join(f'ddb.uuid.{name}="{value}"\n' for name, value in uuids.items()).encode()
+            image.write_bytes(data[:at] + new + data[at + len(new) :])
+        return top
+
+    def test_shows_through(self, work: Workshop) -> None:
+        wanted = bytearray(DISK)
+        wanted[65536:131072] = b"\x55" * 65536
+        top = self.chain(work)
+        assert codes(open_path(top)) == []
+        assert where_different(inside(top), bytes(wanted)) == []
+
+    @pytest.mark.parametrize(
+        ("changes", "said"),
+        [({"parent": "1" * 8}, "does not say"), ({"parentmodification": "b" * 8}, "was changed since")],
+    )
+    def test_another_or_a_changed_disk_is_not_taken(
+        self, work: Workshop, changes: dict[str, str], said: str
+    ) -> None:
+        opened = open_path(self.chain(work, **changes))
+        assert codes(opened) == ["missing-backing-file"]
+        assert said in opened.container.problems[0].message
+        with pytest.raises(ReadError):
+            inside(work.folder / "{top}.vmdk").read_at(0, 512)
+
+    def test_missing(self, work: Workshop) -> None:
+        top = self.chain(work)
+        (work.folder / "base.vmdk").unlink()
+        assert codes(open_path(top)) == ["missing-backing-file"]
+
 
 class TestParent:
     def chain(self, work: Workshop) -> Path:
@@ -226,8 +365,7 @@ class TestParent:
 
     def test_one_that_has_been_changed_since_is_not_taken(self, work: Workshop) -> None:
         top, base = self.chain(work), work.folder / "base.vmdk"
-        cid = str(open_path(base).container.details["cid"]).encode()
-        base.write_bytes(base.read_bytes().replace(b"CID=" + cid, b"CID=0badf00d", 1))
+        base.write_bytes(worded(base.read_bytes(), b"CID", b"0badf00d"))
         opened = open_path(top)
         assert codes(opened) == ["missing-backing-file"]
         assert "0badf00d" in opened.container.problems[0].message
@@ -236,11 +374,33 @@ class TestParent:
         top = self.chain(work)
         cid = str(open_path(top).container.details["cid"]).encode()
         data = top.read_bytes().replace(b'Hint="base.vmdk"', b'Hint="top.vmdk" ', 1)
-        at = data.index(b"parentCID=") + len(b"parentCID=")
-        top.write_bytes(data[:at] + cid + data[at + 8 :])
+        top.write_bytes(worded(data, b"parentCID", cid))
         opened = open_path(top)
         assert codes(opened) == ["missing-backing-file"]
         assert "leads back" in opened.container.problems[0].message
+
+
+def worded(image: bytes, key: bytes, value: bytes) -> bytes:
+    """The image with another value in its descriptor, and all else in its place.
+
+    qemu-img writes numbers without leading zeros: one in sixteen is shorter than the others.
+    """
+    found = re.search(rb"^" + key + rb"=([0-9a-f]+)$", image, re.MULTILINE)
+    assert found is not None
+    area = image.index(b"\0", found.end())
+    longer = len(value) - len(found[1])
+    # Zeros follow the descriptor: as many go, or come, as it is longer or shorter now.
+    assert image[area : area + 16] == bytes(16)
+    words = image[: found.start(1)] + value + image[found.end(1) : area]
+    return words + bytes(max(0, -longer)) + image[area + max(0, longer) :]
+
+
+@pytest.mark.parametrize("cid", [b"1", b"0badf00", b"0badf00d"])
+def test_numbers_of_any_length_are_changed_in_place(cid: bytes) -> None:
+    image = b"# Disk\nCID=" + cid + b"\nparentCID=ffffffff\n" + bytes(500) + b"extent"
+    changed = worded(worded(image, b"CID", b"12345678"), b"parentCID", b"7")
+    assert changed.startswith(b"# Disk\nCID=12345678\nparentCID=7\n\0")
+    assert (len(changed), changed[-6:]) == (len(image), b"extent")
 
 
 class TestHostileHeader:
@@ -306,7 +466,7 @@ def test_a_truncated_image_gives_what_is_there(work: Workshop, variant: str, ten
 def test_cowd(tmp_path: Path) -> None:
     """By the description in libvmdk's documentation: a directory of tables of 4096 grains, a sector each."""
     grains = {5: b"five" * 128, 4100: b"late" * 128}
-    head = vmdk.COWD_HEADER.construct.build(
+    head = vmdk_extents.COWD_HEADER.construct.build(
         {
             "magicNumber": b"COWD",
             "version": 1,
@@ -336,7 +496,7 @@ def test_cowd(tmp_path: Path) -> None:
 
 
 def test_sesparse_reads_as_dissect_reads_it(tmp_path: Path) -> None:
-    names = [each.name for each in vmdk.SESPARSE_HEADER.construct.subcons]
+    names = [each.name for each in vmdk_extents.SESPARSE_HEADER.construct.subcons]
     fields = dict.fromkeys(names, 0) | {
         "magicNumber": 0xCAFEBABE,
         "version": 0x200000001,
@@ -350,7 +510,7 @@ def test_sesparse_reads_as_dissect_reads_it(tmp_path: Path) -> None:
         "grainTablesSize": 64,
         "grainsOffset": 72,
     }
-    head = vmdk.SESPARSE_HEADER.construct.build(fields)
+    head = vmdk_extents.SESPARSE_HEADER.construct.build(fields)
     directory = struct.pack("<Q", 0x10000000 << 32).ljust(1024, b"\0")
     table = [0] * 4096
     table[1], table[2], table[3] = 3 << 60, 2 << 60, 3 << 60 | 1 << 48
@@ -367,7 +527,7 @@ def test_sesparse_reads_as_dissect_reads_it(tmp_path: Path) -> None:
 
 
 def test_a_content_id_without_its_leading_zeros_is_the_same() -> None:
-    from pyimount.parsers.containers.vmdk import _content_id
+    from pyimount.parsers.containers.vmdk_descriptor import _content_id
 
     assert _content_id("3A0E437") == _content_id("03a0e437") == "03a0e437"
     assert _content_id("") is None

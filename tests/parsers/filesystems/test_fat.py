@@ -9,7 +9,7 @@ from hypothesis import given, settings
 
 import pyimount
 from pyimount.parsers.filesystems.fat import BPB, EXTENDED, FORMAT, FSINFO
-from tests.kept import ask, codes, kept, put, recognise
+from tests.kept import ask, codes, counted, kept, put, recognise
 from tests.strategies import edited, edits
 
 SECTOR = 512
@@ -186,24 +186,27 @@ def test_the_number_of_clusters_decides(sectors: int, fat_sectors: int, version:
 
 
 @pytest.mark.parametrize(
-    ("offset", "data", "free", "problems"),
+    ("offset", "data", "hint", "problems"),
     [
         (SECTOR, b"none", None, ["damaged"]),
         (SECTOR + 484, b"none", None, ["damaged"]),
         (SECTOR + 488, b"\xff\xff\xff\xff", None, []),  # not known
         (SECTOR + 488, (80629).to_bytes(4, "little"), None, []),  # one more than there are
-        (SECTOR + 488, (80628).to_bytes(4, "little"), 80628 * SECTOR, []),
+        (SECTOR + 488, (80628).to_bytes(4, "little"), 80628, []),
         (SECTOR, bytes(SECTOR), None, []),  # never written
         (48, b"\0\0", None, []),  # no FSInfo sector
         (48, b"\xff\xff", None, []),
     ],
 )
-def test_free_space(offset: int, data: bytes, free: int | None, problems: list[str]) -> None:
+def test_free_space_is_the_fats_whatever_fsinfo_says(
+    offset: int, data: bytes, hint: int | None, problems: list[str]
+) -> None:
     # libblkid drops a FAT32 whose FSInfo sector is damaged; here the boot sector's words are enough.
     image = kept("fat32", NEAR)
     put(image, offset, data)
-    found = recognise(FORMAT, image)
-    assert (found.free, codes(found)) == (free, problems)
+    found = counted(FORMAT, image)
+    assert (found.details.get("fsinfo_free_clusters"), codes(found)) == (hint, problems)
+    assert (found.free, found.details["free_from"]) == (80617 * SECTOR, "FAT")
 
 
 @pytest.mark.parametrize(

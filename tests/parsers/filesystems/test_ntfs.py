@@ -259,7 +259,7 @@ def with_log(*pages: bytes) -> bytearray:
     """An image whose log begins with these pages."""
     image = kept("ntfs")
     log = attributes(bytes(image[MFT_AT + LOG_AT :][:RECORD]), RECORD, frozenset((0x80,)))[0x80]
-    put(image, place(log, 0, 4096), b"".join(pages))
+    put(image, place((log,), 0, 4096), b"".join(pages))
     return image
 
 
@@ -332,16 +332,16 @@ def test_runs_of_clusters() -> None:
     sizes = struct.pack("<QQH6xQQQ", 0, 9, 64, 40960, 40000, 40000)
     runs = bytes.fromhex("21 02 1000 11 03 fe 01 02 21 03 0001 00")
     data = (head + sizes).ljust(64, b"\0") + runs
-    assert [place(data, at * 4096 + 5, 4096) for at in (0, 1, 2, 4)] == [
+    assert [place((data,), at * 4096 + 5, 4096) for at in (0, 1, 2, 4)] == [
         at * 4096 + 5 for at in (16, 17, 14, 16)
     ]
     with pytest.raises(NotThisFormat, match="sparse"):
-        place(data, 5 * 4096, 4096)
-    assert place(data, 7 * 4096, 4096) == (14 + 256) * 4096
+        place((data,), 5 * 4096, 4096)
+    assert place((data,), 7 * 4096, 4096) == (14 + 256) * 4096
     for wrong in (10 * 4096, 1 << 60):
         with pytest.raises(NotThisFormat):
-            place(data, wrong, 4096)
+            place((data,), wrong, 4096)
     assert data_size(data) == 40000
     for damaged in (data[:50], head.replace(b"\1", b"\0") + data[16:], data[:64] + b"\x99" + bytes(17)):
         with pytest.raises(NotThisFormat):
-            place(damaged, 0, 4096)
+            place((damaged,), 0, 4096)

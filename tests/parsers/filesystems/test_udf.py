@@ -1,11 +1,14 @@
 """UDF: where the anchor may lie, which sequence counts, and what is no UDF."""
 
+import subprocess
 from binascii import crc_hqx
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fixtures.workshop import find_tool
 from pyimount.parsers.filesystems.udf import FORMAT, LOGICAL, PRIMARY
 from pyimount.sources.source import BytesSource
 from pyimount.sources.view import View
@@ -221,3 +224,29 @@ def test_any_change_is_answered(start: int, changes: list[tuple[int, bytes]], ri
         for at in range(0, len(piece), BLOCK):
             piece[at : at + BLOCK] = sealed(bytes(piece[at : at + BLOCK]), (start + at) // BLOCK)
     ask(FORMAT, _BASE[:start] + bytes(piece) + _BASE[start + 4 * BLOCK :])
+
+
+@pytest.mark.needs("mkudffs")
+@pytest.mark.parametrize(("year", "label"), [(2040, "New"), (2001, "Old")])
+def test_formatted_twice_with_blocks_of_two_sizes(year: int, label: str, tmp_path: Path) -> None:
+    """The one that was recorded last counts, whichever size of blocks it has; that there are two is said."""
+    path = tmp_path / "disk"
+    path.write_bytes(bytes(16 << 20))
+    for size, name in (("2048", "Old"), ("512", "New")):
+        subprocess.run(
+            [str(find_tool("mkudffs")), "-b", size, "-l", name, "-m", "hd", str(path)],
+            check=True,
+            capture_output=True,
+        )
+    image = bytearray(path.read_bytes())
+    integrity = next(
+        at
+        for at in range(len(image) // BLOCK)
+        if image[at * BLOCK : at * BLOCK + 2] == b"\x09\x00"
+        and int.from_bytes(image[at * BLOCK + 12 : at * BLOCK + 16], "little") == at
+    )
+    for block, at in ((descriptor(image, 1), offset_of(PRIMARY, "RecordingDateandTime")), (integrity, 16)):
+        change(image, block, at + 2, year.to_bytes(2, "little"))
+    found = recognise(FORMAT, image)
+    assert (found.label, codes(found)) == (label, ["ambiguous"])
+    assert ("Old" if label == "New" else "New") in found.problems[0].message

@@ -1,11 +1,16 @@
 """GPT: two copies, their checksums, and which of them is believed; sizes of sectors and entries."""
 
+import re
+import subprocess
+from pathlib import Path
 from uuid import UUID
 
 import pytest
 
+from fixtures.workshop import find_tool
 from pyimount.parsers.partitions.gpt import FORMAT
 from pyimount.parsers.partitions.gpt_types import TYPES
+from pyimount.recognition.probing import probe
 from pyimount.recognition.registry import table_signatures
 from pyimount.sources.source import BytesSource
 from pyimount.sources.view import View
@@ -264,3 +269,132 @@ def test_attributes_of_all_kinds() -> None:
 
 def test_types_are_guids_in_lower_case() -> None:
     assert all(str(UUID(guid)) == guid and name for guid, name in TYPES.items())
+
+
+ONE = Part(1, 100, 199, name="system")
+HEADERS = (SECTOR, 4095 * SECTOR)
+
+
+def without_checksums(word: bytes, *, protective: bool = True) -> bytearray:
+    image = gpt_disk([ONE], first_sector=None if protective else bytes(512))
+    for at in HEADERS:
+        place(image, at + 16, word)
+        place(image, at + 88, word)
+    return image
+
+
+@pytest.mark.parametrize("word", [bytes(4), b"\xff" * 4, b"\x12\x34\x56\x78"])
+def test_a_table_whose_checksums_were_never_reckoned(word: bytes) -> None:
+    found = table(FORMAT, without_checksums(word))
+    assert (places(found), codes(found)) == ([(1, 100, 100)], ["bad-checksum"])
+    assert int.from_bytes(word, "little") == int(str(found.problems[0].message).split("each is ")[1][:10], 16)
+    assert not found.checked
+
+
+def test_without_a_sane_protective_mbr_it_is_none() -> None:
+    assert read(FORMAT, without_checksums(bytes(4), protective=False)) is None
+    image = without_checksums(bytes(4))
+    place(image, 0, boot(record(0xEE, 7, 4095)))
+    assert read(FORMAT, image) is None
+
+
+@pytest.mark.parametrize(
+    ("at", "data"),
+    [
+        (24, (2).to_bytes(8, "little")),  # MyLBA
+        (40, (5000).to_bytes(8, "little")),  # FirstUsableLBA
+        (8, bytes(4)),  # Revision
+    ],
+)
+def test_nor_where_something_else_does_not_hold(at: int, data: bytes) -> None:
+    image = without_checksums(bytes(4))
+    for header_at in HEADERS:
+        place(image, header_at + at, data)
+    assert read(FORMAT, image) is None
+
+
+def test_nor_where_an_entry_lies_outside_what_is_usable() -> None:
+    image = gpt_disk([Part(1, 100, 5000)])
+    for at in HEADERS:
+        place(image, at + 16, bytes(4))
+        place(image, at + 88, bytes(4))
+    assert read(FORMAT, image) is None
+
+
+def test_copies_without_checksums_that_do_not_agree() -> None:
+    image = without_checksums(bytes(4))
+    place(image, 4063 * SECTOR + 56, b"x")
+    assert codes(table(FORMAT, image)) == ["bad-checksum", "copies-differ"]
+
+
+def test_records_of_a_hybrid_mbr_that_no_entry_covers() -> None:
+    image = gpt_disk([ONE, Part(2, 300, 399)])
+    place(
+        image,
+        0,
+        boot(record(0xEE, 1, 50), record(0x83, 100, 100), record(0x0C, 1000, 200), record(0x83, 1, 4000)),
+    )
+    found = table(FORMAT, image)
+    assert places(found) == [(1, 100, 100), (2, 300, 100), (3, 1000, 200)]
+    assert [problem.code.value for problem in found.partitions[2].problems] == ["copies-differ"]
+    assert [entry.problems for entry in found.partitions[:2]] == [(), ()]
+
+
+def test_logical_partitions_of_a_hybrid_mbr() -> None:
+    image = gpt_disk([ONE])
+    place(image, 0, boot(record(0xEE, 1, 50), record(0x05, 1000, 500)))
+    place(image, 1000 * SECTOR, boot(record(0x83, 10, 100)))
+    assert places(table(FORMAT, image)) == [(1, 100, 100), (2, 1010, 100)]
+
+
+def test_a_table_with_nothing_in_it_beside_an_mbr_with_partitions() -> None:
+    image = gpt_disk([])
+    place(image, 0, boot(record(0xEE, 1, 50), record(0x83, 100, 100), record(0x83, 300, 100)))
+    found = probe(View(BytesSource(bytes(image))))
+    assert found.table is not None
+    assert places(found.table) == [(1, 1, 50), (2, 100, 100), (3, 300, 100)]
+    assert [(one.type, one.why_not.split(",")[0]) for one in found.candidates] == [
+        ("gpt", "it has no partitions")
+    ]
+    assert "ambiguous" in [problem.code.value for problem in found.problems]
+
+
+def test_a_table_with_nothing_in_it_and_its_protective_mbr() -> None:
+    found = probe(View(BytesSource(bytes(gpt_disk([])))))
+    assert found.table is not None
+    assert (found.table.pttype, found.candidates, found.problems) == ("gpt", (), ())
+
+
+def signed(image: bytearray, lba: int, magic: bytes) -> bytearray:
+    return resigned(image, lba, 0, magic)
+
+
+def test_cgpt_legacy_signs_both_headers_anew_and_empties_the_primary_entries() -> None:
+    image = signed(signed(gpt_disk([ONE]), 1, b"CHROMEOS"), 4095, b"CHROMEOS")
+    place(image, 2 * SECTOR, bytes(128))
+    found = table(FORMAT, image)
+    assert (places(found), codes(found)) == ([(1, 100, 100)], ["backup-used", "bad-checksum"])
+    assert found.details["signature"] == "CHROMEOS"
+
+
+def test_a_header_that_is_not_to_be_used() -> None:
+    image = gpt_disk([ONE])
+    # As `cgpt legacy -p` leaves it: nothing but the mark.
+    place(image, SECTOR, b"IGNOREME".ljust(92, b"\0"))
+    found = table(FORMAT, image)
+    assert (places(found), codes(found)) == ([(1, 100, 100)], ["backup-used"])
+    assert "marked as not to be used" in found.problems[0].message
+
+
+@pytest.mark.needs("cgpt")
+@pytest.mark.parametrize("how", [[], ["-p"]])
+def test_what_cgpt_legacy_writes(how: list[str], tmp_path: Path) -> None:
+    path = tmp_path / "disk"
+    path.write_bytes(gpt_disk([ONE, Part(2, 300, 399)]))
+    tool = str(find_tool("cgpt"))
+    subprocess.run([tool, "legacy", *how, str(path)], check=True, capture_output=True)
+    shown = subprocess.run([tool, "show", "-q", str(path)], check=True, capture_output=True, text=True).stdout
+    theirs = sorted(
+        (int(n), int(at), int(size)) for at, size, n in re.findall(r"^\s*(\d+)\s+(\d+)\s+(\d+) ", shown, re.M)
+    )
+    assert places(table(FORMAT, path.read_bytes())) == theirs == [(1, 100, 100), (2, 300, 100)]

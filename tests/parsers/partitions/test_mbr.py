@@ -224,3 +224,38 @@ def test_less_than_a_sector_is_no_table(size: int) -> None:
 
 def test_every_type_has_one_name() -> None:
     assert all(0 <= number <= 0xFF and name for number, name in TYPES.items())
+
+
+def alone(*links: tuple[int, int]) -> bytearray:
+    """An extended partition without its disk: extended boot records at these sectors, each with so many."""
+    image = bytearray(4096 * SECTOR)
+    for number, (at, size) in enumerate(links):
+        onward = [record(EXTENDED, *links[number + 1])] if number + 1 < len(links) else []
+        place(image, at * SECTOR, boot(record(LINUX, 2, size - 2), *onward, signature=0))
+    return image
+
+
+@pytest.mark.parametrize(
+    "links",
+    [
+        # Of one size, so that from the second record on there is one where the third links to, the fourth.
+        [(0, 100), (100, 100), (200, 100), (300, 100)],
+        [(0, 100), (100, 500), (700, 10)],
+        [(0, 100), (1000, 100), (500, 100), (200, 50)],
+    ],
+)
+def test_an_extended_partition_alone(links: list[tuple[int, int]]) -> None:
+    found = table(FORMAT, alone(*links))
+    assert places(found) == [(number, at + 2, size - 2) for number, (at, size) in enumerate(links, 5)]
+    assert [extent.offset // SECTOR for extent in found.meta] == [at for at, _ in links]
+    assert (codes(found), found.details["extended_partition_alone"]) == ([], True)
+
+
+def test_a_disk_of_one_partition_and_an_extended_one_is_none() -> None:
+    image = disk(record(LINUX, 10, 80), record(EXTENDED, 100, 1000))
+    chain(
+        image, 100, ([record(LINUX, 2, 10)], 0), ([record(LINUX, 2, 10)], 200), ([record(LINUX, 2, 10)], 400)
+    )
+    # What would be the third record of an extended partition alone stands there too, by chance.
+    place(image, 200 * SECTOR, boot(record(LINUX, 2, 10)))
+    assert places(table(FORMAT, image))[1:] == [(2, 100, 1000), (5, 102, 10), (6, 302, 10), (7, 502, 10)]

@@ -61,7 +61,7 @@ def test_only_a_superblock_at_the_end_is_behind_what_it_describes() -> None:
     [
         {"super_offset": 9},
         {"major_version": 2},
-        {"level": 7},
+        {"level": 7, "sb_csum": 1},
         {"set_uuid": bytes(16)},
         {"max_dev": 1921, "roles": ()},
         {"raid_disks": 5000, "sb_csum": 1},
@@ -75,10 +75,24 @@ def test_figures_that_cannot_be_true(changed: dict[str, object]) -> None:
 
 @pytest.mark.parametrize(
     "changed",
-    [{"major_version": 1}, {"level": 3}, {"raid_disks": 0}, {"raid_disks": 28}, {"nr_disks": 28}],
+    [
+        {"major_version": 1},
+        {"level": 3, "sb_csum": 1},
+        {"raid_disks": 0},
+        {"raid_disks": 28},
+        {"nr_disks": 28},
+    ],
 )
 def test_figures_that_cannot_be_true_in_version_0(changed: dict[str, object]) -> None:
     assert ask(FORMAT, member((AT_0, superblock_0(**changed)))) is None  # type: ignore[arg-type]
+
+
+def test_a_level_that_mainline_has_not_is_told_by_its_number() -> None:
+    found = recognise(FORMAT, of_1_2(level=70))
+    assert (found.details["level"], found.details["array_size"], found.problems) == ("70", None, ())
+    # The magic and the checksum, over a whole sector of it, leave no doubt: mdadm -E says "-unknown-", too.
+    found = recognise(FORMAT, member((AT_0, superblock_0(level=70))))
+    assert (found.details["level"], found.version) == ("70", "0.90.3")
 
 
 def test_version_1_is_little_endian_only() -> None:
@@ -117,6 +131,7 @@ def test_a_reshape_is_told() -> None:
         "delta_disks": 1,
         "new_level": "raid5",
         "new_layout": "left-symmetric",
+        "new_layout_number": 2,
         "new_chunk": 131072,
         "new_data_offset": (2048 - 64) * 512,
     }

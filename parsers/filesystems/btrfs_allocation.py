@@ -1,0 +1,205 @@
+"""What is free in a btrfs of one device, by its chunks and block groups.
+
+Layout: btrfs.readthedocs.io, "On-disk format", "Btree", "BLOCK_GROUP_ITEM", "CHUNK_ITEM"
+https://btrfs.readthedocs.io/en/latest/dev/On-disk-format.html
+
+Used is what ``btrfs filesystem usage`` calls so: what the block groups have in use, times the copies that
+their profile keeps; free is all else, allocated to block groups or not. statfs shows less by the global
+reserve, which no structure on the disk says. What an unreplayed log holds is not counted.
+"""
+
+from collections.abc import Iterator
+from struct import Struct
+
+from pyimount.formats import NotThisFormat
+from pyimount.formats.allocation import Reader, Space
+from pyimount.records import Record
+
+KEY = Struct("<QBQ")
+"""objectid, type, offset."""
+HEADER = Struct("<48xQ40xIB")
+"""bytenr, nritems, level of a node."""
+ITEM = Struct("<QBQII")
+"""The key of an item in a leaf, and where its data lie, behind the header, and how many bytes."""
+POINTER = Struct("<QBQQQ")
+"""The key of the first item in a child, its logical address and generation."""
+CHUNK = Struct("<QQQQIIIHH")
+"""length, owner, stripe_len, type, io_align, io_width, sector_size, num_stripes, sub_stripes."""
+STRIPE = Struct("<QQ16x")
+"""devid, offset of each stripe behind a chunk."""
+BLOCK_GROUP = Struct("<QQQ")
+"""used, chunk_objectid, flags."""
+ROOT_BYTENR_AT = 176
+ROOT_ITEM, BLOCK_GROUP_ITEM, CHUNK_ITEM = 132, 192, 228
+EXTENT_TREE, BLOCK_GROUP_TREE = 2, 11
+SYSTEM_CHUNKS_AT, SYSTEM_CHUNKS_SIZE = 811, 2048
+"""Where the superblock keeps the chunks of the chunk tree itself, and how much room they have there."""
+
+RAID0, RAID1, DUP, RAID10, RAID5, RAID6, RAID1C3, RAID1C4 = (1 << bit for bit in range(3, 11))
+COPIES = {RAID1: 2, DUP: 2, RAID10: 2, RAID1C3: 3, RAID1C4: 4}
+PROFILES = RAID0 | RAID1 | DUP | RAID10 | RAID5 | RAID6 | RAID1C3 | RAID1C4
+LINEAR = RAID1 | DUP | RAID1C3 | RAID1C4
+"""The profiles of which each stripe has all of a chunk, one after the other."""
+MAX_LEVEL = 7
+MAX_NODES = 1 << 16
+
+
+class Chunk(Record):
+    """A run of logical addresses, ``start`` and ``size``, and ``at``: where it lies on this device."""
+
+    start: int
+    size: int
+    profile: int
+    stripes: int
+    at: int | None
+
+    @property
+    def copies(self) -> int:
+        """How often each byte in it is on devices."""
+        if self.profile & (RAID5 | RAID6):
+            raise NotThisFormat("parity on one device")
+        return COPIES.get(self.profile, 1)
+
+
+class FileSystem(Record, kw_only=True):
+    """What the superblock says: addresses are logical, sizes bytes; ``system``: its array of chunks."""
+
+    device: int
+    total: int
+    used: int
+    node_size: int
+    root: int
+    chunk_root: int
+    system: bytes
+    block_group_tree: bool
+
+
+def count_free(fs: FileSystem, reader: Reader) -> Space:
+    """Free and used bytes of the device."""
+    trees = _Trees(fs, reader)
+    trees.chunks = [_chunk(fs, key[2], data) for key, data in _system(fs)]
+    trees.chunks = [
+        _chunk(fs, key[2], data) for key, data in trees.items(fs.chunk_root) if key[1] == CHUNK_ITEM
+    ]
+    copies = {chunk.copies for chunk in trees.chunks}
+    if len(copies) == 1:
+        # The sum over all block groups stands in the superblock, without their copies.
+        used = fs.used * copies.pop()
+        return Space(free=fs.total - used, used=used, found="superblock and chunk tree")
+    tree = trees.root_of(BLOCK_GROUP_TREE if fs.block_group_tree else EXTENT_TREE)
+    used = logical = 0
+    for chunk in trees.chunks:
+        in_use, _, _ = BLOCK_GROUP.unpack_from(trees.find(tree, (chunk.start, BLOCK_GROUP_ITEM, chunk.size)))
+        if in_use > chunk.size:
+            raise NotThisFormat(f"{in_use} bytes used in a block group of {chunk.size}")
+        used += in_use * chunk.copies
+        logical += in_use
+    if logical != fs.used:
+        raise NotThisFormat(f"the block groups have {logical} bytes in use, the superblock says {fs.used}")
+    return Space(free=fs.total - used, used=used, found="block group items")
+
+
+def _system(fs: FileSystem) -> Iterator[tuple[tuple[int, int, int], bytes]]:
+    at = 0
+    while at + KEY.size + CHUNK.size <= len(fs.system):
+        key = KEY.unpack_from(fs.system, at)
+        stripes = CHUNK.unpack_from(fs.system, at + KEY.size)[7]
+        end = at + KEY.size + CHUNK.size + stripes * STRIPE.size
+        yield key, fs.system[at + KEY.size : end]
+        at = end
+
+
+def _chunk(fs: FileSystem, start: int, data: bytes) -> Chunk:
+    if len(data) < CHUNK.size:
+        raise NotThisFormat("a chunk that is cut off")
+    size, _, _, kind, _, _, _, stripes, _ = CHUNK.unpack_from(data)
+    if len(data) < CHUNK.size + stripes * STRIPE.size or not stripes or not size:
+        raise NotThisFormat(f"a chunk of {size} bytes in {stripes} stripes")
+    profile, at = kind & PROFILES, None
+    if profile & ~LINEAR == 0 or stripes == 1:
+        for number in range(stripes):
+            device, offset = STRIPE.unpack_from(data, CHUNK.size + number * STRIPE.size)
+            if device == fs.device:
+                at = offset
+                break
+    return Chunk(start, size, profile, stripes, at)
+
+
+class _Trees:
+    """The trees of a file system; each node is read once."""
+
+    def __init__(self, fs: FileSystem, reader: Reader) -> None:
+        self._fs = fs
+        self._reader = reader
+        self._nodes: dict[int, bytes] = {}
+        self.chunks: list[Chunk] = []
+
+    def root_of(self, tree: int) -> int:
+        """The logical address of a tree's root."""
+        item = self.find(self._fs.root, (tree, ROOT_ITEM, 0))
+        if len(item) < ROOT_BYTENR_AT + 8:
+            raise NotThisFormat(f"the root of tree {tree} is cut off")
+        return int.from_bytes(item[ROOT_BYTENR_AT : ROOT_BYTENR_AT + 8], "little")
+
+    def find(self, root: int, wanted: tuple[int, int, int]) -> bytes:
+        """The data of the item with this key. Raises NotThisFormat where there is none."""
+        address, level = root, None
+        for _ in range(MAX_LEVEL + 1):
+            node, count, level = self._node(address, level)
+            if level == 0:
+                for key, data in self._leaf(node, count):
+                    if key == wanted and len(data) >= BLOCK_GROUP.size:
+                        return data
+                break
+            children = [
+                pointer[3]
+                for at in range(count)
+                if (pointer := POINTER.unpack_from(node, HEADER.size + at * POINTER.size))[:3] <= wanted
+            ]
+            if not children:
+                break
+            address = children[-1]
+        raise NotThisFormat(f"no item {wanted}")
+
+    def items(self, root: int) -> Iterator[tuple[tuple[int, int, int], bytes]]:
+        """All items of a tree."""
+        pending: list[tuple[int, int | None]] = [(root, None)]
+        while pending:
+            address, above = pending.pop()
+            node, count, level = self._node(address, above)
+            if level == 0:
+                yield from self._leaf(node, count)
+                continue
+            pending += [
+                (POINTER.unpack_from(node, HEADER.size + at * POINTER.size)[3], level)
+                for at in reversed(range(count))
+            ]
+
+    def _node(self, address: int, above: int | None) -> tuple[bytes, int, int]:
+        """A node, how many entries it has, and its level, which is the one below ``above``."""
+        if address not in self._nodes:
+            if len(self._nodes) >= MAX_NODES:
+                raise NotThisFormat(f"trees of more than {MAX_NODES} nodes")
+            self._nodes[address] = self._reader.read(self._place(address), self._fs.node_size)
+        node = self._nodes[address]
+        itself, count, level = HEADER.unpack_from(node)
+        size = POINTER.size if level else ITEM.size
+        if itself != address or level > MAX_LEVEL or HEADER.size + count * size > len(node):
+            raise NotThisFormat(f"no node of a tree at {address}")
+        if above is not None and level != above - 1:
+            raise NotThisFormat(f"a tree that leads from level {above} to level {level}")
+        return node, count, level
+
+    def _place(self, address: int) -> int:
+        for chunk in self.chunks:
+            if chunk.start <= address < chunk.start + chunk.size:
+                if chunk.at is None:
+                    raise NotThisFormat(f"the node at {address} is not on this device")
+                return chunk.at + address - chunk.start
+        raise NotThisFormat(f"no chunk for the node at {address}")
+
+    @staticmethod
+    def _leaf(node: bytes, count: int) -> Iterator[tuple[tuple[int, int, int], bytes]]:
+        for number in range(count):
+            objectid, kind, offset, at, size = ITEM.unpack_from(node, HEADER.size + number * ITEM.size)
+            yield (objectid, kind, offset), node[HEADER.size + at : HEADER.size + at + size]

@@ -1,0 +1,44 @@
+"""Every module that reading an image may need, loaded at once: for where none can be loaded later."""
+
+import ctypes
+import encodings
+import pkgutil
+from contextlib import suppress
+from importlib import import_module
+
+_ROOMS = (
+    "formats", "parsers", "recognition", "layers", "keys", "mapping", "scanning", "sources",
+)  # fmt: skip
+_OTHERS = (
+    "base64", "binascii", "bz2", "calendar", "construct", "datetime", "hashlib", "hmac", "json", "lzma",
+    "queue", "struct", "threading", "uuid", "xml.etree.ElementTree", "xml.parsers.expat", "zipfile", "zlib",
+    "cryptography.hazmat.primitives.ciphers.aead", "cryptography.hazmat.primitives.ciphers.algorithms",
+    "cryptography.hazmat.primitives.ciphers.modes", "cryptography.hazmat.primitives.kdf.pbkdf2",
+    "cryptography.hazmat.primitives.keywrap", "google_crc32c", "numpy", "backports.zstd", "compression.zstd",
+    "liblzfse", "lz4.frame",
+)  # fmt: skip
+
+
+def load_everything() -> None:
+    """Load all that there is of it; what is not installed is not missed."""
+    with suppress(OSError):  # the C library looks for it when a thread ends
+        ctypes.CDLL("libgcc_s.so.1")
+    for room in _ROOMS:
+        _load_all(f"pyimount.{room}")
+    # What is found by looking into a folder is looked for once, and kept.
+    registry = import_module("pyimount.recognition.registry")
+    for each in (registry.container_signatures, registry.table_signatures, registry.volume_signatures):
+        each()
+    registry.plain_signatures()
+    for name in _OTHERS:
+        with suppress(ImportError):
+            import_module(name)
+    for each in pkgutil.iter_modules(encodings.__path__):
+        if each.name not in ("mbcs", "oem", "cp65001"):  # Windows has these
+            import_module(f"encodings.{each.name}")
+
+
+def _load_all(name: str) -> None:
+    module = import_module(name)
+    for each in pkgutil.iter_modules(getattr(module, "__path__", ())):
+        _load_all(f"{name}.{each.name}")
