@@ -27,8 +27,8 @@ VOLUMES = _set("""
     VMFS_volume_member adaptec_raid adaptec_raid_member android_boot android_vendor_boot apfs bcache
     bcachefs befs bfs bitlocker btrfs ceph_bluestore corestorage cpio cramfs crypto_LUKS cs_fvault2 ddf
     ddf_raid_member dm_integrity dm_snapshot dm_verity drbd drbdmanage drbdmanage_control_volume drbdproxy
-    drbdproxy_datalog erofs exfat ext ext2 ext3 ext4 ext4dev f2fs fat fat_unmarked fit gfs gfs2 hfs hfsplus hpfs
-    hpt37x_raid hpt37x_raid_member hpt45x_raid hpt45x_raid_member iso9660 isw_raid isw_raid_member jbd jffs2
+    drbdproxy_datalog erofs exfat ext ext2 ext3 ext4 ext4dev f2fs fat fat_unmarked fit gfs gfs2 hfs hfsplus
+    hpfs hpt37x_raid hpt37x_raid_member hpt45x_raid hpt45x_raid_member iso9660 isw_raid isw_raid_member jbd jffs2
     jfs jmicron_raid jmicron_raid_member ldm ldm_data ldm_member ldm_metadata linux_raid_member logfs
     lsi_mega_raid lsi_mega_raid_member luks lvm1 lvm2 md minix mpool nilfs2 nss ntfs nvidia_raid
     nvidia_raid_member ocfs ocfs2 oracleasm promise_fasttrack_raid promise_fasttrack_raid_member qnx4 qnx6
