@@ -1,4 +1,4 @@
-"""The words for types that parsers declare. Written by ``make signatures``; not to be edited."""
+"""The words of types that parsers declare. By ``make signatures``; not to be edited."""
 
 # fmt: off
 TABLES = frozenset((
