@@ -26,6 +26,7 @@ INDEX: dict[str, tuple[tuple[str, str, int, tuple[tuple[bytes, int, int, int], .
         ('file_names', '', 0, ()),
         ('gzip', 'gzip', 1, ((b'\x1f\x8b\x08', 0, 1, 0),)),
         ('lz4', '', 0, ()),
+        ('lz4_frame', 'lz4', 1, ((b'\x04"M\x18', 0, 1, 0), (b'\x02!L\x18', 0, 1, 0))),
         ('lzfse', '', 0, ()),
         ('matches', '', 0, ()),
         ('packed', '', 0, ()),
