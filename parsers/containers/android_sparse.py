@@ -204,7 +204,7 @@ def open_image(container: Container, image: Image) -> Opened:
 
 
 def _piece(file: Source, first: Any, cap: int) -> "_Chunks | str":
-    """The chunks of one piece, ``cap`` at most, or why it is none of the disk of which ``first`` is a header."""
+    """The chunks of one piece, ``cap`` at most, or why it is none of the disk with the header ``first``."""
     try:
         header = read_struct(View(file), SPARSE_HEADER, 0)
         _check(header)
