@@ -1,4 +1,4 @@
-"""CDs as a drive reads them raw, in sectors of 2352 bytes: ``.bin``, ``.img``, ``.mdf``, by a CUE sheet or not.
+"""CDs as a drive reads them raw, in sectors of 2352 bytes: ``.bin``, ``.mdf``; by a CUE sheet or not.
 
 Layout: see ``cd_sectors`` and ``cue_sheet``. Each data track is a disk; what is sound is only named.
 """

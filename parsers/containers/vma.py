@@ -19,7 +19,7 @@ from pyimount.formats.notation import text, unix_time, uuid_text
 from pyimount.parsers.containers.clusters import integers
 from pyimount.parsers.containers.runs import Run, RunSource
 from pyimount.problems import Code, Problem
-from pyimount.sources.errors import ReadError
+from pyimount.sources.errors import MissingBytes
 from pyimount.sources.source import Source
 from pyimount.sources.view import View
 
@@ -199,7 +199,7 @@ class _Clusters:
         cluster, within = divmod(offset, CLUSTER)
         number = bisect_left(self._numbers, cluster)
         if number == len(self._numbers) or self._numbers[number] != cluster:
-            raise ReadError("clusters of the disk are not in the archive")
+            raise MissingBytes("clusters of the disk are not in the archive")
         block, within = divmod(within, BLOCK)
         mask = self._masks[number]
         if not mask >> block & 1:

@@ -198,7 +198,8 @@ class TestWhatIsWrong:
 
 @given(lines=st.lists(st.sampled_from(
     ['FILE "a" BINARY', "FILE b WAVE", "TRACK 01 AUDIO", "TRACK 7 MODE1/2352", "TRACK 99 CDG",
-     "INDEX 00 00:00:01", "INDEX 01 00:02:00", "INDEX 01 999:99:99", "INDEX \u0663 0:0:0", "REM x", "PREGAP 00:02:00", "\0"]
+     "INDEX 00 00:00:01", "INDEX 01 00:02:00", "INDEX 01 999:99:99", "INDEX \u0663 0:0:0", "REM x",
+     "PREGAP 00:02:00", "\0"]
 )))  # fmt: skip
 @settings(max_examples=300, deadline=None)
 def test_any_sheet_gives_an_answer(lines: list[str]) -> None:
