@@ -57,7 +57,7 @@ class DiskLayer(Record, kw_only=True):
     """One image: its files, its container, its size, the partition table on it.
 
     ``size`` and ``sector_size`` in bytes. ``size`` is None when the image could not be opened, or is a folder
-    of files and no image; ``problems`` then says why.
+    of files and no image; ``problems`` then says why. A file that holds several disks is several of these.
     """
 
     id: int

@@ -16,7 +16,7 @@ from construct import Bytes, Int16ul, Int32ul, Struct
 
 from pyimount.formats import NotThisFormat
 from pyimount.formats.layouts import layout, read_struct
-from pyimount.parsers.containers.checked import Crc32Source
+from pyimount.parsers.containers.checked import crc32_source
 from pyimount.parsers.containers.deflate import RAW, DeflateStream
 from pyimount.parsers.containers.packed import Input, PackedSource
 from pyimount.records import Record
@@ -188,7 +188,7 @@ class Directory:
             source = PackedSource(lambda _: DeflateStream(Input(packed), RAW), meter, member.file_size)
         if source.size != member.file_size:
             return source  # cut off, which is said elsewhere
-        return Crc32Source(source, member.crc, f"{member.filename} in the zip file")
+        return crc32_source(source, member.crc, f"{member.filename} in the zip file")
 
     def read(self, name: str, cap: int) -> bytes | None:
         """A small member's bytes, None where there is none; raises ReadError when it is damaged or large."""

@@ -161,6 +161,8 @@ class Places:
         if any(disk.container.get(key) for key in NAMES_OTHERS):
             why = f"the image names further files, which {mounter} would open unasked"
             raise Refused("not-allowed", why, "--disk-mounter auto")
+        if "part" in disk.recipe.parameters:
+            raise Refused("unsupported", f"{mounter} shows one disk of a file", "--disk-mounter auto")
         if mounter == "qemu-nbd":
             return self._others.nbd(disk, path, str(kind))
         return self._others.image_mounter(disk, path, str(kind), mounter)

@@ -162,7 +162,7 @@ def plan(
                     places.back_to(mark)
                     uncarved.append(_refusal(volume, why_not))
     places.finish()
-    images = tuple(os.path.join(cwd, path) for disk in scan.disks for path in disk.paths)
+    images = tuple(dict.fromkeys(os.path.join(cwd, path) for disk in scan.disks for path in disk.paths))
     return MountPlan(
         session=session,
         images=images,

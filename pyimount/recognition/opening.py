@@ -1,6 +1,7 @@
 """From the files of an image to the bytes of the disk inside: containers, split images, plain files."""
 
 import os
+from collections.abc import Mapping, Sequence
 from itertools import islice, zip_longest
 
 from pyimount.formats import Container, ContainerFormat, Json, NotThisFormat, Opened, Usage
@@ -68,6 +69,8 @@ def open_image(segments: Segments, broker: Broker, meter: Meter) -> tuple[Image,
 
 def _possible(opened: Opened) -> Opened:
     """The same, cut to the largest size that a file can have; what claims more is damaged."""
+    if opened.others:
+        opened = opened.replaced(others=tuple(map(_possible, opened.others)))
     container, source = opened.container, opened.source
     if source is None or source.size <= LAST:
         return opened
@@ -76,8 +79,25 @@ def _possible(opened: Opened) -> Opened:
         f"the disk would have {source.size} bytes, more than any file; what is beyond is left out",
     )
     problems = (*container.problems, problem)
-    return Opened(
+    return opened.replaced(
         container=container.replaced(size=LAST, problems=problems), source=SliceSource(source, 0, LAST)
+    )
+
+
+def _told(
+    opened: Opened,
+    details: Mapping[str, Json],
+    *,
+    before: Sequence[Problem] = (),
+    after: Sequence[Problem] = (),
+) -> Opened:
+    """The same with more facts and problems of the file that the disk, and all others, are in."""
+    container = opened.container
+    return opened.replaced(
+        container=container.replaced(
+            details={**container.details, **details}, problems=(*before, *container.problems, *after)
+        ),
+        others=tuple(_told(each, details, before=before, after=after) for each in opened.others),
     )
 
 
@@ -120,13 +140,9 @@ def _open_disk(image: Image) -> Opened:
         opened = inside
     if not wrappings:
         return opened
-    container = opened.container
     wrapped: list[Json] = [{"type": each.type, **each.details} for each in wrappings]
     problems = [problem for each in wrappings for problem in each.problems]
-    details = {**container.details, "wrapped_in": wrapped}
-    return opened.replaced(
-        container=container.replaced(details=details, problems=(*problems, *container.problems))
-    )
+    return _told(opened, {"wrapped_in": wrapped}, before=problems)
 
 
 def _open_once(image: Image) -> tuple[Opened, bool]:
@@ -150,12 +166,9 @@ def _open_split(image: Image) -> Opened:
     whole, problems = _joined(image)
     details: dict[str, Json] = {"segments": len(image.files), "segment_size": segment_size}
     opened = _open_disk(image.replaced(paths=image.paths[:1], files=(whole,), missing=(), lost={}))
-    container = opened.container
-    if container.type == "raw":
-        container = Container(type="split", size=whole.size, details=details)
-    else:
-        container = container.replaced(details={**container.details, **details})
-    return opened.replaced(container=container.replaced(problems=(*container.problems, *problems)))
+    if opened.container.type == "raw":
+        opened = opened.replaced(container=Container(type="split", size=whole.size))
+    return _told(opened, details, after=problems)
 
 
 def _joined(image: Image) -> tuple[Source, list[Problem]]:

@@ -7,7 +7,22 @@ from typing import NamedTuple
 
 IMAGE_SUFFIXES = frozenset(
     (
-        *("aff", "aff4", "afd", "afm", "avhd", "avhdx", "dd", "dmg", "hdd", "hds", "ima", "image", "img"),
+        *(
+            "aff",
+            "aff4",
+            "afd",
+            "afm",
+            "avhd",
+            "avhdx",
+            "cue",
+            "dd",
+            "dmg",
+            "hdd",
+            "hds",
+            "ima",
+            "image",
+            "img",
+        ),
         *("iso", "qcow", "qcow2", "qed", "raw", "sparseimage", "vdi", "vfd", "vhd", "vhdx", "vma", "vmdk"),
     )
 )
