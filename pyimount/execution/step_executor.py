@@ -13,6 +13,7 @@ from typing import Any
 
 from pyimount.confinement.users import tidy
 from pyimount.execution import (
+    drivers,
     flash,
     folders,
     foreign,
@@ -183,7 +184,7 @@ class _Mount(Act[Mount]):
         at = mounts.open_mountpoint(path)
         options = (*step.options, *(f"device={names(member)}" for member in step.members))
         try:
-            mounts.mount_device(
+            drivers.mount_device(
                 names(step.device), at, step.type, options, read_only=step.read_only, hold=given.hold
             )
         finally:
