@@ -5,6 +5,7 @@ import os
 import re
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 
 from pyimount.execution import folders, mount_api, syscalls
 from pyimount.execution.errors import Held, Refused
@@ -22,7 +23,10 @@ _RESTRICTED = syscalls.MS_RDONLY | syscalls.MS_NOSUID | syscalls.MS_NODEV | sysc
 
 
 class MountPoint(Record, kw_only=True):
-    """One line of /proc/self/mountinfo. ``device``: major:minor; ``root``: the folder of it that shows."""
+    """One line of /proc/self/mountinfo. ``device``: major:minor; ``root``: the folder of it that shows.
+
+    ``options``: the mount's own; ``super_options``: those of the file system, at all places where it stands.
+    """
 
     id: int
     parent: int
@@ -33,6 +37,12 @@ class MountPoint(Record, kw_only=True):
     shared: bool
     type: str
     source: str
+    super_options: str
+
+    @property
+    def read_only(self) -> bool:
+        """Whether nothing can be written through it."""
+        return "ro" in self.options.split(",") or "ro" in self.super_options.split(",")
 
 
 _ESCAPE = re.compile(rb"\\([0-7]{3})")
@@ -45,16 +55,17 @@ def _text(raw: bytes) -> str:
 def parse(table: bytes) -> list[MountPoint]:
     """The mounts that a mountinfo file lists, in its order: of several at one path the last is on top."""
     made = []
-    for line in table.splitlines():
+    # By line feeds alone: a carriage return in a name stands as it is.
+    for line in filter(None, table.split(b"\n")):
         before, _, after = line.partition(b" - ")
         number, parent, device, root, path, options, *optional = before.split(b" ")
-        kind, source, *_ = (*after.split(b" "), b"")
+        kind, source, above, *_ = (*after.split(b" "), b"", b"")
         made.append(
             MountPoint(
                 id=int(number), parent=int(parent), device=device.decode(),
                 root=_text(root), path=_text(path),
                 options=options.decode(), shared=any(each.startswith(b"shared:") for each in optional),
-                type=_text(kind), source=_text(source),
+                type=_text(kind), source=_text(source), super_options=above.decode("utf-8", "replace"),
             )
         )  # fmt: skip
     return made
@@ -71,6 +82,11 @@ def mounted_at(path: str) -> list[MountPoint]:
     return [each for each in mounts() if each.path == path]
 
 
+def is_free(path: str) -> bool:
+    """Whether nothing is mounted at a folder but itself, as ``make_private`` does."""
+    return all(map(is_bound_on_itself, mounted_at(path)))
+
+
 def mount_of(descriptor: int) -> MountPoint | None:
     """The mount that a descriptor was opened in."""
     with open(f"/proc/self/fdinfo/{descriptor}") as file:
@@ -79,7 +95,12 @@ def mount_of(descriptor: int) -> MountPoint | None:
 
 
 def open_mountpoint(path: str) -> int:
-    """A descriptor of a folder to mount at. Raises Refused when it is not empty, or a link leads to it."""
+    """A descriptor of a folder to mount at.
+
+    Raises Refused when it is not empty, something is mounted there, or a link leads to it.
+    """
+    if not is_free(path):
+        raise Refused(f"{path}: something is mounted there")
     at = folders.open_folder(path)
     if not folders.is_empty(at):
         os.close(at)
@@ -108,7 +129,12 @@ def make_private(path: str) -> int | None:
         os.close(at)
     at = folders.open_folder(path)
     try:
-        syscalls.mount("none", folders.through(at), syscalls.MS_PRIVATE)
+        try:
+            mount_api.mount_setattr(at, _RESTRICTED & ~syscalls.MS_RDONLY)
+        except OSError as error:
+            if error.errno not in _NO_SUCH_CALL:
+                raise
+            syscalls.mount("none", folders.through(at), syscalls.MS_PRIVATE)
         made = mount_of(at)
     finally:
         os.close(at)
@@ -151,7 +177,7 @@ def _show_in_steps(source: int, at: int, path: str) -> None:
         os.close(shown)
 
 
-def bind(source: int, at: int) -> None:
+def bind(source: int, at: int, *, read_only: bool) -> None:
     """Show what stands at the folder of one descriptor at that of another too. Raises OSError."""
     try:
         made = mount_api.open_tree(source)
@@ -161,6 +187,9 @@ def bind(source: int, at: int) -> None:
         syscalls.mount(folders.through(source), folders.through(at), syscalls.MS_BIND)
         return
     try:
+        # Where the kernel cannot, yet, who asked for this does it afterwards.
+        with suppress(OSError):
+            mount_api.mount_setattr(made, _RESTRICTED if read_only else _RESTRICTED & ~syscalls.MS_RDONLY)
         mount_api.move_mount(made, at)
     finally:
         os.close(made)
