@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 
-from pyimount.execution import folders, syscalls, tools
+from pyimount.execution import folders, mount_api, syscalls, tools
 from pyimount.execution.errors import Held, Refused, StepFailed
 from pyimount.execution.tools import printable
 from pyimount.planning.steps import ALWAYS
@@ -215,10 +215,10 @@ def show_folder(source: int, at: str) -> None:
 
 def _show_at_once(source: int, at: int) -> None:
     """The mount has its options before it has a place."""
-    made = syscalls.clone_mount(source)
+    made = mount_api.open_tree(source)
     try:
-        syscalls.restrict_mount(made, _RESTRICTED)
-        syscalls.place_mount(made, at)
+        mount_api.mount_setattr(made)
+        mount_api.move_mount(made, at)
     finally:
         os.close(made)
 
@@ -238,14 +238,14 @@ def _show_in_steps(source: int, at: int, path: str) -> None:
 def bind(source: int, at: int) -> None:
     """Show what stands at the folder of one descriptor at that of another too. Raises OSError."""
     try:
-        made = syscalls.clone_mount(source)
+        made = mount_api.open_tree(source)
     except OSError as error:
         if error.errno not in _NO_SUCH_CALL:
             raise
         syscalls.mount(folders.through(source), folders.through(at), syscalls.MS_BIND)
         return
     try:
-        syscalls.place_mount(made, at)
+        mount_api.move_mount(made, at)
     finally:
         os.close(made)
 
