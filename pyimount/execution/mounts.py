@@ -94,6 +94,11 @@ def mount_of(descriptor: int) -> MountPoint | None:
     return next((each for each in mounts() if each.id == number), None)
 
 
+def device_of(number: int) -> str:
+    """A device's number as mountinfo has it."""
+    return f"{os.major(number)}:{os.minor(number)}"
+
+
 def open_mountpoint(path: str) -> int:
     """A descriptor of a folder to mount at.
 

@@ -25,6 +25,7 @@ from pyimount.execution import (
     unlocked,
 )
 from pyimount.execution.errors import Held, Refused, StepFailed
+from pyimount.execution.fuse_mounts import mount_fuse, open_shown
 from pyimount.execution.ledger import Entry, Made
 from pyimount.execution.scanned_files import open_scanned
 from pyimount.execution.step_acts import Act, Given, mounted, soon, unmount_ours
@@ -125,6 +126,8 @@ def _open_backing(place: Place, names: Names, given: Given, *, read_only: bool) 
         if not read_only:
             raise Refused(f"{path} is an image, and images are not written to")
         return open_scanned(path, given.files, given.opened)
+    if place.file is not None:
+        return open_shown(names(Result(place.step)), place.file, read_only=read_only)
     try:
         descriptor = os.open(path, (os.O_RDONLY if read_only else os.O_RDWR) | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
@@ -139,6 +142,10 @@ def _open_backing(place: Place, names: Names, given: Given, *, read_only: bool) 
 class _ExposeRaw(Act[ExposeRaw]):
     def perform(self, step: ExposeRaw, names: Names, given: Given) -> Made:
         at = names(step.at)
+        if given.hand_over is not None:
+            # The user serves it, with the rights that he has: root starts no program that is his.
+            given.hand_over(mount_fuse(at, names.mark(step.id)))
+            return mounted(at)
         keys = [each for each in given.keys if isinstance(each, Mapping)]
         server = servers.start(
             at,
@@ -147,7 +154,6 @@ class _ExposeRaw(Act[ExposeRaw]):
             names.mark(step.id),
             keys=keys,
             cache=step.cache,
-            opened=given.opened,
             scanned=given.files,
         )
         made = mounted(at, read_only=step.cache is None)
