@@ -7,7 +7,10 @@ import argparse
 import json
 import sys
 
+from pyimount.cli import bars
+from pyimount.execution.asking import installed_helper
 from pyimount.execution.dependencies import MODULES
+from pyimount.execution.protocol import HELPER
 from pyimount.execution.survey import fuse_library, survey
 from pyimount.execution.tools import TOOLS
 from pyimount.formats import KernelMount, ToolMount
@@ -56,6 +59,8 @@ def run(options: argparse.Namespace) -> int:
                 {"driver": driver, "instead": instead} for driver, instead in missing.items()
             ],
             "libfuse3": library,
+            "confinement": bars.as_json(),
+            "helper": HELPER if installed_helper() else None,
             "tools": [
                 {
                     "name": tool.name,
@@ -82,6 +87,14 @@ def run(options: argparse.Namespace) -> int:
     for driver, stand_ins in missing.items():
         other = ", ".join(f"{name} ({TOOLS[name].package})" for name in stand_ins)
         print(f"       {driver:15} {f'instead: {other}' if other else ''}".rstrip())
+    print("shut in: what reads hostile bytes for root, and shows layers as files")
+    print("\n".join(bars.lines()))
+    print("root's helper")
+    stands = installed_helper()
+    absent = "" if stands else "  (sudo pyimount install-helper)"
+    print(
+        f"  {'yes' if stands else 'no ':3}  {'pyimount-helper':15} all that sudo has to allow a user{absent}"
+    )
     print("libraries")
     absent = "" if library else "  (apt install libfuse3-3)"
     print(f"  {'yes' if library else 'no ':3}  {'libfuse3':15} our own server, for layers as files{absent}")

@@ -11,7 +11,7 @@ import sys
 
 from pyimount.confinement.everything import load_everything
 from pyimount.confinement.messages import MessageError, receive, send
-from pyimount.confinement.namespaces import go_on_in_a_child, leave_namespaces
+from pyimount.confinement.namespaces import PROCESSES, go_on_in_a_child, leave_namespaces
 from pyimount.confinement.prison import shut_in
 from pyimount.keys import Keyring
 from pyimount.scanning import hints_of, scan
@@ -65,10 +65,10 @@ def main() -> int:
     """Take one request, answer it, end."""
     other = socket.socket(fileno=0)
     user = int(sys.argv[1])
-    alone = os.geteuid() == 0 and leave_namespaces()
-    if alone:
+    left = leave_namespaces() if os.geteuid() == 0 else ()
+    if PROCESSES in left:
         go_on_in_a_child()
-    shut_in(user, namespaces=alone, with_parent=True, load_first=load_everything)
+    shut_in(user, namespaces=left, with_parent=True, load_first=load_everything)
     try:
         request, files = receive(other)
         keyring = Keyring.revealed(request["keys"])

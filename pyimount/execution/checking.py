@@ -81,6 +81,7 @@ class Checker:
         self._folder = folder
         self._files = files
         self._steps: dict[int, Step] = {}
+        self._covered: set[int] = set()
 
     def check(self, step: Step) -> None:
         """Let this step pass, and later ones name it; raises Refused."""
@@ -93,6 +94,8 @@ class Checker:
             raise Refused("the layer is no number")
         check(self, step)
         self._steps[step.id] = step
+        if isinstance(step, ExposeRaw | Mount) and isinstance(step.at, Result):
+            self._covered.add(step.at.step)
 
     def _made(self, place: object, *kinds: type[Step]) -> Step:
         """The earlier step of one of these kinds whose result ``place`` is."""
@@ -116,11 +119,13 @@ class Checker:
         elif place not in self._files:
             raise Refused("a file that was not handed over")
 
-    def _not_on_the_way(self, at: object) -> None:
-        """Refuse the session's own folders as a mount point: what is below them would be the image's."""
+    def _free(self, at: object) -> None:
+        """Refuse the session's own folders, below which all would be the image's, and those in use."""
         made = self._made(at, MakeDirectory)
         if isinstance(made, MakeDirectory) and (made.inside is None or made.path == MOUNTPOINTS):
             raise Misleading("nothing is mounted at a session's own folder")
+        if made.id in self._covered:
+            raise Refused("something is mounted there already")
 
     def make_directory(self, step: MakeDirectory) -> None:
         """A folder: the session's own, or one within a folder that an earlier step made."""
@@ -128,14 +133,14 @@ class Checker:
             if step.path != self._folder:
                 raise Refused("a folder outside the session's own")
             return
-        self._made(step.inside, MakeDirectory)
+        if self._made(step.inside, MakeDirectory).id in self._covered:
+            raise Refused("a folder within what is mounted")
         if not is_text(step.path, NAME_CAP) or "/" in step.path or step.path in (".", ".."):
             raise Refused("the folder has a name that none may have")
 
     def expose_raw(self, step: ExposeRaw) -> None:
         """Layers as files, by a server that has no rights."""
-        self._made(step.at, MakeDirectory)
-        self._not_on_the_way(step.at)
+        self._free(step.at)
         if not isinstance(step.files, tuple) or not step.files:
             raise Refused("nothing to show")
         for entry in step.files:
@@ -191,8 +196,7 @@ class Checker:
         _read_only(step)
         for member in step.members if isinstance(step.members, tuple) else (None,):
             self._made(member, *_DEVICES)
-        self._made(step.at, MakeDirectory)
-        self._not_on_the_way(step.at)
+        self._free(step.at)
         allowed = OPTIONS.get(step.type) if isinstance(step.type, str) else None
         if allowed is None:
             raise Refused(f"root mounts no {step.type!r} for a user")

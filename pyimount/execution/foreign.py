@@ -36,10 +36,8 @@ def start(argv: tuple[str, ...], at: str, *, data: bytes = b"", pass_fds: tuple[
     ``data``: for its standard input; ``pass_fds``: descriptors that it gets. Raises StepFailed.
     """
     os.close(mounts.open_mountpoint(at))
-    if mounts.mounted_at(at):
-        raise Refused(f"{at}: something is mounted there")
     tools.start_daemon(argv, data=data, pass_fds=pass_fds, timeout=_APPEARS_WITHIN)
-    if not soon(lambda: mounts.mounted_at(at), _APPEARS_WITHIN):
+    if not soon(lambda: not mounts.is_free(at), _APPEARS_WITHIN):
         raise StepFailed(f"{argv[0]} mounted nothing")
     made = mounted(at)
     return Made(at, {**made.identity, "pids": tools.marked(argv[0], at)})

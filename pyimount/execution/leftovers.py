@@ -9,7 +9,7 @@ import os
 import re
 import stat
 
-from pyimount.execution import folders, loops, mounts, servers, tools
+from pyimount.execution import folders, fuse_mounts, loops, mounts, servers, tools
 from pyimount.execution.errors import Held, StepFailed, ToolFailed
 from pyimount.execution.loops import Loop
 from pyimount.execution.mounts import MountPoint
@@ -199,7 +199,7 @@ def detach(one: Attached, taken: set[str]) -> None:
 def unmount(mount: MountPoint) -> None:
     """Unmount this, and end our own server when it is one's. Raises Held, StepFailed."""
     mounts.unmount(mount)
-    if mount.type == servers.FUSE_TYPE and MARK.fullmatch(mount.source):
+    if mount.type == fuse_mounts.FUSE_TYPE and MARK.fullmatch(mount.source):
         for server in servers.find(mount.source):
             if not servers.stop(server):
                 raise Held(f"the server of {mount.path} (process {server.pid}) does not end")

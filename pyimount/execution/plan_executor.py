@@ -65,12 +65,20 @@ class Executor:
     """Carries out plans on this machine, as root.
 
     ``base``: the folder of the ledgers. ``user``: for whom the helper does it; None: for this process's own.
-    ``observe``: told of every moment.
+    ``hand_over``: as Given has it. ``observe``: told of every moment.
     """
 
-    def __init__(self, *, base: str = BASE, user: int | None = None, observe: Observer = nobody) -> None:
+    def __init__(
+        self,
+        *,
+        base: str = BASE,
+        user: int | None = None,
+        hand_over: Callable[[int], None] | None = None,
+        observe: Observer = nobody,
+    ) -> None:
         self.base = base
         self._user = user
+        self._hand_over = hand_over
         self._observe = observe
         self._claimed: _Run | None = None
 
@@ -110,7 +118,7 @@ class Executor:
         """
         if not plan.steps:
             return Outcome(session=plan.session, plan=plan, places={})
-        given = Given(scan=scan, opened=opened, files=files, user=self._user)
+        given = Given(scan=scan, opened=opened, files=files, user=self._user, hand_over=self._hand_over)
         if self._claimed is not None and self._claimed.session == plan.session:
             return self._run(self._claimed, plan, keys, given)
         if plan.session in ledgers.all_sessions(self.base):

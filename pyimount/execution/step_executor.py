@@ -13,6 +13,7 @@ from typing import Any
 
 from pyimount.confinement.users import tidy
 from pyimount.execution import (
+    drivers,
     flash,
     folders,
     foreign,
@@ -24,6 +25,7 @@ from pyimount.execution import (
     unlocked,
 )
 from pyimount.execution.errors import Held, Refused, StepFailed
+from pyimount.execution.fuse_mounts import mount_fuse, open_shown
 from pyimount.execution.ledger import Entry, Made
 from pyimount.execution.scanned_files import open_scanned
 from pyimount.execution.step_acts import Act, Given, mounted, soon, unmount_ours
@@ -124,6 +126,8 @@ def _open_backing(place: Place, names: Names, given: Given, *, read_only: bool) 
         if not read_only:
             raise Refused(f"{path} is an image, and images are not written to")
         return open_scanned(path, given.files, given.opened)
+    if place.file is not None:
+        return open_shown(names(Result(place.step)), place.file, read_only=read_only)
     try:
         descriptor = os.open(path, (os.O_RDONLY if read_only else os.O_RDWR) | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
@@ -138,6 +142,10 @@ def _open_backing(place: Place, names: Names, given: Given, *, read_only: bool) 
 class _ExposeRaw(Act[ExposeRaw]):
     def perform(self, step: ExposeRaw, names: Names, given: Given) -> Made:
         at = names(step.at)
+        if given.hand_over is not None:
+            # The user serves it, with the rights that he has: root starts no program that is his.
+            given.hand_over(mount_fuse(at, names.mark(step.id)))
+            return mounted(at)
         keys = [each for each in given.keys if isinstance(each, Mapping)]
         server = servers.start(
             at,
@@ -146,10 +154,9 @@ class _ExposeRaw(Act[ExposeRaw]):
             names.mark(step.id),
             keys=keys,
             cache=step.cache,
-            opened=given.opened,
             scanned=given.files,
         )
-        made = mounted(at)
+        made = mounted(at, read_only=step.cache is None)
         shown = {**made.identity, **server.identity(), "failed": dict(server.failed)}
         return Made(at, shown)
 
@@ -183,12 +190,12 @@ class _Mount(Act[Mount]):
         at = mounts.open_mountpoint(path)
         options = (*step.options, *(f"device={names(member)}" for member in step.members))
         try:
-            mounts.mount_device(
+            drivers.mount_device(
                 names(step.device), at, step.type, options, read_only=step.read_only, hold=given.hold
             )
         finally:
             os.close(at)
-        return mounted(path)
+        return mounted(path, read_only=step.read_only)
 
     def undo(self, entry: Entry, step: Mount, names: Names, *, lazy: bool) -> None:
         unmount_ours(entry, names(step.at), names(step.device), lazy=lazy)
@@ -226,8 +233,10 @@ class _BindMount(Act[BindMount]):
     def before(self, step: BindMount, names: Names, given: Given) -> dict[str, Any]:  # noqa: ARG002
         source, target = _bind_ends(step, names)
         try:
-            shown = mounts.mount_of(source)
-            return {"at": folders.path_of(target), "device": None if shown is None else shown.device}
+            path, above, shown = folders.path_of(target), mounts.mount_of(target), mounts.mount_of(source)
+            if above is not None and above.path == path:
+                raise Refused(f"{path}: something is mounted there already")
+            return {"at": path, "device": None if shown is None else shown.device}
         finally:
             os.close(source)
             os.close(target)
@@ -236,11 +245,14 @@ class _BindMount(Act[BindMount]):
         source, target = _bind_ends(step, names)
         try:
             path = folders.path_of(target)
-            mounts.bind(source, target)
+            shown = mounts.mount_of(source)
+            # What is writable in this session stays so, what another mounted does not become so.
+            read_only = isinstance(step.source, str) or shown is None or shown.read_only
+            mounts.bind(source, target, read_only=read_only)
         finally:
             os.close(source)
             os.close(target)
-        return mounted(path)
+        return mounted(path, read_only=read_only)
 
     def undo(self, entry: Entry, step: BindMount, names: Names, *, lazy: bool) -> None:
         root = names(step.root)

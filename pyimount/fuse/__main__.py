@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 def main() -> int:
     """Serve one mount, from its beginning to its end."""
     other = socket.socket(fileno=os.dup(0))
-    alone = os.geteuid() == 0 and leave_namespaces()
+    left = leave_namespaces() if os.geteuid() == 0 else ()
     # Whoever started this waits for the first process only: the second is nobody's child. Its number is known
     # here: there it may be the first of a namespace.
     child = os.fork()
@@ -36,12 +36,12 @@ def main() -> int:
         if child:
             send(other, {"pid": child})
             return 0
-        return _work(other, alone=alone)
+        return _work(other, left=left)
     except MessageError:
         return 1  # who started this is gone
 
 
-def _work(other: socket.socket, *, alone: bool) -> int:
+def _work(other: socket.socket, *, left: tuple[str, ...]) -> int:
     try:
         settings, (device, *folder) = receive(other)
         if settings["locked"]:
@@ -54,7 +54,7 @@ def _work(other: socket.socket, *, alone: bool) -> int:
         load_library()
         nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         shut_in(
-            settings["user"], namespaces=alone, lasting=True, writes=bool(caches), load_first=load_everything
+            settings["user"], namespaces=left, lasting=True, writes=bool(caches), load_first=load_everything
         )
         with ExitStack() as stack:
             sources, failed = _open(other, settings["files"], caches, stack)

@@ -130,6 +130,8 @@ def planned(
     scan: Scan, policy: Policy, machine: "Machine", *, keys: "Keyring | None" = None, **arguments: Any
 ) -> MountPlan:
     """The plan for a scan, its paths meant from here; ``arguments``: further ones of ``plan``."""
+    from pyimount.execution.callers import owner
+
     kinds = key_kinds(scan, keys)
     # What is shown is the folder that its name leads to now.
     disks = tuple(
@@ -137,7 +139,7 @@ def planned(
         for disk in scan.disks
     )
     scan = scan.replaced(disks=disks)
-    return plan(scan, policy, machine, keys_for=kinds, cwd=os.getcwd(), **arguments)
+    return plan(scan, policy, machine, keys_for=kinds, cwd=os.getcwd(), owner=owner(), **arguments)
 
 
 def mount(

@@ -107,9 +107,9 @@ def test_the_confined_scan_reaches_nothing(secret: Path) -> None:
         pytest.skip("this kernel has no Landlock, or no filter is known for this processor")
     prologue = (
         "from pyimount.confinement.namespaces import go_on_in_a_child, leave_namespaces\n"
-        "alone = leave_namespaces()\n"
-        "if alone: go_on_in_a_child()\n"
-        f"print(prison.shut_in({FIRST + 7}, namespaces=alone))"
+        "left = leave_namespaces()\n"
+        "if left: go_on_in_a_child()\n"
+        f"print(prison.shut_in({FIRST + 7}, namespaces=left))"
     )
     # A thread may be started, as libraries do; its number is bounded.
     assert taken_over(prologue, secret) == []
