@@ -157,6 +157,8 @@ class _Volumes:
         self._notes: dict[str, list[Problem]] = {}
         self._lost: dict[str, bool] = {}
         self._without: dict[str, list[str]] = {}
+        self._behind: set[tuple[str, Json]] = set()
+        """Mirrors by their volume and start there, whose legs do not make up for the one that is missing."""
         self._targets = 0
         sources = {name: None if pv.member is None else pv.member.source for name, pv in self._pvs.items()}
         self._opening = Tables(self._tables, sources)
@@ -179,11 +181,13 @@ class _Volumes:
                 if string(segment, "merging_store") and origin:
                     merging[origin] = section
         self._merge(merging)
-        # Arrays say on their metadata devices which of their devices are in step.
+        # Arrays say on their metadata devices, mirrors in their log which of their devices are in step.
         for name in [*self._tables]:
             for target in self._table(name):
                 if target["type"] == "raid":
                     self._judge(name, target)
+                elif target["type"] == "mirror":
+                    self._judge_mirror(name, target)
         for entry in self._entries():
             yield self._mapped(entry)
 
@@ -237,19 +241,75 @@ class _Volumes:
                 out_of_step.append(str(device["volume"]))
                 devices[slot] = None
             else:
-                device |= {"offset": leg.offset, "trusted": leg.trusted}
+                trusted = leg.trusted
+                if self._says(images[slot], "REBUILD"):
+                    # To be made anew when the array is started next; LVM forgets it only then.
+                    trusted = trusted or 0
+                device |= {"offset": leg.offset, "trusted": trusted}
                 device["size"] = _less(device["size"], leg.offset)
-                if leg.trusted is not None:
-                    out_of_step.append(f"{device['volume']} (beyond {leg.trusted} bytes)")
+                if trusted is not None:
+                    out_of_step.append(f"{device['volume']} (beyond {trusted} bytes)")
         if out_of_step:
             message = f"not in step with the array, and not used: {', '.join(out_of_step)}"
-            self._notes.setdefault(name, []).append(Problem(Code.COPIES_DIFFER, message))
-        if state.resync is not None and None in devices:
+            self._notes.setdefault(name, []).append(Problem(Code.STALE_MEMBER, message))
+        agreed = 0 if self._says(name, "NOTSYNCED") else state.resync
+        if agreed is not None and None in devices:
             message = (
-                f"the devices of array {name} were never made to agree beyond {state.resync} bytes of each: "
+                f"the devices of array {name} were never made to agree beyond {agreed} bytes of each: "
                 "what is read in place of a missing one may be wrong there"
             )
-            self._notes.setdefault(name, []).append(Problem(Code.COPIES_DIFFER, message))
+            self._notes.setdefault(name, []).append(Problem(Code.AMBIGUOUS, message))
+
+    def _says(self, name: str, flag: str) -> bool:
+        """Whether a volume has a flag in the metadata."""
+        volume = self._group.volumes.get(name, {})
+        return flag in (*strings(volume, "status"), *strings(volume, "flags"))
+
+    def _judge_mirror(self, name: str, target: Target) -> None:
+        """Note how far the others make up for a mirror's first leg, where that is missing."""
+        if target["log"] in self._refused:
+            target["log"] = None
+        first, *others = self._legs(target)
+        if not self._is_area_lost(first) or all(self._is_area_lost(leg) for leg in others):
+            return
+        why: str | None = "it has none on a disk"
+        if isinstance(target["log"], str):
+            why = "it is missing" if self._is_lost(target["log"]) else None
+        if why is not None:
+            message = (
+                f"without the first leg of mirror {name} another is read, and its log does not tell how far "
+                f"that was copied: {why}"
+            )
+            self._notes.setdefault(name, []).append(Problem(Code.AMBIGUOUS, message))
+            # What is not there cannot be asked.
+            target["log"] = None
+            return
+        if self._says(name, "NOTSYNCED"):
+            message = (
+                f"the legs of mirror {name} were never made to agree: where nothing was written since, "
+                "what is read in place of the missing one may differ from it"
+            )
+            self._notes.setdefault(name, []).append(Problem(Code.AMBIGUOUS, message))
+        try:
+            log = self._opening.mirror_log(target)
+            if log is None or log.in_step() == log.regions:
+                return
+            none = log.why_none()
+            behind = f"{log.regions - log.in_step()} of {log.regions} regions are not"
+        except RecipeError as error:
+            self._refused[name] = error.problem
+            return
+        except ReadError as error:
+            none, behind = str(error), "nobody knows which regions are"
+        self._behind.add((name, _start(target)))
+        message = f"without the first leg of mirror {name} another is read where it is in step: {behind}"
+        if none is not None:
+            message = f"{message}, since the log cannot be read: {none}"
+        self._notes.setdefault(name, []).append(Problem(Code.STALE_MEMBER, message))
+
+    def _legs(self, target: Target) -> list[Mapping[str, Json]]:
+        legs = target["areas"]
+        return [leg for leg in legs if isinstance(leg, dict)] if isinstance(legs, list) else []
 
     def _metadata_device(self, name: str) -> Source | None:
         source = self._opening.volume(name)
@@ -359,7 +419,10 @@ class _Volumes:
         if known is None:
             # Of a loop, which is refused elsewhere, anything may be said.
             self._lost[name] = False
-            known = self._lost[name] = any(self._is_target_lost(target) for target in self._table(name))
+            known = self._lost[name] = any(
+                self._is_target_lost(target) or (name, _start(target)) in self._behind
+                for target in self._table(name)
+            )
         return known
 
     def _is_gone(self, name: str) -> bool:
@@ -369,15 +432,17 @@ class _Volumes:
         return bool(areas) and all(self._is_area_lost(area) for area in areas)
 
     def _is_target_lost(self, target: Target) -> bool:
-        lost = [self._is_area_lost(area) for area in areas_of(target)]
         if target["type"] == "mirror":
-            return all(lost)
+            return all(self._is_area_lost(leg) for leg in self._legs(target))
         if target["type"] != "raid":
-            return any(lost)
+            return any(self._is_area_lost(area) for area in areas_of(target))
         devices, kind = target["devices"], target["raid_type"]
         if not isinstance(devices, list):
             return True
-        gone = [not isinstance(each, dict) or self._is_lost(str(each["volume"])) for each in devices]
+        gone = [
+            not isinstance(each, dict) or each["trusted"] is not None or self._is_lost(str(each["volume"]))
+            for each in devices
+        ]
         if kind == "raid1":
             return all(gone)
         if kind in RAID10:
@@ -432,6 +497,10 @@ class _Volumes:
             if target["type"] == "snapshot" and str(target["origin"]).endswith("/real"):
                 details["merging"] = target["store"]
         return details
+
+
+def _start(target: Target) -> Json:
+    return target["start"]
 
 
 def _less(size: Json, offset: int) -> int:

@@ -92,7 +92,7 @@ def areas_of(target: Target) -> Iterator[Mapping[str, Json]]:
         for area in areas if isinstance(areas, list) else ():
             if isinstance(area, dict):
                 yield area
-    for key in ("origin", "store", "metadata", "data"):
+    for key in ("origin", "store", "metadata", "data", "log"):
         name = target.get(key)
         if isinstance(name, str):
             yield {"volume": name}
@@ -197,7 +197,12 @@ def _striped(segment: Section, group: Group, size: int) -> Target:
 
 
 def _mirror(segment: Section, group: Group, size: int) -> Target:
-    return {"type": "mirror", "areas": _areas(segment, "mirrors", group, size)}
+    areas = _areas(segment, "mirrors", group, size)
+    if 0 < integer(segment, "extent_count") <= integer(segment, "extents_moved"):
+        # What pvmove has moved is at its new place, and is written only there.
+        areas = areas[1:] or areas
+    log = _volume(segment, "mirror_log", group) if "mirror_log" in segment else None
+    return {"type": "mirror", "areas": areas, "log": log, "region": integer(segment, "region_size") * SECTOR}
 
 
 def _raid(segment: Section, group: Group, size: int) -> Target:  # noqa: ARG001
