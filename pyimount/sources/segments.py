@@ -15,6 +15,8 @@ from pyimount.sources.series import IMAGE_SUFFIXES, Letters, Name, Series, exten
 LISTING_CAP = 1 << 14
 """No more entries of a folder than this are looked at."""
 
+_FOLDERS_KEPT = 64
+
 
 class Segments(Record):
     """The files of one image in order, and the names of those that should be among them.
@@ -44,23 +46,35 @@ def passed_over(paths: Iterable[str | os.PathLike[str]], images: Iterable[Segmen
     return tuple(sorted({*found} - taken))
 
 
-def gather(paths: Iterable[str | os.PathLike[str]]) -> tuple[Segments, ...]:
+def gather(paths: "Iterable[str | os.PathLike[str] | Segments]") -> tuple[Segments, ...]:
     """Group what the user named into images, in the order in which they were named.
 
-    A folder stands for the images in it, or for itself where it has none. Never raises: a path
-    that cannot be opened is a group of its own, and opening it says why.
+    A folder stands for the images in it, or for itself where it has none; what was gathered before stays as
+    it is. Never raises: a path that cannot be opened is a group of its own, and opening it says why.
     """
     found: dict[str, Segments] = {}
-    folders: dict[str, _Folder] = {}
+    gathering = Gathering()
     for named in paths:
-        path = _plain(os.fspath(named))
-        if is_folder(path):
-            groups: Iterable[Segments] = _images_in(_list(path))
-        else:
-            groups = (_around(path, folders),)
-        for segments in groups:
+        for segments in (named,) if isinstance(named, Segments) else gathering.images(named):
             found.setdefault(segments.paths[0], segments)
     return tuple(found.values())
+
+
+class Gathering:
+    """Finds the images for one path after another; the folders that were listed last are not listed again."""
+
+    def __init__(self) -> None:
+        self._folders: dict[str, _Folder] = {}
+
+    def images(self, named: str | os.PathLike[str]) -> Iterator[Segments]:
+        """The images that this path stands for: one, or those in a folder."""
+        path = _plain(os.fspath(named))
+        if is_folder(path):
+            yield from _images_in(_list(path))
+        else:
+            while len(self._folders) >= _FOLDERS_KEPT:
+                del self._folders[next(iter(self._folders))]
+            yield _around(path, self._folders)
 
 
 def _plain(path: str) -> str:
