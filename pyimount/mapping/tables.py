@@ -180,7 +180,7 @@ class Tables:
         if kind == "error":
             return UnreadableSource(size, "the volume group has no data there")
         if kind == "linear":
-            return _exactly(self._run(target.get("area")), size)
+            return _exactly(self.run(target.get("area")), size)
         if kind == "striped":
             return _striped(self._areas(target), number_of(target, "chunk"), size)
         if kind == "mirror":
@@ -194,7 +194,7 @@ class Tables:
             store, chunk = self.volume(word_of(target, "store")), number_of(target, "chunk")
             return overlay.OverlaySource(origin, size, partial(overlay.snapshot, store, chunk))
         if kind == "cache":
-            metadata, data = self._run(target.get("metadata")), self._run(target.get("data"))
+            metadata, data = self.run(target.get("metadata")), self.run(target.get("data"))
             return overlay.OverlaySource(origin, size, partial(overlay.cache, metadata, data))
         if kind == "writecache":
             store = self.volume(word_of(target, "store"))
@@ -216,7 +216,8 @@ class Tables:
             return UnreadableSource(size, f"physical volume {name} is missing"), 0, size
         return source, offset, size
 
-    def _run(self, area: Json) -> Source:
+    def run(self, area: Json) -> Source:
+        """The bytes of an area; raises RecipeError where they cannot be given."""
         source, offset, size = self._place(area)
         if offset + size <= source.size:
             return SliceSource(source, offset, size)

@@ -302,10 +302,14 @@ class _Planner:
         if declared is None:
             raise Refused("unsupported", f"nothing here knows file systems of type {volume.type}")
         group = volume.group
-        if group is not None and any(
-            isinstance(way, KernelMount) and way.every_member for way in declared.mounts
-        ):
-            first = self._scan.members(volume)[0].id
+        together = [way for way in declared.mounts if isinstance(way, KernelMount) and way.every_member]
+        if group is not None and group.members != 1 and not together:
+            why = f"over several devices: the {volume.type} driver finds the others by itself, or not at all"
+            raise Refused("unsupported", why)
+        if group is not None and together:
+            # A seed that it has too is no member of it alone.
+            members = [each for each in self._scan.members(volume) if each.group is not None]
+            first = next(each.id for each in members if each.group and each.group.uuid == group.uuid)
             if first in self._joined:
                 return None
             is_clone = group.uuid in self._joined.values()
