@@ -6,6 +6,7 @@ import resource
 import subprocess
 import sys
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from time import monotonic
@@ -21,7 +22,7 @@ from tests.fuzz.watching import Seen, Tally, watched
 
 HERE = Path(__file__).parent
 TARGETS = sorted(HERE.glob("fuzz_*.py"))
-EACH = 100
+EACH = 300
 """Mutations of an image before it is another one's turn."""
 MEMORY = 3 << 30
 """Bytes of address space; what would take more fails, and the machine lives."""
@@ -81,11 +82,13 @@ def mutate(kind: str, seconds: float, runs: int, seed: int, found: Path, names: 
         base = chosen[turn % len(chosen)]
         with tempfile.TemporaryDirectory(prefix="pyimount-fuzz.") as folder:
             ground = Ground.of(base, Path(folder))
-            for number in range(EACH):
+            each = max(EACH, 2 * len(ground.counted)) if kind == "huge" else EACH
+            for number in range(each):
                 if monotonic() > end or tally.runs >= runs:
                     break
                 which = f"{seed}-{turn}-{number}"
-                run(ground, Random(which), kind, tally, found, which)  # noqa: S311
+                ask = Asked(kind, which, number if kind == "huge" else None, found)
+                run(ground, ask, tally)
         turn += 1
     figures = {
         "kind": kind, "seed": seed, "images": min(turn, len(chosen)), "turns": turn, "scans": tally.runs,
@@ -96,17 +99,28 @@ def mutate(kind: str, seconds: float, runs: int, seed: int, found: Path, names: 
     return 1 if tally.faults else 0
 
 
-def run(ground: Ground, dice: Random, kind: str, tally: Tally, found: Path, which: str) -> None:  # noqa: PLR0917
+@dataclass(frozen=True)
+class Asked:
+    """One mutation: ``which`` is its seed, ``found`` a folder for what it did wrong."""
+
+    kind: str
+    which: str
+    huge: int | None
+    found: Path
+
+
+def run(ground: Ground, asked: Asked, tally: Tally) -> None:
     """One mutation, and what became of it; what is new is written to ``found``."""
     changes: Changes = {}
+    dice = Random(asked.which)  # noqa: S311
 
     def act() -> None:
-        changes.update(mutation(ground, dice, huge=kind == "huge"))
+        changes.update(mutation(ground, dice, asked.huge))
         with ground.changed(changes):
             scan = scanning.scan(ground.paths, ground.base.keys, dice)
             if dice.random() < 0.1:
                 scanning.tell(scan)
-            if kind == "layers":
+            if asked.kind == "layers":
                 layers, reads = scanning.read_layers(scan, ground.base.keys, dice)
                 tally.layers += layers
                 tally.reads += reads
@@ -116,10 +130,11 @@ def run(ground: Ground, dice: Random, kind: str, tally: Tally, found: Path, whic
     seen = watched(act)
     tally.add(seen)
     if seen.fault is not None and tally.faults[seen.fault] <= 3:
-        _note(ground, changes, seen, found, which)
+        _note(ground, changes, seen, asked)
 
 
-def _note(ground: Ground, changes: Changes, seen: Seen, found: Path, which: str) -> None:
+def _note(ground: Ground, changes: Changes, seen: Seen, asked: Asked) -> None:
+    found, which = asked.found, asked.which
     found.mkdir(parents=True, exist_ok=True)
     about = f"A mutation of {ground.base.name}, {which}: {seen.fault}."
     write(found / f"{ground.base.name}-{which}.txt", ground.written(changes, about))

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from random import Random
 
@@ -44,6 +45,11 @@ class Ground:
     reads: list[tuple[Path, int, int]]
     numbers: list[tuple[Path, int, int]]
     """Runs of digits in what is text: a path, an offset, a length."""
+
+    @cached_property
+    def counted(self) -> list[Placed]:
+        """Those fields that are numbers."""
+        return [each for each in self.fields if each.field.order is not None]
 
     @classmethod
     def of(cls, base: Base, folder: Path) -> "Ground":
@@ -134,13 +140,15 @@ def _bytes(path: Path, offset: int, length: int) -> bytes:
         return file.read(length)
 
 
-def mutation(ground: Ground, dice: Random, *, huge: bool = False) -> Changes:
-    """Some changes to an image; ``huge``: its numbers become as large as they can be."""
+def mutation(ground: Ground, dice: Random, huge: int | None = None) -> Changes:
+    """Some changes to an image; ``huge``: a number becomes as large as it can be, this one first."""
     changes: Changes = {}
     ways = [_some_fields] * 6 + [_some_bytes] * 3 + [_copied, _numbers, _size]
-    for _ in range(dice.choice((1, 1, 1, 2, 3))):
-        way = _huge_fields if huge else dice.choice(ways)
-        way(ground, dice, changes)
+    if huge is not None:
+        ways = [_huge_field]
+        _each_huge(ground, huge, changes)
+    for _ in range(dice.choice((1, 1, 1, 2, 3)) - bool(changes)):
+        dice.choice(ways)(ground, dice, changes)
     if ground.sums and dice.random() < 0.3:
         ground.repair(changes)
     return changes
@@ -148,6 +156,11 @@ def mutation(ground: Ground, dice: Random, *, huge: bool = False) -> Changes:
 
 def _edit(changes: Changes, path: Path, offset: int, data: bytes) -> None:
     changes.setdefault(path, Change()).edits.append((offset, data))
+
+
+def _set(changes: Changes, each: Placed, value: int) -> None:
+    field = each.field
+    _edit(changes, each.path, field.offset, value.to_bytes(field.size, field.order or "big"))
 
 
 def _some_fields(ground: Ground, dice: Random, changes: Changes) -> None:
@@ -175,18 +188,28 @@ def another(field: Field, old: bytes, other: bytes, size: int, dice: Random) -> 
     return (value & ((1 << bits) - 1)).to_bytes(field.size, field.order)
 
 
-def _huge_fields(ground: Ground, dice: Random, changes: Changes) -> None:
-    numbers = [(each, order) for each in ground.fields if (order := each.field.order) is not None]
-    if not numbers or (ground.numbers and dice.random() < 0.1):
+def _each_huge(ground: Ground, which: int, changes: Changes) -> None:
+    """A number becomes 2^n-1, or 2^(n-1)-1."""
+    if ground.counted:
+        each = ground.counted[which // 2 % len(ground.counted)]
+        value = ((1 << 8 * each.field.size) - 1) >> which % 2
+        _edit(
+            changes, each.path, each.field.offset, value.to_bytes(each.field.size, each.field.order or "big")
+        )
+
+
+def _huge_field(ground: Ground, dice: Random, changes: Changes) -> None:
+    if not ground.counted or (ground.numbers and dice.random() < 0.1):
         _numbers(ground, dice, changes)
         return
-    each, order = dice.choice(numbers)
+    each = dice.choice(ground.counted)
     field = each.field
-    bits = 8 * field.size
-    most = (1 << bits) - 1
-    value = dice.choice((dice.choice(HUGE), most, most >> 1, 1 << bits - 1)) - dice.choice((0, 0, 1, 16, 512))
+    most = (1 << 8 * field.size) - 1
+    value = dice.choice((dice.choice(HUGE), most, most >> 1, (most >> 1) + 1)) - dice.choice(
+        (0, 0, 1, 16, 512)
+    )
     value = value & most if value > most else max(0, value)
-    _edit(changes, each.path, field.offset, value.to_bytes(field.size, order))
+    _edit(changes, each.path, field.offset, value.to_bytes(field.size, field.order or "big"))
 
 
 def _text(size: int) -> bytes:
