@@ -122,7 +122,7 @@ class Helper:
         except MessageError as error:
             raise StepFailed(f"the helper ended: {error}") from error
         if "refused" in answer:
-            raise StepFailed(f"root refuses: {answer['refused']}")
+            raise StepFailed(f"root refuses: {answer['refused']}", answer.get("remedy"))
         return dict(answer), handed
 
 

@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 from pyimount.confinement.messages import MessageError, receive, send
+from pyimount.execution.callers import groups_of
 from pyimount.execution.checking import PATH_CAP, Checker, is_text
 from pyimount.execution.errors import LedgerError, Misleading, Refused, StepFailed
 from pyimount.execution.ledger import USERS_BASE
@@ -147,7 +148,7 @@ class Service:
         except KeyError:
             return {"refused": "there is no such message"}
         except Refused as error:
-            return {"refused": str(error)}
+            return {"refused": str(error), "remedy": error.remedy}
         except (StepFailed, LedgerError) as error:
             return {"failed": str(error), "remedy": getattr(error, "remedy", None)}
         except OSError as error:
@@ -200,7 +201,9 @@ class Service:
             raise Refused("a step before the beginning")
         step = step_from_dict(value)
         if self._checker is None:
-            self._checker = Checker(self._root, frozenset(self._opened))
+            self._checker = Checker(
+                self._root, frozenset(self._opened), user=self._user, groups=groups_of(self._user)
+            )
         try:
             self._checker.check(step)
         except Misleading:
