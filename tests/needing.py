@@ -36,6 +36,7 @@ PACKAGES: Mapping[str, str] = {
     "e2fsprogs": "debugfs dumpe2fs e2fsck mke2fs mkfs.ext2 mkfs.ext3 mkfs.ext4 tune2fs",
     "erofs-utils": "dump.erofs mkfs.erofs",
     "ewf-tools": "ewfacquire ewfacquirestream ewfinfo ewfmount",
+    "exfat-fuse": "mount.exfat-fuse",
     "exfatprogs": "dump.exfat mkfs.exfat",
     "f2fs-tools": "dump.f2fs mkfs.f2fs",
     "fdisk": "fdisk sfdisk",

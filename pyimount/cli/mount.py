@@ -139,6 +139,8 @@ def run(options: argparse.Namespace) -> int:
         return cli.EXIT_USAGE
     except (StepFailed, LedgerError) as error:
         cli.complain(printable(str(error)))
+        if isinstance(error, StepFailed) and error.remedy:
+            cli.complain(f"  {printable(error.remedy)}")
         return 1
 
 
@@ -162,6 +164,7 @@ def _mount(options: argparse.Namespace, policy: Policy, keyring: "Keyring | None
 
     if not options.dry_run:
         mounting.require_packages()
+        mounting.require_rights()
     scan = mounting.look(options.images, keys=keyring, **_told(options))
     if shared.misplaced(options, scan):
         return cli.EXIT_USAGE

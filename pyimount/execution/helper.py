@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 from pyimount.confinement.messages import MessageError, receive, send
+from pyimount.execution import rights
 from pyimount.execution.callers import groups_of
 from pyimount.execution.checking import PATH_CAP, Checker, is_text
 from pyimount.execution.errors import LedgerError, Misleading, Refused, StepFailed
@@ -173,6 +174,9 @@ class Service:
             raise Refused("a beginning that is none")
         if len(images) > IMAGES_CAP or not all(is_text(path, PATH_CAP) for path in images):
             raise Refused("images that are none, or too many")
+        hindrance = rights.hindrance()
+        if hindrance is not None:
+            raise StepFailed(hindrance.cause, hindrance.remedy)
         if len(self._own()) >= SESSIONS_CAP:
             raise Refused(f"{SESSIONS_CAP} sessions of yours stand already: 'pyimount unmount' ends them")
         self._executor.claim(session, images)

@@ -238,7 +238,10 @@ class Places:
 
     def _exposed(self, layer: Layer) -> Result:
         if not self._machine.fuse:
-            raise Refused("unsupported", "this kernel has no FUSE, by which its bytes would be shown")
+            why = self._machine.lacks.get(
+                "fuse", "this kernel has no FUSE, by which its bytes would be shown"
+            )
+            raise Refused("unsupported", why)
         server = self._ways.server
         if server is None:
             server = self._steps.add(

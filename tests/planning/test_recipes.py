@@ -108,5 +108,6 @@ def test_a_program_stands_in_for_a_driver(kind: str, driver: str, tool: str, by_
         assert step.arguments[1].endswith(",uid=7,gid=8,umask=0022")
         # They read what nobody else can change meanwhile.
         assert isinstance(step.source, Result)
-        assert isinstance(made.steps[step.source.step], AttachLoop)
-        assert made.steps[step.source.step].read_only
+        device = made.steps[step.source.step]
+        assert isinstance(device, AttachLoop)
+        assert device.read_only
