@@ -82,7 +82,7 @@ def run(options: argparse.Namespace) -> int:
     print("\n".join(here.lines()))
     print("kernel")
     for name, (there, gives) in parts.items():
-        why = f": {machine.lacks[name]}" if name in machine.lacks else ""
+        why = f": {machine.lacks[name][0]}" if name in machine.lacks else ""
         print(f"  {'yes' if there else 'no ':3}  {name:15} {gives}{why}")
     print(f"  file systems: {', '.join(sorted(machine.filesystems))}")
     if missing:

@@ -41,7 +41,7 @@ def survey() -> Machine:
         flash=FLASH_MODULE in modules,
         tools={name: path for name in TOOLS if (path := find(name)) is not None},
         kernel=_version(os.uname().release),
-        lacks={} if no_fuse is None else {"fuse": no_fuse},
+        lacks={} if no_fuse is None else {"fuse": (no_fuse, nodes.remedy(nodes.FUSE))},
     )
 
 

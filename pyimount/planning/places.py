@@ -238,10 +238,8 @@ class Places:
 
     def _exposed(self, layer: Layer) -> Result:
         if not self._machine.fuse:
-            why = self._machine.lacks.get(
-                "fuse", "this kernel has no FUSE, by which its bytes would be shown"
-            )
-            raise Refused("unsupported", why)
+            none = ("this kernel has no FUSE, by which its bytes would be shown", None)
+            raise Refused("unsupported", *self._machine.lacks.get("fuse", none))
         server = self._ways.server
         if server is None:
             server = self._steps.add(
