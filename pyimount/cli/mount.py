@@ -291,6 +291,9 @@ def _report(mounted: "Mounted", options: argparse.Namespace) -> None:
     width = max((len(each.index) for each in mounted.volumes), default=0)
     for each in mounted.standing:
         print(f"{each.index:{width}}  {_kind(each)}  {printable(each.mountpoint or '')}")
+    if mounted.standing and options.mountdir is None and privilege.sudo_user() is not None:
+        cli.complain(f"only root reads what stands there, not {printable(privilege.sudo_user() or '')}: call")
+        cli.complain("  pyimount without sudo (it asks for root itself), or name a --mountdir")
     for each in mounted.failed:
         refusal = each.refusal
         if refusal is not None and (each.volume is not None or each.is_folder):
