@@ -84,7 +84,8 @@ PACKAGES: Mapping[str, str] = {
     "u-boot-tools": "mkimage",
     "udftools": "mkudffs udfinfo",
     "user-mode-linux": "linux.uml",
-    "util-linux": "blkid runuser unshare fsck.cramfs mkfs.bfs mkfs.cramfs mkfs.minix mkswap partx setpriv swaplabel",
+    "util-linux": "blkid fsck.cramfs mkfs.bfs mkfs.cramfs mkfs.minix mkswap partx runuser setpriv swaplabel "
+    "unshare",
     "wimtools": "wimcapture wiminfo",
     "xfsprogs": "mkfs.xfs xfs_admin xfs_db xfs_logprint",
     "xorriso": "xorriso",

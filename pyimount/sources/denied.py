@@ -47,5 +47,6 @@ def _kept_out(path: str) -> str | None:
     where = os.fsdecode(found[0])
     return (
         f"it lies on a FUSE mount of user {user or '?'} ({where}), "
-        "which FUSE keeps from everybody else, root too; mount that with -o allow_root or allow_other, or run pyimount as that user"
+        "which FUSE keeps from everybody else, root too; "
+        "mount that with -o allow_root or allow_other, or run pyimount as that user"
     )

@@ -13,7 +13,7 @@ from tests.needing import lacking, needs, needs_root
 
 TABLE = (
     b"1 0 8:1 / / rw - ext4 /dev/sda1 rw\n"
-    b"2 1 0:50 / /home/ann/with\\040blank rw,nosuid,nodev - fuse.sshfs ann@host rw,user_id=1000,group_id=1000\n"
+    b"2 1 0:50 / /home/ann/with\\040blank rw,nodev - fuse.sshfs ann@host rw,user_id=1000,group_id=1000\n"
     b"3 1 0:51 / /open rw - fuse.sshfs ann@host rw,user_id=1000,group_id=1000,allow_other\n"
     b"4 1 0:52 / /control rw - fusectl fusectl rw\n"
     b"5 2 8:2 / /home/ann/with\\040blank/over rw - ext4 /dev/sdb1 rw\n"
