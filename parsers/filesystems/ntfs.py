@@ -303,6 +303,7 @@ FORMAT = Format(
             "ntfs-3g",
             ("-o", "ro,show_sys_files,streams_interface=windows", "{source}", "{at}"),
             owner=("uid", "gid", "umask"),
+            on_device=True,
             stands_in=True,
         ),
     ),

@@ -14,6 +14,7 @@ from pyimount.confinement.users import borrowed_user
 from pyimount.exceptions import StepFailed
 from pyimount.records import Record
 from pyimount.sources.broker import Broker
+from pyimount.sources.denied import reason
 from pyimount.sources.errors import OpenError
 from pyimount.sources.identity import FileIdentity
 from pyimount.sources.segments import Segments
@@ -161,5 +162,4 @@ def _open_found(path: str) -> int:
 
 
 def _why(path: str, error: OSError | ValueError) -> OpenError:
-    reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-    return OpenError(f"{path}: {reason[:1].lower()}{reason[1:]}")
+    return OpenError(f"{path}: {reason(path, error)}")

@@ -58,6 +58,15 @@ def require_packages() -> None:
     require_modules("mounting", "jsonschema", "mfusepy")
 
 
+def require_rights() -> None:
+    """Raise StepFailed, which says what to do, where root here is one who may not mount."""
+    from pyimount.execution.rights import hindrance
+
+    found = hindrance()
+    if found is not None:
+        raise StepFailed(found.cause, found.remedy)
+
+
 def look(
     paths: PathLike | Sequence[PathLike],
     *,
@@ -74,8 +83,11 @@ def look(
     ``detect`` does, and StepFailed when that process did not come to an end, or what checks its report is not
     installed.
     """
+    from pyimount.execution import rights
+
     named = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
-    if not hasattr(os, "geteuid") or os.geteuid() != 0:
+    # Root of a user namespace has no more rights than the user who made it.
+    if not hasattr(os, "geteuid") or os.geteuid() != 0 or rights.in_user_namespace():
         before = identities(path for segments in gather(named) for path in segments.paths)
         scan = detect(
             paths,
@@ -91,6 +103,8 @@ def look(
             further.append(os.fspath(header))
         return scan.replaced(files={**identities(further), **before})
     require_packages()
+    if not rights.may_change_users():
+        require_rights()
     told = hints_of(**hints)
     limits = budget or Budget()
     found = scan_confined(
