@@ -4,7 +4,9 @@ import os
 import socket
 import stat
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from threading import Event, Timer
 from typing import Any
 
 from pyimount.confinement.crossing import question_of, report_of
@@ -39,12 +41,13 @@ def scan_confined(
 ) -> Confined:
     """A scan by a process without privileges; its report is JSON values that nobody has checked.
 
-    ``request``: its ``hints``, ``keys``, ``budget``, ``try_veracrypt``. ``timeout``: seconds without a word
-    from it, None where a scan may take any time. Raises StepFailed when it says nothing, or speaks of files
-    that it was not given; OpenError when the ``header`` cannot be opened.
+    ``request``: its ``hints``, ``keys``, ``budget``, ``try_veracrypt``. ``timeout``: seconds for all of it,
+    whatever it says meanwhile; None: it may take any time, for what it reads from may be slow, and a process
+    that was taken over could seem to be at work. Its processor time is bounded (``confinement.limits``).
+    Raises StepFailed when it says nothing, or speaks of files that it was not given; OpenError when the
+    ``header`` cannot be opened.
     """
     ours, theirs = socket.socketpair()
-    ours.settimeout(timeout)
     with ours, borrowed_user() as user:
         with theirs:
             # ^C is for us, who end it.
@@ -52,14 +55,37 @@ def scan_confined(
                 command("pyimount.confinement.child", str(user)),
                 stdin=theirs.fileno(), env={"LC_ALL": "C.UTF-8"}, cwd="/", start_new_session=True,
             )  # fmt: skip
-        with child:
+        with child, _ended_after(timeout, ours) as over:
             try:
                 return _serve(ours, images, Broker(allow), header, request)
             except MessageError as error:
+                if over.is_set():
+                    raise StepFailed(f"the scan did not end within {timeout:g} s") from error
                 raise StepFailed(f"the scan ended before its time: {error}") from error
             finally:
                 ours.close()
                 child.kill()
+
+
+@contextmanager
+def _ended_after(seconds: float | None, talk: socket.socket) -> Iterator[Event]:
+    """Have a socket end after so many seconds, within a message too; the event tells that it did."""
+    over = Event()
+
+    def end() -> None:
+        over.set()
+        with suppress(OSError):  # it was closed in the same moment
+            talk.shutdown(socket.SHUT_RDWR)
+
+    timer = None if seconds is None else Timer(seconds, end)
+    if timer is not None:
+        timer.daemon = True
+        timer.start()
+    try:
+        yield over
+    finally:
+        if timer is not None:
+            timer.cancel()
 
 
 def _serve(
