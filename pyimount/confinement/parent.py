@@ -1,13 +1,14 @@
 """Root's way to scan: in a process without privileges, for which this one opens the files."""
 
+import errno
 import os
 import socket
 import stat
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from threading import Event, Timer
-from typing import Any
+from typing import IO, Any
 
 from pyimount.confinement.crossing import question_of, report_of
 from pyimount.confinement.messages import MessageError, receive, send
@@ -16,12 +17,14 @@ from pyimount.confinement.users import borrowed_user
 from pyimount.exceptions import StepFailed
 from pyimount.records import Record
 from pyimount.sources.broker import Broker
-from pyimount.sources.errors import OpenError
+from pyimount.sources.errors import NoFilesLeft, OpenError
 from pyimount.sources.identity import FileIdentity
 from pyimount.sources.segments import Segments
 
 _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
 _FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_LAST = 200
+"""So many bytes of what the child says at the end, where it ends before its time, are told."""
 
 
 class Confined(Record):
@@ -47,24 +50,47 @@ def scan_confined(
     Raises StepFailed when it says nothing, or speaks of files that it was not given; OpenError when the
     ``header`` cannot be opened.
     """
-    ours, theirs = socket.socketpair()
-    with ours, borrowed_user() as user:
-        with theirs:
-            # ^C is for us, who end it.
-            child = subprocess.Popen(  # noqa: S603
-                command("pyimount.confinement.child", str(user)),
-                stdin=theirs.fileno(), env={"LC_ALL": "C.UTF-8"}, cwd="/", start_new_session=True,
-            )  # fmt: skip
+    with ExitStack() as stack:
+        try:
+            ours, child, said = _start(stack)
+        except OSError as error:
+            raise StepFailed(f"no scan can be started: {error.strerror}") from error
         with child, _ended_after(timeout, ours) as over:
             try:
                 return _serve(ours, images, Broker(allow), header, request)
             except MessageError as error:
                 if over.is_set():
                     raise StepFailed(f"the scan did not end within {timeout:g} s") from error
-                raise StepFailed(f"the scan ended before its time: {error}") from error
+                child.kill()
+                child.wait()
+                raise StepFailed(f"the scan ended before its time: {_last_line(said) or error}") from error
+            except NoFilesLeft as error:
+                raise StepFailed(str(error)) from error
             finally:
                 ours.close()
                 child.kill()
+
+
+def _start(stack: ExitStack) -> "tuple[socket.socket, subprocess.Popen[bytes], IO[bytes]]":
+    """The child, our end of its socket, and what it says to standard error, which no terminal is to obey."""
+    ours, theirs = socket.socketpair()
+    stack.enter_context(ours)
+    with theirs:
+        user = stack.enter_context(borrowed_user())
+        said = stack.enter_context(os.fdopen(os.memfd_create("said", os.MFD_CLOEXEC), "rb"))
+        # ^C is for us, who end it.
+        child = subprocess.Popen(  # noqa: S603
+            command("pyimount.confinement.child", str(user)),
+            stdin=theirs.fileno(), stdout=subprocess.DEVNULL, stderr=said,
+            env={"LC_ALL": "C.UTF-8"}, cwd="/", start_new_session=True,
+        )  # fmt: skip
+    return ours, child, said
+
+
+def _last_line(said: IO[bytes]) -> str:
+    said.seek(max(0, said.seek(0, os.SEEK_END) - _LAST))
+    lines = said.read(_LAST).decode("utf-8", "backslashreplace").strip().splitlines()
+    return "".join(one if one.isprintable() else " " for one in lines[-1]) if lines else ""
 
 
 @contextmanager
@@ -142,6 +168,10 @@ def _answer(
     except OpenError as error:
         send(child, {"error": str(error)})
         return
+    except NoFilesLeft as error:
+        # Not that the file is none, or is not there: nothing is known of it.
+        send(child, {"error": str(error), "no_files_left": True})
+        return
     try:
         known.add(path)
         # The first that was read under this path: another one is not what was scanned.
@@ -152,7 +182,7 @@ def _answer(
 
 
 def _open(path: str) -> int:
-    """Open what the user named. Raises OpenError."""
+    """Open what the user named. Raises OpenError, NoFilesLeft."""
     try:
         return os.open(path, _READ)
     except (OSError, ValueError) as error:
@@ -162,7 +192,8 @@ def _open(path: str) -> int:
 def _open_found(path: str) -> int:
     """Open what an image named, at a path in which every link has been followed: none may stand there now.
 
-    A file or a block device alone is opened: to open anything else may do something. Raises OpenError.
+    A file or a block device alone is opened: to open anything else may do something. Raises OpenError,
+    NoFilesLeft.
     """
     folder, name = os.path.split(path)
     try:
@@ -186,6 +217,8 @@ def _open_found(path: str) -> int:
         raise _why(path, error) from error
 
 
-def _why(path: str, error: OSError | ValueError) -> OpenError:
+def _why(path: str, error: OSError | ValueError) -> OpenError | NoFilesLeft:
+    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+        return NoFilesLeft(f"{path}: this process may open no more files")
     reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
     return OpenError(f"{path}: {reason[:1].lower()}{reason[1:]}")

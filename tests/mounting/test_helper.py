@@ -221,7 +221,8 @@ def test_of_helpers_that_begin_one_session_at_once_one_has_it(base: Path) -> Non
         assert all("refused" in folder(each, 0, f"{base}/{session}") for each in others)
         # Nor does another take down what this one works on.
         undo = {"undo": {"session": session, "only": None, "lazy": False}}
-        assert "another process works on" in others[0](undo)["failed"]
+        if not number:  # it waits for a while
+            assert "another process works on" in others[0](undo)["failed"]
         assert had[0](undo)["ended"]
         for each in talks:
             each.close()
