@@ -7,7 +7,7 @@ import argparse
 import json
 import sys
 
-from pyimount.cli import bars
+from pyimount.cli import bars, here
 from pyimount.execution.asking import installed_helper
 from pyimount.execution.dependencies import MODULES
 from pyimount.execution.protocol import HELPER
@@ -54,6 +54,7 @@ def run(options: argparse.Namespace) -> int:
         said = {
             "schema": "pyimount-check/1",
             "kernel": {name: there for name, (there, _) in parts.items()},
+            "here": here.as_json(),
             "filesystems": sorted(machine.filesystems),
             "missing_filesystems": [
                 {"driver": driver, "instead": instead} for driver, instead in missing.items()
@@ -77,9 +78,12 @@ def run(options: argparse.Namespace) -> int:
         }
         print(json.dumps(said, indent=2 if sys.stdout.isatty() else None))
         return 0
+    print("here")
+    print("\n".join(here.lines()))
     print("kernel")
     for name, (there, gives) in parts.items():
-        print(f"  {'yes' if there else 'no ':3}  {name:15} {gives}")
+        why = f": {machine.lacks[name][0]}" if name in machine.lacks else ""
+        print(f"  {'yes' if there else 'no ':3}  {name:15} {gives}{why}")
     print(f"  file systems: {', '.join(sorted(machine.filesystems))}")
     if missing:
         print("  not in this kernel, nor among its modules (a distribution's usual kernel has most of them;")

@@ -39,7 +39,7 @@ def run(options: argparse.Namespace) -> int:
         for session in found:
             _draw(session)
         if not found:
-            print("nothing is mounted")
+            cli.complain("nothing is mounted")
     for session in found:
         if session["damaged"]:
             cli.complain(f"session {session['session']}: {printable(session['damaged'])}")

@@ -139,6 +139,8 @@ def run(options: argparse.Namespace) -> int:
         return cli.EXIT_USAGE
     except (StepFailed, LedgerError) as error:
         cli.complain(printable(str(error)))
+        if isinstance(error, StepFailed) and error.remedy:
+            cli.complain(f"  {printable(error.remedy)}")
         return 1
 
 
@@ -162,6 +164,7 @@ def _mount(options: argparse.Namespace, policy: Policy, keyring: "Keyring | None
 
     if not options.dry_run:
         mounting.require_packages()
+        mounting.require_rights()
     scan = mounting.look(options.images, keys=keyring, **_told(options))
     if shared.misplaced(options, scan):
         return cli.EXIT_USAGE
@@ -288,6 +291,9 @@ def _report(mounted: "Mounted", options: argparse.Namespace) -> None:
     width = max((len(each.index) for each in mounted.volumes), default=0)
     for each in mounted.standing:
         print(f"{each.index:{width}}  {_kind(each)}  {printable(each.mountpoint or '')}")
+    if mounted.standing and options.mountdir is None and privilege.sudo_user() is not None:
+        cli.complain(f"only root reads what stands there, not {printable(privilege.sudo_user() or '')}: call")
+        cli.complain("  pyimount without sudo (it asks for root itself), or name a --mountdir")
     for each in mounted.failed:
         refusal = each.refusal
         if refusal is not None and (each.volume is not None or each.is_folder):

@@ -17,6 +17,7 @@ from pyimount.confinement.users import borrowed_user
 from pyimount.exceptions import StepFailed
 from pyimount.records import Record
 from pyimount.sources.broker import Broker
+from pyimount.sources.denied import reason
 from pyimount.sources.errors import NoFilesLeft, OpenError
 from pyimount.sources.identity import FileIdentity
 from pyimount.sources.segments import Segments
@@ -220,5 +221,4 @@ def _open_found(path: str) -> int:
 def _why(path: str, error: OSError | ValueError) -> OpenError | NoFilesLeft:
     if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
         return NoFilesLeft(f"{path}: this process may open no more files")
-    reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-    return OpenError(f"{path}: {reason[:1].lower()}{reason[1:]}")
+    return OpenError(f"{path}: {reason(path, error)}")

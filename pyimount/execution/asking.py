@@ -122,7 +122,7 @@ class Helper:
         except MessageError as error:
             raise StepFailed(f"the helper ended: {error}") from error
         if "refused" in answer:
-            raise StepFailed(f"root refuses: {answer['refused']}")
+            raise StepFailed(f"root refuses: {answer['refused']}", answer.get("remedy"))
         return dict(answer), handed
 
 
@@ -186,7 +186,9 @@ class AskingExecutor:
         if self._helper is None:
             self._helper = self._stack.enter_context(Helper(self._way))
         if self._begun is None:
-            self._helper.ask("begin", {"session": plan.session, "images": list(plan.images)})
+            said = self._helper.ask("begin", {"session": plan.session, "images": list(plan.images)})
+            if "failed" in said:
+                raise StepFailed(str(said["failed"]), said.get("remedy"))
             _hand_over(self._helper, _paths(plan), files)
             self._begun = plan.session
         failures: dict[int, Failure] = {}

@@ -10,7 +10,7 @@ import stat
 from collections.abc import Mapping
 from typing import Any
 
-from pyimount.execution import folders, mounts, tools
+from pyimount.execution import folders, mounts, nodes, tools
 from pyimount.execution.errors import Held, Refused, StepFailed
 from pyimount.execution.ledger import Entry, Made
 from pyimount.execution.step_acts import Act, Given, mounted, soon
@@ -36,10 +36,9 @@ def start(argv: tuple[str, ...], at: str, *, data: bytes = b"", pass_fds: tuple[
     ``data``: for its standard input; ``pass_fds``: descriptors that it gets. Raises StepFailed.
     """
     os.close(mounts.open_mountpoint(at))
-    if mounts.mounted_at(at):
-        raise Refused(f"{at}: something is mounted there")
+    nodes.make(nodes.FUSE)
     tools.start_daemon(argv, data=data, pass_fds=pass_fds, timeout=_APPEARS_WITHIN)
-    if not soon(lambda: mounts.mounted_at(at), _APPEARS_WITHIN):
+    if not soon(lambda: not mounts.is_free(at), _APPEARS_WITHIN):
         raise StepFailed(f"{argv[0]} mounted nothing")
     made = mounted(at)
     return Made(at, {**made.identity, "pids": tools.marked(argv[0], at)})

@@ -4,13 +4,14 @@ Who serves them gets the descriptor, and nothing else of what made the mount.
 """
 
 import contextlib
+import errno
 import os
 import socket
 import stat
 import subprocess
 from contextlib import ExitStack
 
-from pyimount.execution import folders, mounts, syscalls
+from pyimount.execution import folders, mounts, nodes, syscalls
 from pyimount.execution.errors import Refused, StepFailed
 from pyimount.execution.tools import SEARCH_PATH, printable
 
@@ -34,14 +35,15 @@ def mount_fuse(at: str, mark: str, *, read_only: bool = True) -> int:
     """
     with ExitStack() as stack:
         folder = own_folder(at, stack)
-        device = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
+        device = nodes.open_node(nodes.FUSE, os.O_RDWR)
         flags = _MS_NOSUID | _MS_NODEV | _MS_NOEXEC | _MS_NOATIME | (_MS_RDONLY if read_only else 0)
         options = f"fd={device},rootmode=40000,user_id=0,group_id=0,{_OPTIONS},max_read={_MAX_READ}"
         try:
             syscalls.mount(mark, folders.through(folder), flags, FUSE_TYPE, options)
         except OSError as error:
             os.close(device)
-            raise StepFailed(f"{at}: FUSE cannot be mounted: {error.strerror}", "modprobe fuse") from error
+            remedy = "modprobe fuse" if error.errno == errno.ENODEV else None
+            raise StepFailed(f"{at}: FUSE cannot be mounted: {error.strerror}", remedy) from error
     return device
 
 

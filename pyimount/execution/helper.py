@@ -17,6 +17,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 from pyimount.confinement.messages import MessageError, receive, send
+from pyimount.execution import rights
+from pyimount.execution.callers import groups_of
 from pyimount.execution.checking import PATH_CAP, Checker, is_text
 from pyimount.execution.errors import LedgerError, Misleading, Refused, StepFailed
 from pyimount.execution.ledger import USERS_BASE
@@ -147,7 +149,7 @@ class Service:
         except KeyError:
             return {"refused": "there is no such message"}
         except Refused as error:
-            return {"refused": str(error)}
+            return {"refused": str(error), "remedy": error.remedy}
         except (StepFailed, LedgerError) as error:
             return {"failed": str(error), "remedy": getattr(error, "remedy", None)}
         except OSError as error:
@@ -172,6 +174,9 @@ class Service:
             raise Refused("a beginning that is none")
         if len(images) > IMAGES_CAP or not all(is_text(path, PATH_CAP) for path in images):
             raise Refused("images that are none, or too many")
+        hindrance = rights.hindrance()
+        if hindrance is not None:
+            raise StepFailed(hindrance.cause, hindrance.remedy)
         if len(self._own()) >= SESSIONS_CAP:
             raise Refused(f"{SESSIONS_CAP} sessions of yours stand already: 'pyimount unmount' ends them")
         self._executor.claim(session, images)
@@ -200,7 +205,9 @@ class Service:
             raise Refused("a step before the beginning")
         step = step_from_dict(value)
         if self._checker is None:
-            self._checker = Checker(self._root, frozenset(self._opened))
+            self._checker = Checker(
+                self._root, frozenset(self._opened), user=self._user, groups=groups_of(self._user)
+            )
         try:
             self._checker.check(step)
         except Misleading:

@@ -5,12 +5,11 @@ import os
 import re
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 
-from pyimount.execution import folders, mount_api, syscalls, tools
-from pyimount.execution.errors import Held, Refused, StepFailed
+from pyimount.execution import folders, mount_api, syscalls
+from pyimount.execution.errors import Held, Refused
 from pyimount.execution.tools import printable
-from pyimount.planning.steps import ALWAYS
 from pyimount.records import Record
 
 _TRIES = 5
@@ -21,17 +20,13 @@ _HOLDERS_SHOWN = 5
 # Before Linux 5.12; or a sandbox that does not know the call yet.
 _NO_SUCH_CALL = (errno.ENOSYS, errno.EPERM)
 _RESTRICTED = syscalls.MS_RDONLY | syscalls.MS_NOSUID | syscalls.MS_NODEV | syscalls.MS_NOEXEC
-_MESSAGE_CAP = 16 << 10
-
-# What mount(8) itself would act upon, instead of the driver.
-_NOT_THE_DRIVERS = re.compile(
-    r"(?i)x-|loop|helper|uhelper|user|owner|group|bind|rbind|move|remount|suid|dev$|exec|rw$|offset|sizelimit|"
-    r"encryption|verity|context|fscontext|defcontext|rootcontext|shared|private|slave|unbindable|_netdev|auto|fail"
-)
 
 
 class MountPoint(Record, kw_only=True):
-    """One line of /proc/self/mountinfo. ``device``: major:minor; ``root``: the folder of it that shows."""
+    """One line of /proc/self/mountinfo. ``device``: major:minor; ``root``: the folder of it that shows.
+
+    ``options``: the mount's own; ``super_options``: those of the file system, at all places where it stands.
+    """
 
     id: int
     parent: int
@@ -42,6 +37,12 @@ class MountPoint(Record, kw_only=True):
     shared: bool
     type: str
     source: str
+    super_options: str
+
+    @property
+    def read_only(self) -> bool:
+        """Whether nothing can be written through it."""
+        return "ro" in self.options.split(",") or "ro" in self.super_options.split(",")
 
 
 _ESCAPE = re.compile(rb"\\([0-7]{3})")
@@ -54,16 +55,17 @@ def _text(raw: bytes) -> str:
 def parse(table: bytes) -> list[MountPoint]:
     """The mounts that a mountinfo file lists, in its order: of several at one path the last is on top."""
     made = []
-    for line in table.splitlines():
+    # By line feeds alone: a carriage return in a name stands as it is.
+    for line in filter(None, table.split(b"\n")):
         before, _, after = line.partition(b" - ")
         number, parent, device, root, path, options, *optional = before.split(b" ")
-        kind, source, *_ = (*after.split(b" "), b"")
+        kind, source, above, *_ = (*after.split(b" "), b"", b"")
         made.append(
             MountPoint(
                 id=int(number), parent=int(parent), device=device.decode(),
                 root=_text(root), path=_text(path),
                 options=options.decode(), shared=any(each.startswith(b"shared:") for each in optional),
-                type=_text(kind), source=_text(source),
+                type=_text(kind), source=_text(source), super_options=above.decode("utf-8", "replace"),
             )
         )  # fmt: skip
     return made
@@ -80,6 +82,11 @@ def mounted_at(path: str) -> list[MountPoint]:
     return [each for each in mounts() if each.path == path]
 
 
+def is_free(path: str) -> bool:
+    """Whether nothing is mounted at a folder but itself, as ``make_private`` does."""
+    return all(map(is_bound_on_itself, mounted_at(path)))
+
+
 def mount_of(descriptor: int) -> MountPoint | None:
     """The mount that a descriptor was opened in."""
     with open(f"/proc/self/fdinfo/{descriptor}") as file:
@@ -93,82 +100,17 @@ def device_of(number: int) -> str:
 
 
 def open_mountpoint(path: str) -> int:
-    """A descriptor of a folder to mount at. Raises Refused when it is not empty, or a link leads to it."""
+    """A descriptor of a folder to mount at.
+
+    Raises Refused when it is not empty, something is mounted there, or a link leads to it.
+    """
+    if not is_free(path):
+        raise Refused(f"{path}: something is mounted there")
     at = folders.open_folder(path)
     if not folders.is_empty(at):
         os.close(at)
         raise Refused(f"{path} is not empty")
     return at
-
-
-def mount_device(
-    device: str,
-    at: int,
-    kind: str | None,
-    options: tuple[str, ...],
-    *,
-    read_only: bool,
-    hold: tuple[int, ...] = (),
-    timeout: float = 60.0,
-) -> None:
-    """Mount a device at the folder of a descriptor.
-
-    ``kind`` None: whatever driver of a device takes it. ``hold``: as Given has it. Raises StepFailed with
-    what the kernel said.
-    """
-    for option in options:
-        if not option or _NOT_THE_DRIVERS.match(option) or not set(option).isdisjoint(", \t\n\\\"'\0"):
-            raise Refused(f"{printable(option)!r} is no option of a file system's driver")
-    every = ",".join(("ro" if read_only else "rw", *ALWAYS, *options))
-    heard = _Kernel()
-    drivers = [kind] if kind is not None else _drivers()
-    for number, driver in enumerate(drivers, 1):
-        # Without its helper programs, its table, its reading of links: what is left is the system call, in a
-        # process that can be waited for.
-        argv = ("mount", "-c", "-i", "-n", "-t", driver, "-o", every, device, folders.through(at))
-        try:
-            tools.mount(argv, timeout=timeout, pass_fds=(at, *hold))
-        except StepFailed as error:
-            if number < len(drivers):
-                continue
-            said = heard.about(device)
-            reason = "; ".join(said) if said else str(error).replace(folders.through(at), folders.path_of(at))
-            raise StepFailed(f"{driver if kind else 'no driver'}: {reason}") from error
-        return
-
-
-def _drivers() -> list[str]:
-    with open("/proc/filesystems") as file:
-        return [line.strip() for line in file if not line.startswith("nodev")]
-
-
-class _Kernel:
-    """What the kernel says from now on."""
-
-    def __init__(self) -> None:
-        self._since = time.clock_gettime(time.CLOCK_MONOTONIC)
-
-    def about(self, device: str) -> list[str]:
-        """Its messages that name a device, the last few."""
-        found: list[str] = []
-        try:
-            # In /dev it may have another name.
-            name = block_name(os.stat(device).st_rdev)
-            log = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        except OSError:
-            return []
-        # It ends where there is no more, what was next has been overwritten, or a line is none of the
-        # kernel's: what was found until then counts.
-        with ExitStack() as stack, suppress(BlockingIOError, BrokenPipeError, ValueError, IndexError):
-            stack.callback(os.close, log)
-            for _ in range(_MESSAGE_CAP):
-                fields, _, message = os.read(log, 8192).decode("utf-8", "replace").partition(";")
-                # Its clock is not quite this one.
-                if int(fields.split(",")[2]) / 1e6 < self._since - 0.01:
-                    continue
-                if re.search(rf"\b{re.escape(name)}\b", message):
-                    found.append(printable(message.partition("\n")[0]))
-        return found[-3:]
 
 
 def block_name(number: int) -> str:
@@ -192,7 +134,12 @@ def make_private(path: str) -> int | None:
         os.close(at)
     at = folders.open_folder(path)
     try:
-        syscalls.mount("none", folders.through(at), syscalls.MS_PRIVATE)
+        try:
+            mount_api.mount_setattr(at, _RESTRICTED & ~syscalls.MS_RDONLY)
+        except OSError as error:
+            if error.errno not in _NO_SUCH_CALL:
+                raise
+            syscalls.mount("none", folders.through(at), syscalls.MS_PRIVATE)
         made = mount_of(at)
     finally:
         os.close(at)
@@ -235,7 +182,7 @@ def _show_in_steps(source: int, at: int, path: str) -> None:
         os.close(shown)
 
 
-def bind(source: int, at: int) -> None:
+def bind(source: int, at: int, *, read_only: bool) -> None:
     """Show what stands at the folder of one descriptor at that of another too. Raises OSError."""
     try:
         made = mount_api.open_tree(source)
@@ -245,6 +192,9 @@ def bind(source: int, at: int) -> None:
         syscalls.mount(folders.through(source), folders.through(at), syscalls.MS_BIND)
         return
     try:
+        # Where the kernel cannot, yet, who asked for this does it afterwards.
+        with suppress(OSError):
+            mount_api.mount_setattr(made, _RESTRICTED if read_only else _RESTRICTED & ~syscalls.MS_RDONLY)
         mount_api.move_mount(made, at)
     finally:
         os.close(made)

@@ -6,7 +6,7 @@ from types import MappingProxyType
 from typing import Any, TypeAlias
 
 from pyimount.execution import ledger as ledgers
-from pyimount.execution import step_executor, udev
+from pyimount.execution import rights, step_executor, udev
 from pyimount.execution.errors import Held, StepFailed
 from pyimount.execution.ledger import BASE, Entry, Ledger, Made, Story
 from pyimount.execution.step_acts import Given, Keys
@@ -118,6 +118,12 @@ class Executor:
         """
         if not plan.steps:
             return Outcome(session=plan.session, plan=plan, places={})
+        hindrance = rights.hindrance()
+        if hindrance is not None:
+            failures = tuple(
+                Failure(step=step, reason=hindrance.cause, remedy=hindrance.remedy) for step in plan.steps
+            )
+            return Outcome(session=plan.session, plan=plan, places={}, failures=failures)
         given = Given(scan=scan, opened=opened, files=files, user=self._user, hand_over=self._hand_over)
         if self._claimed is not None and self._claimed.session == plan.session:
             return self._run(self._claimed, plan, keys, given)

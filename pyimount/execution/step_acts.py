@@ -5,8 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, TypeAlias, TypeVar
 
-from pyimount.execution import mounts
-from pyimount.execution.errors import StepFailed
+from pyimount.execution import mounts, restrictions
 from pyimount.execution.ledger import Entry, Made
 from pyimount.planning.steps import Names, Step
 from pyimount.records import EMPTY, Record
@@ -56,12 +55,10 @@ class Act(ABC, Generic[S]):
         """Take back what stands of the step. Raises Held when it cannot be yet."""
 
 
-def mounted(path: str) -> Made:
-    """What has just been mounted at a path."""
-    stack = mounts.mounted_at(path)
-    if not stack:
-        raise StepFailed(f"nothing is mounted at {path}")
-    return Made(path, {"mount": stack[-1].id, "device": stack[-1].device})
+def mounted(path: str, *, read_only: bool = True) -> Made:
+    """What has just been mounted at a path, with the restrictions that every mount has. Raises StepFailed."""
+    mount = restrictions.restrict(path, read_only=read_only)
+    return Made(path, {"mount": mount.id, "device": mount.device})
 
 
 def unmount_ours(entry: Entry, path: str, source: str, *, lazy: bool) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 from pyimount.confinement.users import tidy
 from pyimount.execution import (
+    drivers,
     flash,
     folders,
     foreign,
@@ -155,7 +156,7 @@ class _ExposeRaw(Act[ExposeRaw]):
             cache=step.cache,
             scanned=given.files,
         )
-        made = mounted(at)
+        made = mounted(at, read_only=step.cache is None)
         shown = {**made.identity, **server.identity(), "failed": dict(server.failed)}
         return Made(at, shown)
 
@@ -189,12 +190,12 @@ class _Mount(Act[Mount]):
         at = mounts.open_mountpoint(path)
         options = (*step.options, *(f"device={names(member)}" for member in step.members))
         try:
-            mounts.mount_device(
+            drivers.mount_device(
                 names(step.device), at, step.type, options, read_only=step.read_only, hold=given.hold
             )
         finally:
             os.close(at)
-        return mounted(path)
+        return mounted(path, read_only=step.read_only)
 
     def undo(self, entry: Entry, step: Mount, names: Names, *, lazy: bool) -> None:
         unmount_ours(entry, names(step.at), names(step.device), lazy=lazy)
@@ -232,8 +233,10 @@ class _BindMount(Act[BindMount]):
     def before(self, step: BindMount, names: Names, given: Given) -> dict[str, Any]:  # noqa: ARG002
         source, target = _bind_ends(step, names)
         try:
-            shown = mounts.mount_of(source)
-            return {"at": folders.path_of(target), "device": None if shown is None else shown.device}
+            path, above, shown = folders.path_of(target), mounts.mount_of(target), mounts.mount_of(source)
+            if above is not None and above.path == path:
+                raise Refused(f"{path}: something is mounted there already")
+            return {"at": path, "device": None if shown is None else shown.device}
         finally:
             os.close(source)
             os.close(target)
@@ -242,11 +245,14 @@ class _BindMount(Act[BindMount]):
         source, target = _bind_ends(step, names)
         try:
             path = folders.path_of(target)
-            mounts.bind(source, target)
+            shown = mounts.mount_of(source)
+            # What is writable in this session stays so, what another mounted does not become so.
+            read_only = isinstance(step.source, str) or shown is None or shown.read_only
+            mounts.bind(source, target, read_only=read_only)
         finally:
             os.close(source)
             os.close(target)
-        return mounted(path)
+        return mounted(path, read_only=read_only)
 
     def undo(self, entry: Entry, step: BindMount, names: Names, *, lazy: bool) -> None:
         root = names(step.root)

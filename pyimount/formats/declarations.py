@@ -184,7 +184,8 @@ class KernelMount(Record):
     not mount read-only. ``versions``: the volume's versions that it reads, up to the first dot; none: all.
     ``since``: the first kernel that has these options. ``reads``: what the volume's ``details`` have to say
     for it, ``(key, value)``. ``flash``: it mounts flash devices alone: where the details have the size of a
-    block that is erased at once.
+    block that is erased at once. ``owner``: those of the options ``uid``, ``gid``, ``umask`` that say whose
+    the files are, where they are nobody's.
     """
 
     driver: str
@@ -199,19 +200,25 @@ class KernelMount(Record):
     since: tuple[int, int] = (0, 0)
     reads: tuple[tuple[str, str], ...] = ()
     flash: str | None = None
+    owner: tuple[str, ...] = ()
 
 
 class ToolMount(Record):
     """A program that shows a file system through FUSE.
 
     ``tool``: its name. ``arguments``: ``{source}`` stands for the file or device with the volume's bytes,
-    ``{at}`` for the mount point; they make it read-only. ``refuses`` and ``versions``: as in KernelMount.
+    ``{at}`` for the mount point; they make it read-only. ``refuses``, ``versions`` and ``owner``: as in
+    KernelMount. ``on_device``: it reads block devices alone. ``stands_in``: it is well kept, and is allowed
+    where the kernel has none of the drivers.
     """
 
     tool: str
     arguments: tuple[str, ...]
     refuses: tuple[str, ...] = ()
     versions: tuple[str, ...] = ()
+    owner: tuple[str, ...] = ()
+    on_device: bool = False
+    stands_in: bool = False
 
 
 Mounting: TypeAlias = "KernelMount | ToolMount"

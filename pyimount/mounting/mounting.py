@@ -58,6 +58,15 @@ def require_packages() -> None:
     require_modules("mounting", "jsonschema", "mfusepy")
 
 
+def require_rights() -> None:
+    """Raise StepFailed, which says what to do, where root here is one who may not mount."""
+    from pyimount.execution.rights import hindrance
+
+    found = hindrance()
+    if found is not None:
+        raise StepFailed(found.cause, found.remedy)
+
+
 def look(
     paths: PathLike | Sequence[PathLike],
     *,
@@ -74,8 +83,11 @@ def look(
     ``detect`` does, and StepFailed when that process did not come to an end, or what checks its report is not
     installed.
     """
+    from pyimount.execution import rights
+
     named = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
-    if not hasattr(os, "geteuid") or os.geteuid() != 0:
+    # Root of a user namespace has no more rights than the user who made it.
+    if not hasattr(os, "geteuid") or os.geteuid() != 0 or rights.in_user_namespace():
         before = identities(path for segments in gather(named) for path in segments.paths)
         scan = detect(
             paths,
@@ -91,6 +103,8 @@ def look(
             further.append(os.fspath(header))
         return scan.replaced(files={**identities(further), **before})
     require_packages()
+    if not rights.may_change_users():
+        require_rights()
     told = hints_of(**hints)
     limits = budget or Budget()
     found = scan_confined(
@@ -130,6 +144,8 @@ def planned(
     scan: Scan, policy: Policy, machine: "Machine", *, keys: "Keyring | None" = None, **arguments: Any
 ) -> MountPlan:
     """The plan for a scan, its paths meant from here; ``arguments``: further ones of ``plan``."""
+    from pyimount.execution.callers import owner
+
     kinds = key_kinds(scan, keys)
     # What is shown is the folder that its name leads to now.
     disks = tuple(
@@ -137,7 +153,7 @@ def planned(
         for disk in scan.disks
     )
     scan = scan.replaced(disks=disks)
-    return plan(scan, policy, machine, keys_for=kinds, cwd=os.getcwd(), **arguments)
+    return plan(scan, policy, machine, keys_for=kinds, cwd=os.getcwd(), owner=owner(), **arguments)
 
 
 def mount(

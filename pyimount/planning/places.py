@@ -238,7 +238,8 @@ class Places:
 
     def _exposed(self, layer: Layer) -> Result:
         if not self._machine.fuse:
-            raise Refused("unsupported", "this kernel has no FUSE, by which its bytes would be shown")
+            none = ("this kernel has no FUSE, by which its bytes would be shown", None)
+            raise Refused("unsupported", *self._machine.lacks.get("fuse", none))
         server = self._ways.server
         if server is None:
             server = self._steps.add(

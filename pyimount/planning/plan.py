@@ -8,10 +8,12 @@ from pyimount.formats import Format, KernelMount, ToolMount, Usage
 from pyimount.layers import DiskLayer, Layer, Scan, VolumeLayer
 from pyimount.planning.machine import Machine
 from pyimount.planning.naming import USUAL, Naming, Unique, safe_name
+from pyimount.planning.owner import Owner
 from pyimount.planning.places import LOCKS, Places
 from pyimount.planning.policy import Policy
 from pyimount.planning.recipes import (
     UNKNOWN,
+    arguments_of,
     erase_size,
     format_called,
     format_of,
@@ -99,6 +101,7 @@ def plan(
     cache: str | None = None,
     carve: str | None = None,
     cwd: str = "/",
+    owner: Owner | None = None,
     first: int = 0,
 ) -> MountPlan:
     """What mounting all file systems of ``scan`` does; what is left out, and why, stands in ``refused``.
@@ -112,7 +115,8 @@ def plan(
     own; ``naming``: how they are called. ``cache``: the folder for what is written where the policy has
     ``read_write``. ``carve``: a folder for files that are carved: from the free space of what is mounted, as
     far as photorec knows what is free there, and from all of what is not mounted, not recognised or not
-    allocated. ``cwd``: what relative paths of the scan are meant from. ``first``: the first step's id.
+    allocated. ``cwd``: what relative paths of the scan are meant from. ``owner``: whose
+    files are shown as that are nobody's. ``first``: the first step's id.
 
     The same arguments give the same plan. Raises ValueError for a session that is none, for ``read_write``
     without a cache.
@@ -124,7 +128,7 @@ def plan(
     steps = Steps(first)
     folders = Folders(steps, session, base, cache if policy.read_write else None)
     places = Places(scan, policy, machine, steps, folder=folders, keys=keys_for, cwd=cwd)
-    planner = _Planner(scan, policy, machine, steps=steps, places=places, folders=folders)
+    planner = _Planner(scan, policy, machine, steps=steps, places=places, folders=folders, owner=owner)
     choice = _Choice(scan, only, skip, shadows=shadows)
     unique = Unique()
     refused: list[Refusal] = []
@@ -250,14 +254,16 @@ class _Planner:
     """Decides on each volume, and adds the steps that mount it."""
 
     def __init__(
-        self, scan: Scan, policy: Policy, machine: Machine, *, steps: Steps, places: Places, folders: Folders
-    ) -> None:
+        self, scan: Scan, policy: Policy, machine: Machine, *, steps: Steps, places: Places, folders: Folders,
+        owner: Owner | None,
+    ) -> None:  # fmt: skip
         self._scan = scan
         self._policy = policy
         self._machine = machine
         self._steps = steps
         self._places = places
         self._folders = folders
+        self._owner = owner
         self._joined: dict[int, str] = {}
         self._has_flash = False
 
@@ -351,16 +357,21 @@ class _Planner:
             return
         way = way_to_mount(volume, found.declared, self._policy, self._machine)
         if isinstance(way, ToolMount):
-            source = self._places.file(volume)
+            source = self._places.device(volume) if way.on_device else self._places.file(volume)
             if isinstance(source, str):
                 # The image itself: nobody gets that who could write to it.
                 source = self._places.device(volume)
             at = self._mountpoint(volume, folder, case, called)
             self._steps.add(
-                MountWithTool, layer=volume.id, tool=way.tool, source=source, at=at, arguments=way.arguments
+                MountWithTool,
+                layer=volume.id,
+                tool=way.tool,
+                source=source,
+                at=at,
+                arguments=arguments_of(way, self._owner),
             )
             return
-        options = options_of(way, volume, self._policy)
+        options = options_of(way, volume, self._policy, self._owner)
         device = self._places.device(volume)
         if way.flash is not None:
             if self._has_flash:

@@ -48,9 +48,13 @@ class MountWithTool(Step, kw_only=True):
     arguments: tuple[str, ...]
 
     def argv(self, names: Names) -> tuple[str, ...]:
-        """The program's."""
+        """The program's, with ALWAYS where it takes options: all of them are set anew once it has mounted."""
         places = {"{source}": names(self.source), "{at}": names(self.at)}
-        return (self.tool, *(places.get(argument, argument) for argument in self.arguments))
+        said = [places.get(argument, argument) for argument in self.arguments]
+        for number, before in enumerate(self.arguments[:-1], 1):
+            if before == "-o":
+                said[number] = ",".join((said[number], *ALWAYS))
+        return (self.tool, *said)
 
 
 class ShowDirectory(Step, kw_only=True):
