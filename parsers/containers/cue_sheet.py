@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 
 from pyimount.formats import NotThisFormat
+from pyimount.formats.notation import decimal
 from pyimount.parsers.containers.cd_sectors import BLOCK, FRAMES, RAW, USER_DATA, Shape
 from pyimount.records import Record
 
@@ -88,13 +89,14 @@ def _tracks(text: str) -> Iterator[Track]:
             number, mode, pregap = int(value), rest.upper(), None
         elif word == "INDEX" and number is not None and file is not None and mode is not None:
             place = _INDEX.match(rest)
-            if place is None or not value.isascii() or not value.isdecimal():
+            index = decimal(value, 2)
+            if place is None or index is None:
                 raise NotThisFormat(f"a track that begins at {rest!r:.40}")
             minute, second, frame = map(int, place.groups())
             at = (minute * 60 + second) * FRAMES + frame
-            if value.lstrip("0") == "":
+            if index == 0:
                 pregap = at
-            elif value.lstrip("0") == "1":
+            elif index == 1:
                 yield Track(number=number, mode=mode, file=file, start=at, pregap=pregap)
                 number = None
 
