@@ -85,11 +85,11 @@ def _tracks(text: str) -> Iterator[Track]:
         word, value, rest = found[1].upper(), found[2] or found[3] or "", found[4]
         if word == "FILE":
             file, number = value, None
-        elif word == "TRACK" and decimal(value, digits=2) is not None:
-            number, mode, pregap = decimal(value), rest.upper(), None
+        elif word == "TRACK" and re.fullmatch("[0-9]{1,2}", value):
+            number, mode, pregap = int(value), rest.upper(), None
         elif word == "INDEX" and number is not None and file is not None and mode is not None:
             place = _INDEX.match(rest)
-            index = decimal(value)
+            index = decimal(value, 2)
             if place is None or index is None:
                 raise NotThisFormat(f"a track that begins at {rest!r:.40}")
             minute, second, frame = map(int, place.groups())

@@ -42,7 +42,7 @@ def passed_over(paths: Iterable[str | os.PathLike[str]], images: Iterable[Segmen
             folder = _list(path)
             if _bundle_of(folder) is not None:
                 continue
-            found += [folder.file(name) for name in folder.sizes if not _is_extent(name)]
+            found += [folder.file(name) for name in folder.sizes if not _is_extent(folder, name)]
     return tuple(sorted({*found} - taken))
 
 
@@ -107,10 +107,14 @@ class _Folder:
         self.sizes: dict[str, int] = {}
         self.alike: dict[str, dict[Name, int]] = {}
         """By stem, in lower case: EWF's segments are one set in whatever case their names are."""
+        self.sheets: set[str] = set()
+        """The stems of CUE sheets, in lower case."""
 
     def add(self, name: str, size: int) -> None:
         """Take in a file."""
         self.sizes[name] = size
+        if extension(name) == "cue":
+            self.sheets.add(name.rpartition(".")[0].lower())
         for parts in splits(name):
             self.alike.setdefault(parts.stem.lower(), {})[parts] = size
 
@@ -133,6 +137,7 @@ def _list(path: str) -> _Folder:
 
 _PACKED_SUFFIXES = frozenset(("bz2", "gz", "xz", "zip", "zst"))
 """In a folder only what is called an image inside is one: ``disk.img.gz``."""
+_TRACK_SUFFIXES = frozenset(("bin", "img", "iso", "wav"))
 _EXTENT_ENDS = ("-flat", "-delta", "-rdm", "-rdmp")
 _BUNDLES = (("DiskDescriptor.xml",), ("Info.plist", "Info.bckup"), ("file_000.aff",))
 """A Parallels disk, Apple's sparse bundle and an AFD are folders with these files, opened by the first."""
@@ -149,7 +154,7 @@ def _images_in(folder: _Folder) -> Iterator[Segments]:
         if path in taken:
             continue
         segments = _set_of(folder, name)
-        if segments is None and _is_image(name) and not _is_extent(name):
+        if segments is None and _is_image(name) and not _is_extent(folder, name):
             segments = Segments((path,))
         if segments is not None:
             taken.update(segments.paths)
@@ -173,12 +178,16 @@ def _is_image(name: str) -> bool:
     return extension(name) in IMAGE_SUFFIXES
 
 
-def _is_extent(name: str) -> bool:
-    """Whether this is a part of a VMDK that its descriptor names (``disk-flat.vmdk``, ``disk-s001.vmdk``)."""
-    if extension(name) != "vmdk":
-        return False
-    stem = name.rpartition(".")[0].lower()
-    return stem.endswith(_EXTENT_ENDS) or (stem[-5:-3] in ("-s", "-f") and stem[-3:].isdecimal())
+def _is_extent(folder: _Folder, name: str) -> bool:
+    """Whether this is a part of an image that another file names.
+
+    Of a VMDK that its descriptor names (``disk-flat.vmdk``, ``disk-s001.vmdk``), or of a CD by its CUE sheet.
+    """
+    stem, _, suffix = name.lower().rpartition(".")
+    if suffix == "vmdk":
+        digits = stem[-3:]
+        return stem.endswith(_EXTENT_ENDS) or (stem[-5:-3] in ("-s", "-f") and digits.isdecimal())
+    return suffix in _TRACK_SUFFIXES and stem.partition(" (track ")[0] in folder.sheets
 
 
 def _around(path: str, folders: dict[str, _Folder]) -> Segments:
