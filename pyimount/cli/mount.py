@@ -291,6 +291,12 @@ def _report(mounted: "Mounted", options: argparse.Namespace) -> None:
     width = max((len(each.index) for each in mounted.volumes), default=0)
     for each in mounted.standing:
         print(f"{each.index:{width}}  {_kind(each)}  {printable(each.mountpoint or '')}")
+    for each in mounted.standing:
+        if each.missing:
+            cli.complain(
+                f"{each.index:{width}}  the image ends {each.missing} bytes before this volume does:"
+            )
+            cli.complain(f"{'':{width}}  what lies there cannot be read (Input/output error)")
     if mounted.standing and options.mountdir is None and privilege.sudo_user() is not None:
         cli.complain(f"only root reads what stands there, not {printable(privilege.sudo_user() or '')}: call")
         cli.complain("  pyimount without sudo (it asks for root itself), or name a --mountdir")

@@ -78,8 +78,9 @@ def _open(
 ) -> "tuple[dict[str, Source], dict[str, str]]":
     """The bytes of the layers by the names of their files, and why others cannot be read."""
     from pyimount.keys import Keyring
-    from pyimount.layers import Scan
+    from pyimount.layers import Scan, VolumeLayer
     from pyimount.mapping import Opener
+    from pyimount.sources.source import CutSource
 
     request, _ = receive(other)
     descriptors: dict[str, int] = {}
@@ -98,8 +99,14 @@ def _open(
         if not is_name(name):
             raise OpenError(f"no file is called {name!r}")
         try:
-            source = opener.source(scan.by_id(number))
-            sources[name] = CachedSource(source, caches[name]) if name in caches else source
+            layer = scan.by_id(number)
+            source = opener.source(layer)
+            if name in caches:
+                sources[name] = CachedSource(source, caches[name])
+            elif isinstance(layer, VolumeLayer) and layer.claimed_size > source.size:
+                sources[name] = CutSource(source, layer.claimed_size)
+            else:
+                sources[name] = source
         except KeyError:
             failed[name] = f"the scan has no layer {number}"
         except SourceError as error:

@@ -368,6 +368,7 @@ def what_became(scan: Scan, made: MountPlan, outcome: Outcome) -> tuple[MountedV
     """Each volume that was to be mounted, in the order of the scan."""
     volumes = {volume.id: volume for volume in scan.volumes}
     found: list[MountedVolume] = []
+    missing = dict(made.missing)
     for step in made.mounts():
         volume = None if step.layer is None else volumes.get(step.layer)
         index = volume.index if volume is not None else ""
@@ -380,6 +381,7 @@ def what_became(scan: Scan, made: MountPlan, outcome: Outcome) -> tuple[MountedV
                 mountpoint=place,
                 device=None if place is None else outcome.places.get(source),
                 refusal=_why_failed(step, index, outcome),
+                missing=0 if step.layer is None else missing.get(step.layer, 0),
             )
         )
     for refused in made.refused:

@@ -13,7 +13,8 @@ class MountedVolume(Record, kw_only=True):
     """What became of one volume that was to be mounted.
 
     ``mountpoint``: where it stands, None when it does not; ``device``: what is mounted there.
-    ``refusal``: why it does not stand, and what to do about that. ``volume`` is None for a disk without any:
+    ``refusal``: why it does not stand, and what to do about that. ``missing``: so many bytes at its end the
+    image does not have: to read there is an error. ``volume`` is None for a disk without any:
     one that could not be read, or, with ``is_folder``, a folder of files, whose ``device`` is its path.
     """
 
@@ -23,6 +24,7 @@ class MountedVolume(Record, kw_only=True):
     device: str | None = None
     refusal: Refusal | None = None
     is_folder: bool = False
+    missing: int = 0
 
     @property
     def type(self) -> str | None:
@@ -41,6 +43,7 @@ class MountedVolume(Record, kw_only=True):
             "uuid": None if volume is None else volume.uuid,
             "mountpoint": self.mountpoint,
             "device": self.device,
+            "missing": self.missing,
             "code": None if refusal is None else refusal.code,
             "reason": None if refusal is None else refusal.reason,
             "remedy": None if refusal is None else refusal.remedy,

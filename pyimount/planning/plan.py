@@ -173,6 +173,7 @@ def plan(
         steps=tuple(steps.made),
         refused=tuple(refused),
         uncarved=tuple(uncarved),
+        missing=tuple(places.missing.items()),
     )
 
 

@@ -83,6 +83,7 @@ class MountPlan(Record, kw_only=True):
 
     ``session``: eight hexadecimal digits, in the name of everything that the steps make. ``images``:
     the paths of the scan's images, absolute. ``uncarved``: volumes that were to be carved, and are not.
+    ``missing``: how many bytes at a volume's end the image does not have, by the volume's id.
     """
 
     session: str
@@ -90,6 +91,7 @@ class MountPlan(Record, kw_only=True):
     steps: tuple[Step, ...]
     refused: tuple[Refusal, ...] = ()
     uncarved: tuple[Refusal, ...] = ()
+    missing: tuple[tuple[int, int], ...] = ()
 
     def mounts(self) -> Iterator[Mount | MountWithTool]:
         """The steps that mount file systems."""
