@@ -2,6 +2,11 @@
 
 A folder of files without an image in it is shown as it is, read-only too.
 
+A mounted file system meets this machine's kernel: one that was made to break a driver may take it over.
+The policy 'forensic' allows well-kept drivers alone, and ntfs-3g where the kernel has no ntfs3; what else
+there is has to be named (--allow-fs), by root. To be safe from it, look without mounting (pyimount export),
+or mount in a virtual machine.
+
 Everything that runs as root can be read beforehand: --dry-run prints it. What is mounted stays until
 'pyimount unmount' takes it down, also after this command has ended; without --keep, on a terminal, it waits
 for Enter and takes it down itself.
