@@ -294,7 +294,10 @@ FORMAT = Format(
         # What it replays of a dirty volume's log stays in memory, when mounted read-only.
         # $MFT and the like are evidence as well.
         KernelMount(
-            "ntfs3", ("iocharset=utf8", "showmeta"), written=("iocharset=utf8",), owner=("uid", "gid", "umask")
+            "ntfs3",
+            ("iocharset=utf8", "showmeta"),
+            written=("iocharset=utf8",),
+            owner=("uid", "gid", "umask"),
         ),
         ToolMount(
             "ntfs-3g",

@@ -8,6 +8,8 @@ input; what a header names besides them is asked for there, and the other side d
 import os
 import socket
 import sys
+from collections.abc import Mapping
+from typing import Any
 
 from pyimount.confinement.everything import load_everything
 from pyimount.confinement.messages import MessageError, receive, send
@@ -18,7 +20,7 @@ from pyimount.scanning import hints_of, scan
 from pyimount.scanning.unlocking import Unlocking
 from pyimount.sources.broker import LISTING_CAP, Broker
 from pyimount.sources.budget import Budget, Meter
-from pyimount.sources.errors import OpenError
+from pyimount.sources.errors import NoFilesLeft, OpenError
 from pyimount.sources.file import FileSource
 from pyimount.sources.segments import Segments
 
@@ -43,8 +45,7 @@ class AskingBroker(Broker):
         """As Broker's."""
         send(self._other, {"names": image, "folder": folder, "cap": cap})
         answer, _ = receive(self._other)
-        if "error" in answer:
-            raise OpenError(str(answer["error"]))
+        _raise_why(answer)
         return [str(name) for name in answer["names"]]
 
     def _file(self, question: dict[str, str], meter: Meter) -> FileSource:
@@ -56,9 +57,14 @@ class AskingBroker(Broker):
         """The path of a file, and its descriptor; raises OpenError."""
         send(self._other, question)
         answer, files = receive(self._other)
-        if "error" in answer:
-            raise OpenError(str(answer["error"]))
+        _raise_why(answer)
         return str(answer["path"]), files[0]
+
+
+def _raise_why(answer: Mapping[str, Any]) -> None:
+    """Raise OpenError or NoFilesLeft where the other side did not do what it was asked for."""
+    if "error" in answer:
+        raise (NoFilesLeft if answer.get("no_files_left") else OpenError)(str(answer["error"]))
 
 
 def main() -> int:

@@ -42,8 +42,8 @@ if TYPE_CHECKING:
     from pyimount.keys import Keyring
     from pyimount.planning.machine import Machine
 
-_PATIENCE = 5.0
-"""Seconds over its budget that a scan may be silent."""
+_PATIENCE = 30.0
+"""Seconds over what its images may take together after which a scan is ended: it ends by itself before."""
 
 
 def new_session() -> str:

@@ -207,6 +207,28 @@ def test_a_session_is_one_helpers_alone(talk: Talk, base: Path) -> None:
     assert folder(talk, 0, f"{base}/0badcafe")["done"]
 
 
+def test_of_helpers_that_begin_one_session_at_once_one_has_it(base: Path) -> None:
+    for number in range(10):
+        session = f"{number:08x}"
+        talks = [Talk(base) for _ in range(4)]
+        for each in talks:  # all are asked before any answer is read
+            send(each.socket, {"begin": {"session": session, "images": []}})
+        answers = [receive(each.socket)[0] for each in talks]
+        had = [each for each, answer in zip(talks, answers, strict=True) if "done" in answer]
+        assert len(had) == 1
+        assert folder(had[0], 0, f"{base}/{session}")["done"]
+        others = [each for each in talks if each is not had[0]]
+        assert all("refused" in folder(each, 0, f"{base}/{session}") for each in others)
+        # Nor does another take down what this one works on.
+        undo = {"undo": {"session": session, "only": None, "lazy": False}}
+        if not number:  # it waits for a while
+            assert "another process works on" in others[0](undo)["failed"]
+        assert had[0](undo)["ended"]
+        for each in talks:
+            each.close()
+    assert not base.exists() or list(base.iterdir()) == []
+
+
 def test_what_was_taken_down_gets_no_further_step(talk: Talk, base: Path) -> None:
     talk(BEGIN)
     assert folder(talk, 0, f"{base}/0badcafe")["done"]
