@@ -73,6 +73,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     where = parser.add_argument_group("where")
     where.add_argument("--mountdir", metavar="FOLDER", help="make the mount points in this folder")
     where.add_argument("--pretty", action="store_true", help="call them after labels and last mount points")
+    where.add_argument(
+        "--readable", action="store_true", help="whoever calls reads every file, whosever it is in the image"
+    )
     where.add_argument("--casename", metavar="NAME", help="a folder that they have in common")
     how = parser.add_argument_group("how")
     how.add_argument(
@@ -133,6 +136,9 @@ def run(options: argparse.Namespace) -> int:
     if options.show_policy:
         print(json.dumps({name: _plain(getattr(policy, name)) for name in policy.fields}, indent=2))
         return 0
+    if options.readable and (options.reconstruct or options.read_write):
+        cli.complain("--readable goes with neither --reconstruct nor --read-write")
+        return cli.EXIT_USAGE
     if not options.images:
         cli.complain("which image?")
         return cli.EXIT_USAGE
@@ -192,6 +198,7 @@ def _mount(options: argparse.Namespace, policy: Policy, keyring: "Keyring | None
         "fstypes": dict(options.fstypes),
         "shadows": options.vshadow,
         "folder": None if options.mountdir is None else os.path.realpath(options.mountdir),
+        "readable": options.readable,
         "naming": Naming(pretty=options.pretty, casename=options.casename),
     }
     if options.read_write:

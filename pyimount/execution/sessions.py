@@ -8,7 +8,16 @@ from pyimount.execution import ledger as ledgers
 from pyimount.execution import mounts
 from pyimount.execution.errors import LedgerError, NoSession
 from pyimount.execution.ledger import BASE, Entry
-from pyimount.planning.steps import BindMount, Mount, MountWithTool, Place, ShowDirectory
+from pyimount.planning.steps import (
+    READABLE,
+    BindMount,
+    Mount,
+    MountWithTool,
+    Place,
+    Result,
+    ShowDirectory,
+    shown_readable,
+)
 from pyimount.records import Record
 
 
@@ -99,14 +108,22 @@ def _mounted(entry: Entry, standing: set[tuple[str, int]], entries: tuple[Entry,
     step = entry.step
     if not isinstance(step, Mount | MountWithTool | ShowDirectory | BindMount):
         return None
+    if step.id in shown_readable(each.step for each in entries):
+        return None
     if entry.undone or entry.made is None or entry.made.place is None:
         return None
     places = {each.step.id: each.made.place for each in entries if each.made is not None}
-    source = _source(step)
+    looked_at: Mount | MountWithTool | ShowDirectory | BindMount = step
+    if isinstance(step, MountWithTool) and step.tool == READABLE and isinstance(step.source, Result):
+        # What counts is what it shows.
+        by_id = {each.step.id: each.step for each in entries}
+        beneath = by_id.get(step.source.step)
+        looked_at = beneath if isinstance(beneath, Mount | MountWithTool) else step
+    source = _source(looked_at)
     return Mounted(
         step=step.id, layer=step.layer, path=entry.made.place,
         device=source if isinstance(source, str) else places.get(source.step),
-        type=_kind(step),
+        type=_kind(looked_at),
         stands=(entry.made.place, entry.made.identity.get("mount", -1)) in standing,
     )  # fmt: skip
 

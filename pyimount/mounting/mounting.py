@@ -31,6 +31,7 @@ from pyimount.planning.steps import (
     Refusal,
     Result,
     Step,
+    shown_readable,
 )
 from pyimount.records import EMPTY
 from pyimount.scanning import PathLike, detect, hints_of
@@ -171,6 +172,7 @@ def mount(
     naming: Naming = USUAL,
     cache: str | None = None,
     carve: str | None = None,
+    readable: bool = False,
     base: str | None = None,
 ) -> Mounted:
     """Mount the file systems of a scan; the further arguments are those of ``plan``.
@@ -198,6 +200,7 @@ def mount(
         naming=naming,
         cache=cache,
         carve=carve,
+        readable=readable,
         base=base or executor.base,
     )
     outcome = executor.run(made, scan.to_dict(), keys_of(made, keys), files=scan.files)
@@ -369,10 +372,12 @@ def what_became(scan: Scan, made: MountPlan, outcome: Outcome) -> tuple[MountedV
     volumes = {volume.id: volume for volume in scan.volumes}
     found: list[MountedVolume] = []
     missing = dict(made.missing)
+    kept = shown_readable(made.steps)
+    beneath = {step.id: step for step in made.steps if step.id in kept}
     for step in made.mounts():
         volume = None if step.layer is None else volumes.get(step.layer)
         index = volume.index if volume is not None else ""
-        source = step.needs()[0]
+        source = (beneath.get(step.needs()[0]) or step).needs()[0]
         place = outcome.places.get(step.id)
         found.append(
             MountedVolume(

@@ -24,6 +24,7 @@ from pyimount.planning.recipes import (
 from pyimount.planning.refusing import Refused
 from pyimount.planning.session_steps import Folders, Steps
 from pyimount.planning.steps import (
+    READABLE,
     AttachFlash,
     Carve,
     MakeDirectory,
@@ -33,6 +34,7 @@ from pyimount.planning.steps import (
     Refusal,
     Result,
     ShowDirectory,
+    readable_arguments,
 )
 from pyimount.records import EMPTY, Record
 
@@ -102,6 +104,7 @@ def plan(
     carve: str | None = None,
     cwd: str = "/",
     owner: Owner | None = None,
+    readable: bool = False,
     first: int = 0,
 ) -> MountPlan:
     """What mounting all file systems of ``scan`` does; what is left out, and why, stands in ``refused``.
@@ -116,7 +119,8 @@ def plan(
     ``read_write``. ``carve``: a folder for files that are carved: from the free space of what is mounted, as
     far as photorec knows what is free there, and from all of what is not mounted, not recognised or not
     allocated. ``cwd``: what relative paths of the scan are meant from. ``owner``: whose
-    files are shown as that are nobody's. ``first``: the first step's id.
+    files are shown as that are nobody's; ``readable``: that user reads all files, whosever they are.
+    ``first``: the first step's id.
 
     The same arguments give the same plan. Raises ValueError for a session that is none, for ``read_write``
     without a cache.
@@ -129,6 +133,7 @@ def plan(
     folders = Folders(steps, session, base, cache if policy.read_write else None)
     places = Places(scan, policy, machine, steps, folder=folders, keys=keys_for, cwd=cwd)
     planner = _Planner(scan, policy, machine, steps=steps, places=places, folders=folders, owner=owner)
+    planner.readable = readable and owner is not None and owner.uid != 0
     choice = _Choice(scan, only, skip, shadows=shadows)
     unique = Unique()
     refused: list[Refusal] = []
@@ -265,6 +270,7 @@ class _Planner:
         self._places = places
         self._folders = folders
         self._owner = owner
+        self.readable = False
         self._joined: dict[int, str] = {}
         self._has_flash = False
 
@@ -353,8 +359,9 @@ class _Planner:
         """Add the steps that mount a volume; raises Refused."""
         if found.declared is None:
             device = self._places.device(volume)
-            at = self._mountpoint(volume, folder, case, called)
-            self._steps.add(Mount, layer=volume.id, device=device, at=at, type=None)
+            at = self._place(volume, folder, case, called, owned=False)
+            made = self._steps.add(Mount, layer=volume.id, device=device, at=at, type=None)
+            self._show(volume, made, folder, case, called, owned=False)
             return
         way = way_to_mount(volume, found.declared, self._policy, self._machine)
         if isinstance(way, ToolMount):
@@ -387,8 +394,8 @@ class _Planner:
             )
             self._has_flash = True
         members = self._members(volume) if way.every_member else ()
-        at = self._mountpoint(volume, folder, case, called)
-        self._steps.add(
+        at = self._place(volume, folder, case, called, owned="umask" in way.owner)
+        made = self._steps.add(
             Mount,
             layer=volume.id,
             device=device,
@@ -397,6 +404,35 @@ class _Planner:
             options=options,
             members=members,
             read_only=not (self._policy.read_write and is_written(way)),
+        )
+        self._show(volume, made, folder, case, called, owned="umask" in way.owner)
+
+    def _place(
+        self, volume: VolumeLayer, folder: str | None, case: str | None, called: str, *, owned: bool
+    ) -> Result:
+        """Where a volume is mounted; ``owned``: its files are the caller's already. Raises Refused."""
+        if owned or not self.readable:
+            return self._mountpoint(volume, folder, case, called)
+        if READABLE not in self._machine.tools:
+            why = f"{READABLE} is not installed, which shows files as another user's"
+            raise Refused("needs-tool", why, f"install {READABLE}: see `pyimount check`")
+        return self._folders.of_kept(volume)
+
+    def _show(
+        self, volume: VolumeLayer, made: Result, folder: str | None, case: str | None, called: str,
+        *, owned: bool,
+    ) -> None:  # fmt: skip
+        """Show what was mounted as the caller's, if that was asked for."""
+        if owned or not self.readable or self._owner is None:
+            return
+        at = self._mountpoint(volume, folder, case, called)
+        self._steps.add(
+            MountWithTool,
+            layer=volume.id,
+            tool=READABLE,
+            source=made,
+            at=at,
+            arguments=readable_arguments(self._owner.uid, self._owner.gid),
         )
 
     def show(self, disk: DiskLayer, path: str, folder: str | None, case: str | None, called: str) -> None:
