@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from pyimount.execution.asking import AskingExecutor, Helper
     from pyimount.execution.plan_executor import Executor, Observer
+    from pyimount.execution.wanted import Wanted
 
 
 def is_root() -> bool:
@@ -29,6 +30,9 @@ class Standing(Protocol):
 
     def preview(self, session: str, only: Collection[int] | None) -> list[Sequence[str]]:
         """The commands that this stands for."""
+
+    def whose(self, wanted: "Wanted") -> list[dict[str, Any]]:
+        """The sessions of others that have this: their names, and whose they are."""
 
 
 class _Own:
@@ -55,6 +59,9 @@ class _Own:
 
         return [argv for _, argv in would_undo(session, base=self._bases[session], only=only)]
 
+    def whose(self, wanted: "Wanted") -> list[dict[str, Any]]:  # noqa: ARG002
+        return []  # There are no others.
+
 
 class _Asked:
     """Those that the helper made for this user."""
@@ -72,6 +79,17 @@ class _Asked:
     def preview(self, session: str, only: Collection[int] | None) -> list[Sequence[str]]:
         steps = None if only is None else sorted(only)
         return list(self._helper.ask("preview", {"session": session, "only": steps})["commands"])
+
+    def whose(self, wanted: "Wanted") -> list[dict[str, Any]]:
+        said = {"word": wanted.word, "path": wanted.path, "spelt": wanted.spelt}
+        try:
+            file = os.open(wanted.word, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError:
+            return list(self._helper.ask("whose", said)["owners"])
+        try:
+            return list(self._helper.ask("whose", said, [file])["owners"])
+        finally:
+            os.close(file)
 
 
 @contextmanager

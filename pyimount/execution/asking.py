@@ -20,6 +20,7 @@ from pyimount.execution.ledger import USERS_BASE
 from pyimount.execution.plan_executor import Failure, Observer, Outcome, nobody
 from pyimount.execution.scanned_files import open_scanned
 from pyimount.execution.tools import SEARCH_PATH
+from pyimount.execution.wanted import identity
 from pyimount.planning.steps import AttachLoop, ExposeRaw, ExposeUnlocked, MountPlan, OpenEncrypted, Step
 from pyimount.records import EMPTY
 from pyimount.sources.identity import FileIdentity
@@ -132,7 +133,10 @@ class AskingExecutor:
         if self._helper is None:
             self._helper = self._stack.enter_context(Helper(self._way))
         if self._begun is None:
-            begin = {"session": plan.session, "images": list(plan.images), "scan": dict(scan)}
+            lying = [identity(path) for path in plan.images]
+            begin = {
+                "session": plan.session, "images": list(plan.images), "lying": lying, "scan": dict(scan)
+            }  # fmt: skip
             self._helper.ask("begin", begin)
             _hand_over(self._helper, _paths(plan, scan), files)
             self._begun = plan.session

@@ -16,11 +16,15 @@ from pyimount.records import Record
 
 
 class Left(Record, kw_only=True):
-    """What could not be taken back: the step, what it made (None: not known), and why not."""
+    """What could not be taken back: the step, what it made (None: not known), and why not.
+
+    ``because``: the step that is in the way, where this one only lies beneath it.
+    """
 
     step: Step
     place: str | None
     reason: str
+    because: int | None = None
 
 
 class Undone(Record, kw_only=True):
@@ -33,7 +37,15 @@ class Undone(Record, kw_only=True):
 
     def to_dict(self) -> dict[str, Any]:
         """It as JSON values."""
-        left = [{"place": each.place, "step": each.step.verb, "reason": each.reason} for each in self.left]
+        left = [
+            {
+                "place": each.place,
+                "step": each.step.verb,
+                "reason": each.reason,
+                "beneath": each.because is not None,
+            }
+            for each in self.left
+        ]
         return {"session": self.session, "ended": self.ended, "undone": len(self.steps), "left": left}
 
     @property
@@ -75,7 +87,9 @@ def undo_session(
             step = entry.step
             left_above = next((each for each in left.values() if step.id in each.step.needs()), None)
             if left_above is not None:
-                left[step.id] = _left(entry, f"step {left_above.step.id} needs it: {left_above.reason}")
+                first = left_above.step.id if left_above.because is None else left_above.because
+                why = f"step {first} needs it: {left[first].reason}"
+                left[step.id] = _left(entry, why).replaced(because=first)
                 continue
             observe("undoing", step)
             try:

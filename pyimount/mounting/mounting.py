@@ -137,7 +137,15 @@ def planned(
         for disk in scan.disks
     )
     scan = scan.replaced(disks=disks)
-    return plan(scan, policy, machine, keys_for=kinds, cwd=os.getcwd(), **arguments)
+    made = plan(scan, policy, machine, keys_for=kinds, cwd=os.getcwd(), **arguments)
+    # As they are told: without the way that a person took there.
+    return made.replaced(images=tuple(map(plainly, made.images)))
+
+
+def plainly(path: str) -> str:
+    """An absolute path, the links on the way to its last name resolved."""
+    above, name = os.path.split(path)
+    return os.path.realpath(path) if name in ("", ".", "..") else os.path.join(os.path.realpath(above), name)
 
 
 def mount(

@@ -8,7 +8,7 @@ somebody else need not believe any path or device that it is told.
 one that does the same; ``undo_argv`` the one that takes back what it did. Both are lists: no shell, ever.
 """
 
-from pyimount.planning.steps.base import PREFIX, Names, Place, Result, Step, TableLine
+from pyimount.planning.steps.base import PREFIX, Names, Place, Result, Step, TableLine, results
 from pyimount.planning.steps.devices import (
     DEVICE,
     FLASH_MODULE,
@@ -64,5 +64,6 @@ __all__ = [
     "ShowDirectory",
     "Step",
     "TableLine",
+    "results",
     "step_from_dict",
 ]
