@@ -43,7 +43,8 @@ def run(options: argparse.Namespace) -> int:
         for session in found:
             _draw(session)
         if not found:
-            print("nothing is mounted")
+            # For a person: a script counts the lines of the list.
+            print("nothing is mounted", file=sys.stdout if sys.stdout.isatty() else sys.stderr)
     for session in found:
         if session["damaged"]:
             cli.complain(f"session {session['session']}: {printable(session['damaged'])}")

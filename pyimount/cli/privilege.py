@@ -25,8 +25,13 @@ class Standing(Protocol):
     def sessions(self) -> list[dict[str, Any]]:
         """The sessions, the oldest first; those that cannot be read have ``damaged``."""
 
-    def undo(self, session: str, only: Collection[int] | None, *, lazy: bool) -> dict[str, Any]:
-        """Take a session down, or these steps of it; what was done and what is left."""
+    def undo(
+        self, session: str, only: Collection[int] | None, *, lazy: bool, discard: bool = False
+    ) -> dict[str, Any]:
+        """Take a session down, or these steps of it, and what was written with ``discard``.
+
+        What was done and what is left.
+        """
 
     def preview(self, session: str, only: Collection[int] | None) -> list[Sequence[str]]:
         """The commands that this stands for."""
@@ -49,10 +54,13 @@ class _Own:
         self._bases = {each.id: base for base, those in found.items() for each in those}
         return [each.to_dict() for those in found.values() for each in those]
 
-    def undo(self, session: str, only: Collection[int] | None, *, lazy: bool) -> dict[str, Any]:
+    def undo(
+        self, session: str, only: Collection[int] | None, *, lazy: bool, discard: bool = False
+    ) -> dict[str, Any]:
         from pyimount.execution.undoing import undo_session
 
-        return undo_session(session, base=self._bases[session], lazy=lazy, only=only).to_dict()
+        base = self._bases[session]
+        return undo_session(session, base=base, lazy=lazy, only=only, discard=discard).to_dict()
 
     def preview(self, session: str, only: Collection[int] | None) -> list[Sequence[str]]:
         from pyimount.execution.undoing import would_undo
@@ -72,7 +80,14 @@ class _Asked:
     def sessions(self) -> list[dict[str, Any]]:
         return list(self._helper.ask("list", None)["sessions"])
 
-    def undo(self, session: str, only: Collection[int] | None, *, lazy: bool) -> dict[str, Any]:
+    def undo(
+        self,
+        session: str,
+        only: Collection[int] | None,
+        *,
+        lazy: bool,
+        discard: bool = False,  # noqa: ARG002  (root keeps no cache for a user)
+    ) -> dict[str, Any]:
         steps = None if only is None else sorted(only)
         return self._helper.ask("undo", {"session": session, "only": steps, "lazy": lazy})
 

@@ -13,6 +13,7 @@ import argparse
 import json
 import pwd
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 from pyimount import cli
@@ -37,6 +38,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dry-run", action="store_true", help="only say what would be done")
     parser.add_argument(
         "-l", "--lazy", action="store_true", help="also what is in use: it ends when nobody uses it any more"
+    )
+    parser.add_argument(
+        "--discard", action="store_true", help="also what was written with --read-write, where it is kept"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON document")
 
@@ -71,6 +75,7 @@ def _run(standing: privilege.Standing, options: argparse.Namespace) -> int:
                 print(" ".join(map(printable, argv)))
         return int(bool(nothing))
     done: dict[str, dict[str, Any]] = {}
+    notes: dict[str, list[dict[str, Any]]] = {}
     unread = False
     pending = list(reversed(chosen.items()))
     while pending:
@@ -79,19 +84,23 @@ def _run(standing: privilege.Standing, options: argparse.Namespace) -> int:
         held = []
         for session, only in pending:
             try:
-                done[session] = standing.undo(session, only, lazy=options.lazy)
+                done[session] = standing.undo(session, only, lazy=options.lazy, discard=options.discard)
             except LedgerError as error:
                 # One session that cannot be read keeps no other from being taken down.
                 cli.complain(printable(str(error)))
                 unread = True
                 continue
+            notes.setdefault(session, []).extend(done[session]["notes"])
+            done[session]["notes"] = notes[session]
             if done[session]["left"]:
                 held.append((session, only))
         pending = held if len(held) < len(pending) else []
     _report(list(done.values()), nothing, options)
     if any(each["left"] for each in done.values()):
         return EXIT_LEFT
-    return int(unread or bool(nothing))
+    return int(
+        unread or bool(nothing) or any(note["lost"] for each in done.values() for note in each["notes"])
+    )
 
 
 def _why_nothing(wanted: Wanted, standing: privilege.Standing) -> str:
@@ -124,16 +133,26 @@ def _choose(wanted: Wanted, sessions: list[dict[str, Any]], chosen: dict[str, se
     return known
 
 
+def told(undone: dict[str, Any]) -> Iterator[str]:
+    """What a person is told of what taking a session down did: who holds what, and what became of caches.
+
+    What only lies beneath something that is held has no line of its own.
+    """
+    for left in undone["left"]:
+        if not left["beneath"]:
+            place, reason = printable(left["place"] or left["step"]), printable(left["reason"])
+            yield reason if reason.startswith(place) else f"{place} is left: {reason}"
+    for note in undone["notes"]:
+        yield printable(note["message"])
+
+
 def _report(done: list[dict[str, Any]], nothing: list[dict[str, str]], options: argparse.Namespace) -> None:
     if options.json:
         print(json.dumps({"schema": "pyimount-unmount/1", "sessions": done, "nothing": nothing}))
         return
     for each in done:
-        for left in each["left"]:
-            if not left["beneath"]:
-                place = printable(left["place"] or left["step"])
-                reason = printable(left["reason"])
-                cli.complain(reason if reason.startswith(place) else f"{place} is left: {reason}")
+        for line in told(each):
+            cli.complain(line)
         if not each["left"] and sys.stdout.isatty():
             print(f"session {each['session']}: nothing is left")
     if any(each["left"] for each in done):

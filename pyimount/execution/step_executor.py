@@ -13,6 +13,7 @@ from typing import Any
 
 from pyimount.confinement.users import tidy
 from pyimount.execution import (
+    caches,
     flash,
     folders,
     foreign,
@@ -23,6 +24,7 @@ from pyimount.execution import (
     servers,
     unlocked,
 )
+from pyimount.execution.caches import Note
 from pyimount.execution.errors import Held, Refused, StepFailed
 from pyimount.execution.ledger import Entry, Made
 from pyimount.execution.making import MakingFolders
@@ -94,6 +96,9 @@ def _open_backing(place: Place, names: Names, given: Given, *, read_only: bool) 
 
 
 class _ExposeRaw(Act[ExposeRaw]):
+    def before(self, step: ExposeRaw, names: Names, given: Given) -> dict[str, Any]:  # noqa: ARG002
+        return caches.made_before(step)
+
     def perform(self, step: ExposeRaw, names: Names, given: Given) -> Made:
         at = names(step.at)
         keys = [each for each in given.keys if isinstance(each, Mapping)]
@@ -284,12 +289,18 @@ def perform(step: Step, names: Names, given: Given) -> Made:
         raise _plain(error) from error
 
 
-def undo(entry: Entry, names: Names, *, lazy: bool = False) -> None:
-    """Take back what stands of a step, if anything does. Raises Held with what keeps it."""
+def undo(entry: Entry, names: Names, *, lazy: bool = False, discard: bool = False) -> Note | None:
+    """Take back what stands of a step, if anything does. Raises Held with what keeps it.
+
+    Returns what is to be told of a cache, which ``discard`` removes also when something was written.
+    """
     try:
         _act(entry.step).undo(entry, entry.step, names, lazy=lazy)
     except (OSError, StepFailed) as error:
         raise Held(str(error)) from error
+    if isinstance(entry.step, ExposeRaw):
+        return caches.closed(entry.step, entry.before, discard=discard)
+    return None
 
 
 def _plain(error: OSError) -> StepFailed:
