@@ -13,11 +13,12 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
+from pyimount.confinement.cache_files import CacheFiles
 from pyimount.confinement.everything import load_everything
 from pyimount.confinement.messages import MessageError, receive, send
 from pyimount.confinement.namespaces import leave_namespaces
 from pyimount.confinement.prison import shut_in
-from pyimount.fuse.cache import CachedSource, CacheFiles, open_cache
+from pyimount.fuse.cache import CachedSource, open_cache
 from pyimount.fuse.server import Files, is_name, load_library, serve
 from pyimount.sources.errors import OpenError, SourceError
 

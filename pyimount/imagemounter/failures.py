@@ -24,6 +24,7 @@ _BY_CODE: Mapping[str, type[ImageMounterError]] = {
     "locked": KeyInvalidError,
     "unknown": UnsupportedFilesystemError,
     "unsupported": UnsupportedFilesystemError,
+    "nothing": UnsupportedFilesystemError,
     "not-allowed": UnsupportedFilesystemError,
     "needs-tool": CommandNotFoundError,
 }

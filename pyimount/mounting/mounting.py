@@ -15,7 +15,7 @@ from pyimount.execution.errors import LedgerError, StepFailed
 from pyimount.execution.ledger import BASE
 from pyimount.execution.plan_executor import Executor, Outcome
 from pyimount.layers import Scan, VolumeLayer
-from pyimount.mounting.outcome import Carved, Mounted, MountedVolume, Tree
+from pyimount.mounting.outcome import READ_ONLY, Carved, Mounted, MountedVolume, Tree
 from pyimount.planning.naming import USUAL, Naming
 from pyimount.planning.plan import key_kinds, plan
 from pyimount.planning.policy import FORENSIC, Policy
@@ -154,7 +154,15 @@ def planned(
         for disk in scan.disks
     )
     scan = scan.replaced(disks=disks)
-    return plan(scan, policy, machine, keys_for=kinds, cwd=os.getcwd(), owner=owner(), **arguments)
+    made = plan(scan, policy, machine, keys_for=kinds, cwd=os.getcwd(), owner=owner(), **arguments)
+    # As they are told: without the way that a person took there.
+    return made.replaced(images=tuple(map(plainly, made.images)))
+
+
+def plainly(path: str) -> str:
+    """An absolute path, the links on the way to its last name resolved."""
+    above, name = os.path.split(path)
+    return os.path.realpath(path) if name in ("", ".", "..") else os.path.join(os.path.realpath(above), name)
 
 
 def mount(
@@ -204,11 +212,12 @@ def mount(
         base=base or executor.base,
     )
     outcome = executor.run(made, scan.to_dict(), keys_of(made, keys), files=scan.files)
+    volumes = what_became(scan, made, outcome)
     return Mounted(
         session=made.session,
         scan=scan,
         plan=made,
-        volumes=what_became(scan, made, outcome),
+        volumes=tuple(map(_as_writable, volumes)) if policy.read_write else volumes,
         places=outcome.places,
         carved=what_was_carved(scan, made, outcome),
     )
@@ -351,6 +360,21 @@ def what_was_carved(scan: Scan, made: MountPlan, outcome: Outcome) -> tuple[Carv
 def _recovered(folder: str) -> int:
     """How many files photorec has put into a folder; its report is none."""
     return sum(name != "report.xml" for _, _, names in os.walk(folder) for name in names)
+
+
+def _as_writable(became: MountedVolume) -> MountedVolume:
+    """A volume that is to be writable, with a refusal where the kernel says that it is not."""
+    from pyimount.execution.mountinfo import mounted_at
+
+    if became.mountpoint is None:
+        return became
+    stack = mounted_at(became.mountpoint)
+    if stack and not stack[-1].read_only:
+        return became
+    why = f"{became.type or 'it'} is mounted read-only here: nothing can be written to it"
+    layer = 0 if became.volume is None else became.volume.id
+    refusal = Refusal(layer=layer, index=became.index, code=READ_ONLY, reason=why)
+    return became.replaced(refusal=refusal)
 
 
 def _why_failed(step: Step, index: str, outcome: Outcome) -> Refusal | None:

@@ -8,6 +8,7 @@ from pyimount.formats import Format, KernelMount, ToolMount, Usage
 from pyimount.layers import DiskLayer, Layer, Scan, VolumeLayer
 from pyimount.planning.machine import Machine
 from pyimount.planning.naming import USUAL, Naming, Unique, safe_name
+from pyimount.planning.nothing import HOLDS_NOTHING, of_nothing
 from pyimount.planning.owner import Owner
 from pyimount.planning.places import LOCKS, Places
 from pyimount.planning.policy import Policy
@@ -49,30 +50,6 @@ NONE = "none"
 
 _UNREAD = frozenset(("unsupported", "missing-member", "damaged", "read-error", "outside-parent"))
 """The codes of problems for which a volume's contents are not recognised."""
-
-HOLDS_NOTHING = frozenset(
-    (
-        "e3c9e316-0b5c-4db8-817d-f92df00215ae",  # Microsoft reserved
-        "21686148-6449-6e6f-744e-656564454649",  # BIOS boot
-        "9e1a2d38-c612-4316-aa26-8b49521e5a8b",  # PReP boot
-        "fe3a2a5d-4f32-41a7-b725-accc3285a309",  # ChromeOS kernel
-        "2e0a753d-9e48-43b0-8337-b15192cb1b5e",  # ChromeOS reserved
-        "cab6e88e-abf3-4102-a07a-d4bb9be3c1d3",  # ChromeOS firmware
-        "5808c8aa-7e8f-42e0-85d2-e1e90434cfb3",  # LDM metadata
-        "8da63339-0007-60c0-c436-083ac8230908",  # Linux reserved
-        "0x41",  # PReP boot
-        "0xda",  # Non-FS data
-        "0xee",  # GPT
-        "apple_driver",
-        "apple_driver43",
-        "apple_driver_ata",
-        "apple_driver_atapi",
-        "apple_driver_iokit",
-        "apple_fwdriver",
-        "apple_patches",
-    )
-)
-"""Types of partitions that hold no file system."""
 
 
 def key_kinds(scan: Scan, keys: "Keyring | None") -> dict[str, frozenset[str]]:
@@ -157,6 +134,12 @@ def plan(
             except Refused as why_not:
                 places.back_to(mark)
                 refused.append(_refusal(volume, why_not))
+    if carve is None:
+        mounts = (Mount, MountWithTool, ShowDirectory)
+        reached = {step.layer for step in steps.made if isinstance(step, mounts) and step.layer is not None}
+        left_alone = {each.id for each in scan.volumes if _told(each, fstypes) == NONE}
+        left_alone |= {layer.id for name in skip for layer in scan.named(name)}
+        refused += of_nothing(scan, only, left_alone, reached | {each.layer for each in refused})
     uncarved: list[Refusal] = []
     if carve is not None:
         # Last: it takes long.

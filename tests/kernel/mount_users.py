@@ -328,6 +328,6 @@ def drivers_that_few_look_after() -> None:
 
 
 CHECKS: tuple[Check, ...] = (
-    through_sudo, without_owners, readable_as_asked, drivers_that_few_look_after, on_a_terminal, stopped_at_any_moment,
-    killed_beside_sudo, without_rights,
+    through_sudo, without_owners, readable_as_asked, drivers_that_few_look_after, on_a_terminal,
+    stopped_at_any_moment, killed_beside_sudo, without_rights,
 )  # fmt: skip

@@ -8,7 +8,7 @@ somebody else need not believe any path or device that it is told.
 one that does the same; ``undo_argv`` the one that takes back what it did. Both are lists: no shell, ever.
 """
 
-from pyimount.planning.steps.base import PREFIX, Names, Place, Result, Step, TableLine
+from pyimount.planning.steps.base import PREFIX, Names, Place, Result, Step, TableLine, results
 from pyimount.planning.steps.devices import (
     DEVICE,
     FLASH_MODULE,
@@ -75,6 +75,7 @@ __all__ = [
     "Step",
     "TableLine",
     "readable_arguments",
+    "results",
     "shown_readable",
     "step_from_dict",
 ]

@@ -72,7 +72,8 @@ class Refusal(Record, kw_only=True):
     """A volume that is not mounted although it might have been expected, and why.
 
     ``code``: ``locked``, ``unknown``, ``needs-tool``, ``not-allowed``, ``unsupported``, ``dirty``,
-    ``hibernated``, ``damaged``, ``no-bytes``, ``failed``. ``remedy``: what to do, if anything.
+    ``hibernated``, ``damaged``, ``no-bytes``, ``nothing`` (to mount), ``failed``. ``remedy``: what to do, if
+    anything.
     """
 
     layer: int
