@@ -134,6 +134,12 @@ class VolumeLayer(Record, kw_only=True):
     details: Details = EMPTY
     problems: tuple[Problem, ...] = ()
 
+    @property
+    def claimed_size(self) -> int:
+        """Bytes that it is said to have: by what declares it, and by a file system that misses its end."""
+        is_cut = any(problem.code == "truncated" for problem in self.problems)
+        return max(self.size or 0, (self.fs_size or 0) if is_cut else 0)
+
 
 Layer: TypeAlias = DiskLayer | VolumeLayer
 

@@ -39,7 +39,7 @@ def missing_drivers(machine: Machine) -> dict[str, list[str]]:
 
 def run(options: argparse.Namespace) -> int:
     """Print what there is; returns the exit status."""
-    # These need what only Linux has; the command's help is everywhere.
+    # What only Linux has is not loaded before it is used: its help is everywhere.
     from pyimount.cli import bars, here
     from pyimount.execution.asking import installed_helper
 

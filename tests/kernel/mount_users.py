@@ -276,6 +276,23 @@ def without_owners() -> None:
         shutil.rmtree(into)
 
 
+def readable_as_asked() -> None:
+    """What the evidence keeps from others she reads when she asks for it, and nobody else does."""
+    said = json.loads(
+        _pyimount("carol", "mount", "--keep", "--json", "--readable", EVIDENCE / "private.img").out
+    )
+    (volume,) = said["volumes"]
+    place = Path(volume["mountpoint"])
+    assert (place / "secret").stat().st_uid == USERS["carol"]
+    for user in USERS:
+        for name in ("secret", "readme.txt"):
+            assert _can_read(user, place / name) == (user == "carol")
+    (listed,) = _listed("carol")
+    assert [each["type"] for each in listed["mounts"]] == ["ext4"]
+    _pyimount("carol", "unmount", place)
+    assert _listed("carol") == []
+
+
 def drivers_that_few_look_after() -> None:
     """They are off for users, whatever is asked for; root names them, and who called sudo reads."""
     into = Path("/run/few-look-after")
@@ -311,6 +328,6 @@ def drivers_that_few_look_after() -> None:
 
 
 CHECKS: tuple[Check, ...] = (
-    through_sudo, without_owners, drivers_that_few_look_after, on_a_terminal, stopped_at_any_moment,
-    killed_beside_sudo, without_rights,
+    through_sudo, without_owners, readable_as_asked, drivers_that_few_look_after, on_a_terminal,
+    stopped_at_any_moment, killed_beside_sudo, without_rights,
 )  # fmt: skip

@@ -359,7 +359,7 @@ def test_only_and_skip_count_for_what_lies_within() -> None:
     assert not planned(scan, only=("9",)).steps
 
 
-def test_hidden_volumes_gaps_and_swap_are_left_alone() -> None:
+def test_hidden_volumes_gaps_and_swap_are_left_alone_and_that_is_said() -> None:
     volumes = (
         part(1, 0, "1", type="ext4", hidden=True),
         part(2, 0, "2", flag="unalloc"),
@@ -368,7 +368,9 @@ def test_hidden_volumes_gaps_and_swap_are_left_alone() -> None:
         part(5, 0, "5", part_type="e3c9e316-0b5c-4db8-817d-f92df00215ae"),
     )
     made = planned(Scan((disk(),), volumes))
-    assert (made.steps, made.refused) == ((), ())
+    assert made.steps == ()
+    (refused,) = made.refused
+    assert (refused.code, refused.reason) == ("nothing", "there is nothing to mount in it: only swap")
 
 
 def test_what_is_not_recognised_is_mounted_when_asked_for_by_name() -> None:
