@@ -11,6 +11,7 @@ import socket
 import sys
 from collections.abc import Mapping
 from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING
 
 from pyimount.confinement.cache_files import CacheFiles
@@ -55,7 +56,11 @@ def _work(other: socket.socket, *, left: tuple[str, ...]) -> int:
         load_library()
         nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         shut_in(
-            settings["user"], namespaces=left, lasting=True, writes=bool(caches), load_first=load_everything
+            settings["user"],
+            namespaces=left,
+            lasting=True,
+            writes=bool(caches),
+            load_first=partial(load_everything, much=True),
         )
         with ExitStack() as stack:
             sources, failed = _open(other, settings["files"], caches, stack)

@@ -68,14 +68,20 @@ def test_where_landlock_is_missing_it_says_the_same(tmp_path: Path, monkeypatch:
         assert Code.INTERNAL_ERROR not in {problem.code for _, problem in found.all_problems()}
 
 
-def test_keys_reach_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("landlock", [True, False], ids=["landlock", "none"])
+def test_keys_reach_it(landlock: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where nothing can be loaded any more to reckon with, and numpy has not been."""
     needs("cryptsetup")
+    if not landlock:
+        command = (sys.executable, "-c", WITHOUT_LANDLOCK)
+        monkeypatch.setattr(scanning, "command", lambda _, user: (*command, user))
     work = Workshop(tmp_path)
     image = work.blank(17 * MIB)
     cheap = ("--pbkdf", "pbkdf2", "--pbkdf-force-iterations", "1000")
     work.run("cryptsetup", "luksFormat", "-q", *cheap, image, "-", stdin=b"key")
     found = confined(image, keys=Keyring({"*": "p:key"}))
     assert found["0"].locked is False
+    assert found == pyimount.detect(image, keys=Keyring({"*": "p:key"}))
 
 
 def test_a_backing_file_is_opened_by_the_policy_and_no_other(tmp_path: Path) -> None:

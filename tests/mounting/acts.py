@@ -21,7 +21,7 @@ from tests.mounting.ground import in_a_child
 OWNERS: tuple[tuple[Any, tuple[str, ...]], ...] = (
     (os, (
         "open", "mkdir", "rmdir", "unlink", "write", "ftruncate", "fsync", "fchown", "fchmod", "rename",
-        "chown", "dup", "stat", "fstat", "listdir", "scandir", "readlink", "pidfd_open", "fork",
+        "chown", "dup", "stat", "fstat", "listdir", "scandir", "readlink", "pidfd_open",
     )),
     (fcntl, ("ioctl", "flock", "fcntl")),
     (signal, ("pidfd_send_signal",)),
