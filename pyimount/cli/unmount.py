@@ -11,7 +11,6 @@ what holds it.
 
 import argparse
 import json
-import pwd
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -114,6 +113,8 @@ def _why_nothing(wanted: Wanted, standing: privilege.Standing) -> str:
 
 
 def _user(number: int) -> str:
+    import pwd  # which not every system has, and help is everywhere
+
     try:
         return pwd.getpwuid(number).pw_name
     except KeyError:

@@ -107,7 +107,10 @@ def through_sudo() -> None:
     assert (listed["session"], listed["owner"]) == (session, USERS["carol"])
     assert _listed("dave") == []
     every_name = (session, places[0], EVIDENCE / "disk.qcow2", "/run/pyimount-users")
-    assert _pyimount("dave", "unmount", *every_name).err.count("nothing of this is mounted") == 4
+    said = _pyimount("dave", "unmount", *every_name, status=1).err
+    assert said.count("nothing of this is mounted") == 4
+    # He is told whose it is: where it is mounted all can see, and the image he can read.
+    assert said.count(f"session {session} of carol") == 4
     _pyimount("dave", "unmount", "--all", "--lazy")
     _pyimount("eve", "unmount", "--all", status=1)
     same(places[2])
