@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from itertools import islice, zip_longest
 
 from pyimount.formats import Container, ContainerFormat, Json, NotThisFormat, Opened, Usage
+from pyimount.formats.container import several
 from pyimount.formats.image import Image, told_missing
 from pyimount.problems import Code, Problem, Range
 from pyimount.recognition.probing import probe
@@ -128,21 +129,43 @@ def _no_image(folder: str) -> IsFolder:
     return IsFolder(f"{folder}: is a directory without disk image segments")
 
 
-def _open_disk(image: Image) -> Opened:
-    """The disk in the image's files; where these are wrapped, in what they are wrapped in."""
-    wrappings: list[Container] = []
+def _open_disk(image: Image, depth: int = 0) -> Opened:
+    """The disk in the image's files; where these are wrapped, in what they are wrapped in.
+
+    ``depth``: how many wrappings this one lies in already.
+    """
     opened, more = _open_once(image)
-    while more and opened.source is not None and len(wrappings) < _WRAPPINGS_CAP:
-        inside, more = _open_once(image.replaced(files=(opened.source,), missing=()))
-        if inside.container.type == "raw":
-            break
-        wrappings.append(opened.container)
-        opened = inside
-    if not wrappings:
+    if not more or depth >= _WRAPPINGS_CAP:
         return opened
-    wrapped: list[Json] = [{"type": each.type, **each.details} for each in wrappings]
-    problems = [problem for each in wrappings for problem in each.problems]
-    return _told(opened, {"wrapped_in": wrapped}, before=problems)
+    return several([disk for each in opened.disks for disk in _within(each, image, depth + 1)])
+
+
+def _within(wrapping: Opened, image: Image, depth: int) -> tuple[Opened, ...]:
+    """The disks in a file that a wrapping holds; the wrapping, where that is no container's."""
+    if wrapping.source is None:
+        return (wrapping,)
+    inside = _open_disk(image.replaced(files=(wrapping.source,), missing=()), depth)
+    if inside.container.type == "raw":
+        return (wrapping,)
+    outer = wrapping.container
+    about: dict[str, Json] = {"type": outer.type, **outer.details}
+    named = {"disk": outer.details["disk"]} if "disk" in outer.details else {}
+    return tuple(
+        disk.replaced(
+            container=disk.container.replaced(
+                details={**named, **disk.container.details, "wrapped_in": [about, *_wrappings(disk)]},
+                problems=(*outer.problems, *disk.container.problems),
+            ),
+            part=": ".join(filter(None, (wrapping.part, disk.part))) or None,
+            others=(),
+        )
+        for disk in inside.disks
+    )
+
+
+def _wrappings(disk: Opened) -> list[Json]:
+    known = disk.container.details.get("wrapped_in")
+    return known if isinstance(known, list) else []
 
 
 def _open_once(image: Image) -> tuple[Opened, bool]:

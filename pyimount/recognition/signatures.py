@@ -35,6 +35,7 @@ INDEX: dict[str, tuple[tuple[str, str, int, tuple[tuple[bytes, int, int, int], .
         ('lzfse', '', 0, ()),
         ('lzop', 'lzop', 1, ((b'\x89LZO\x00\r\n\x1a\n', 0, 1, 0),)),
         ('matches', '', 0, ()),
+        ('ova', 'ova', 1, ((b'ustar\x00', 257, 1, 0), (b'ustar ', 257, 1, 0))),
         ('packed', '', 0, ()),
         ('parallels', 'parallels', 0, ((b'WithoutFreeSpace', 0, 1, 0), (b'WithouFreSpacExt', 0, 1, 0), (b'<?xml', 0, 1, 0), (b'\xef\xbb\xbf<?', 0, 1, 0))),
         ('qcow', 'qcow', 0, ((b'QFI\xfb\x00\x00\x00\x01', 0, 1, 0),)),

@@ -135,7 +135,7 @@ def _list(path: str) -> _Folder:
     return folder
 
 
-_PACKED_SUFFIXES = frozenset(("bz2", "gz", "xz", "zip", "zst"))
+_PACKED_SUFFIXES = frozenset(("bz2", "gz", "lz4", "xz", "zip", "zst"))
 """In a folder only what is called an image inside is one: ``disk.img.gz``."""
 _TRACK_SUFFIXES = frozenset(("bin", "img", "iso", "wav"))
 _EXTENT_ENDS = ("-flat", "-delta", "-rdm", "-rdmp")

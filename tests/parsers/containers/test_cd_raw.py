@@ -11,13 +11,12 @@ from hypothesis import strategies as st
 import pyimount
 from fixtures.comparing import codes, inside, open_path, where_different
 from fixtures.recipes import cd
-from fixtures.workshop import find_tool
 from pyimount.formats import NotThisFormat
 from pyimount.mapping import open_layer
 from pyimount.parsers.containers import cd_sectors
 from pyimount.parsers.containers.cue_sheet import extents, read_sheet
 from pyimount.sources.errors import ReadError
-from tests.needing import lacking
+from tests.needing import needs
 
 BLOCK, RAW = cd_sectors.BLOCK, cd_sectors.RAW
 COUNT = 16
@@ -220,8 +219,7 @@ def test_the_checksum_is_what_its_definition_makes(data: bytes) -> None:
 
 @pytest.mark.parametrize("mode", ["MODE1/2352", "MODE2/2352"])
 def test_bchunk_takes_out_the_same(tmp_path: Path, mode: str) -> None:
-    if find_tool("bchunk") is None:
-        lacking("bchunk")
+    needs("bchunk")
     raw = mode_1() if mode == "MODE1/2352" else mode_2()
     path = put(tmp_path, raw + SOUND * 30, sheet((mode, 0), ("AUDIO", COUNT)))
     subprocess.run(["bchunk", path.name, "disc.cue", "out"], cwd=tmp_path, check=True, capture_output=True)

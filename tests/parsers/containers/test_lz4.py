@@ -20,7 +20,7 @@ from pyimount.sources.budget import NO_LIMIT, Budget, Meter
 from pyimount.sources.errors import ReadError
 from pyimount.sources.segments import Segments
 from pyimount.sources.source import Source
-from tests.needing import lacking
+from tests.needing import lacking, needs
 
 MIB = 1 << 20
 DISK = mixed_bytes(3 * MIB + 512, seed=7)
@@ -29,22 +29,16 @@ SKIPPED = struct.pack("<II", 0x184D2A53, 5) + b"notes"
 
 
 def packed_by_lz4(data: bytes, *options: str) -> bytes:
-    try:
-        done = subprocess.run(["lz4", "-q", "-c", *options], input=data, capture_output=True, check=True)
-    except FileNotFoundError:
-        lacking("lz4")
+    needs("lz4")
+    done = subprocess.run(["lz4", "-q", "-c", *options], input=data, capture_output=True, check=True)
     return done.stdout
 
 
 def sized(data: bytes, folder: Path, *options: str) -> bytes:
     """The same of a file, as lz4 stores the size of no other."""
+    needs("lz4")
     (folder / "raw").write_bytes(data)
-    try:
-        subprocess.run(
-            ["lz4", "-q", "-f", "--content-size", *options, "raw", "raw.lz4"], cwd=folder, check=True
-        )
-    except FileNotFoundError:
-        lacking("lz4")
+    subprocess.run(["lz4", "-q", "-f", "--content-size", *options, "raw", "raw.lz4"], cwd=folder, check=True)
     return (folder / "raw.lz4").read_bytes()
 
 

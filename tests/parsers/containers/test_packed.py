@@ -20,7 +20,6 @@ from hypothesis import strategies as st
 
 import pyimount
 from fixtures.comparing import codes, inside, mixed_bytes, open_path, where_different
-from fixtures.workshop import find_tool
 from pyimount.parsers.containers import bzip2, packed, xz, zstd
 from pyimount.parsers.containers.deflate import GZIP, DeflateStream
 from pyimount.parsers.containers.packed import Input, PackedSource, Stream
@@ -30,7 +29,7 @@ from pyimount.sources.budget import NO_LIMIT, Budget, Meter
 from pyimount.sources.errors import ReadError
 from pyimount.sources.segments import Segments
 from pyimount.sources.source import BytesSource
-from tests.needing import lacking
+from tests.needing import lacking, needs
 
 MIB = 1 << 20
 DISK = mixed_bytes(3 * MIB + 512, seed=11)
@@ -73,8 +72,7 @@ def zipped_as(method: int, data: bytes, packed: bytes) -> bytes:
 
 
 def zipped_by_7z(data: bytes, method: str) -> bytes:
-    if find_tool("7z") is None:
-        lacking("7z")
+    needs("7z")
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "disk.img").write_bytes(data)
         subprocess.run(

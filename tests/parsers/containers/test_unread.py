@@ -8,14 +8,12 @@ import pytest
 
 import pyimount
 from fixtures.comparing import codes, open_path
-from fixtures.workshop import find_tool
-from tests.needing import lacking
+from tests.needing import needs
 
 
 def packed(folder: Path, tool: str, *arguments: str) -> Path:
     (folder / "disk.img").write_bytes(b"the bytes of a disk" * 1000)
-    if find_tool(tool) is None:
-        lacking(tool)
+    needs(tool)
     subprocess.run([tool, *arguments], cwd=folder, check=True, stdout=subprocess.DEVNULL)
     return folder / "packed"
 
