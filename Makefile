@@ -7,8 +7,9 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 BUILT := $(shell command -v cc >/dev/null && $(PYTHON) -c \
 	'import os, sysconfig; os.stat(sysconfig.get_path("include") + "/Python.h")' 2>/dev/null && echo ,lzfse)
 
-# How long `make fuzz` takes, and what it is told besides: the names of targets.
+# How long `make fuzz` takes, and what it is told besides: the fuzzer's seed (0: another each time), and targets.
 SECONDS ?= 60
+SEED ?= 0
 TARGETS ?=
 
 .PHONY: demo test lint fuzz bench docs dist signatures fixtures clean
@@ -38,7 +39,7 @@ test: $(VENV)/.with-test lint  ## everything that must hold
 	$(BIN)/pytest -n auto --dist loadfile $(TESTS)
 
 fuzz: $(VENV)/.with-fuzz  ## coverage-guided fuzzing of all formats, for SECONDS; what it finds is in build/fuzz
-	$(BIN)/python -m tests.fuzz guided --seconds $(SECONDS) $(TARGETS)
+	$(BIN)/python -m tests.fuzz guided --seconds $(SECONDS) --seed $(SEED) $(TARGETS)
 
 bench: $(VENV)/.with-bench  ## how fast, beside the other tools on this machine
 	$(BIN)/python -m tests.benchmarks

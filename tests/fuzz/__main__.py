@@ -48,6 +48,9 @@ def main() -> int:
     guided = kinds.add_parser("guided", help="coverage-guided, by atheris: all targets, one after the other")
     guided.add_argument("--seconds", type=int, default=60)
     guided.add_argument("--corpus", type=Path, default=Path("build/fuzz"), help="a folder for what was found")
+    guided.add_argument(
+        "--seed", type=int, default=0, help="of the fuzzer; 0, the default: another each time"
+    )
     guided.add_argument("targets", nargs="*", help="only these: " + ", ".join(each.stem for each in TARGETS))
     seeds = kinds.add_parser("seeds", help="write the committed images as seeds for a fuzzer")
     seeds.add_argument("folder", type=Path)
@@ -65,7 +68,7 @@ def main() -> int:
         write(given.text, Written(given.about, changes={"": change}))
         return 0
     if given.kind == "guided":
-        return guide(given.seconds, given.corpus, given.targets)
+        return guide(given.seconds, given.corpus, given.seed, given.targets)
     seed = Random().getrandbits(32) if given.seed is None else given.seed  # noqa: S311
     return mutate(given.kind, given.seconds, given.runs, seed, given.found, given.bases)
 
@@ -160,8 +163,11 @@ def write_seeds(folder: Path) -> None:
             (folder / base.name).write_bytes(data)
 
 
-def guide(seconds: int, corpus: Path, names: list[str]) -> int:
-    """Run the targets by turns; what they reach is kept in ``corpus``, for the next time."""
+def guide(seconds: int, corpus: Path, seed: int, names: list[str]) -> int:
+    """Run the targets by turns; what they reach is kept in ``corpus``, for the next time.
+
+    ``seed``: from it and an empty corpus, the same inputs come in the same order.
+    """
     seeds = corpus / "seeds"
     write_seeds(seeds)
     targets = [target for target in TARGETS if not names or target.stem in names]
@@ -170,7 +176,8 @@ def guide(seconds: int, corpus: Path, names: list[str]) -> int:
         own = corpus / target.stem
         own.mkdir(parents=True, exist_ok=True)
         arguments = [
-            f"-max_total_time={max(1, seconds // len(targets))}", "-timeout=20", "-rss_limit_mb=2048",
+            f"-seed={seed}", f"-max_total_time={max(1, seconds // len(targets))}", "-timeout=20",
+            "-rss_limit_mb=2048",
             "-max_len=262144", "-len_control=0", "-print_final_stats=1", f"-artifact_prefix={own}-", str(own),
             str(seeds),
         ]  # fmt: skip
