@@ -57,7 +57,7 @@ class DiskLayer(Record, kw_only=True):
     """One image: its files, its container, its size, the partition table on it.
 
     ``size`` and ``sector_size`` in bytes. ``size`` is None when the image could not be opened, or is a folder
-    of files and no image; ``problems`` then says why.
+    of files and no image; ``problems`` then says why. A file that holds several disks is several of these.
     """
 
     id: int
@@ -133,6 +133,12 @@ class VolumeLayer(Record, kw_only=True):
     candidates: tuple[Candidate, ...] = ()
     details: Details = EMPTY
     problems: tuple[Problem, ...] = ()
+
+    @property
+    def claimed_size(self) -> int:
+        """Bytes that it is said to have: by what declares it, and by a file system that misses its end."""
+        is_cut = any(problem.code == "truncated" for problem in self.problems)
+        return max(self.size or 0, (self.fs_size or 0) if is_cut else 0)
 
 
 Layer: TypeAlias = DiskLayer | VolumeLayer

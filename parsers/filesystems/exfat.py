@@ -314,7 +314,12 @@ FORMAT = Format(
     ),
     with_table=TableRule.HIDES,
     mounts=(
-        KernelMount("exfat", written=()),
-        ToolMount("mount.exfat-fuse", ("-o", "ro", "{source}", "{at}")),
+        KernelMount("exfat", written=(), owner=("uid", "gid", "umask")),
+        ToolMount(
+            "mount.exfat-fuse",
+            ("-o", "ro", "{source}", "{at}"),
+            owner=("uid", "gid", "umask"),
+            on_device=True,
+        ),
     ),
 )

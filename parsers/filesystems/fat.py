@@ -415,5 +415,5 @@ FORMAT = Format(
         ),
     ),
     with_table=TableRule.HIDES,
-    mounts=(KernelMount("vfat", ("utf8",), written=("utf8",)),),
+    mounts=(KernelMount("vfat", ("utf8",), written=("utf8",), owner=("uid", "gid", "umask")),),
 )

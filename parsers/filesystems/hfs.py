@@ -119,5 +119,5 @@ FORMAT = Format(
     # Two bytes are little of a magic; and on a hybrid disc libblkid names ISO 9660.
     precedence=Precedence.WEAK,
     tolerates=frozenset({"iso9660", "udf"}),
-    mounts=(KernelMount("hfs", maintained=False),),
+    mounts=(KernelMount("hfs", maintained=False, owner=("uid", "gid", "umask")),),
 )

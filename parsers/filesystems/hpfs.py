@@ -185,5 +185,5 @@ FORMAT = Format(
     parse=parse,
     signatures=(Signature(MAGIC, OFFSET),),
     with_table=TableRule.HIDES,
-    mounts=(KernelMount("hpfs", maintained=False),),
+    mounts=(KernelMount("hpfs", maintained=False, owner=("uid", "gid", "umask")),),
 )

@@ -440,5 +440,5 @@ FORMAT = Format(
     signatures=(Signature(b"CD001", FIRST_DESCRIPTOR + 1), Signature(b"CDROM", FIRST_DESCRIPTOR + 9)),
     tolerates=frozenset({"udf", "hfs", "hfsplus"}),
     with_table=TableRule.SHARES,
-    mounts=(KernelMount("iso9660", ("iocharset=utf8",)),),
+    mounts=(KernelMount("iso9660", ("iocharset=utf8",), owner=("uid", "gid")),),
 )

@@ -292,7 +292,19 @@ FORMAT = Format(
     with_table=TableRule.HIDES,
     mounts=(
         # What it replays of a dirty volume's log stays in memory, when mounted read-only.
-        KernelMount("ntfs3", ("iocharset=utf8",), written=("iocharset=utf8",)),
-        ToolMount("ntfs-3g", ("-o", "ro,show_sys_files,streams_interface=windows", "{source}", "{at}")),
+        # $MFT and the like are evidence as well.
+        KernelMount(
+            "ntfs3",
+            ("iocharset=utf8", "showmeta"),
+            written=("iocharset=utf8",),
+            owner=("uid", "gid", "umask"),
+        ),
+        ToolMount(
+            "ntfs-3g",
+            ("-o", "ro,show_sys_files,streams_interface=windows", "{source}", "{at}"),
+            owner=("uid", "gid", "umask"),
+            on_device=True,
+            stands_in=True,
+        ),
     ),
 )

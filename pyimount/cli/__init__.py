@@ -23,13 +23,14 @@ _COMMANDS = {
     "unmount": "take mounts down again",
     "list": "list what is mounted",
     "check": "tell what this machine can do, and what is missing",
+    "install-helper": "install the one program that sudo has to allow, for users who mount",
     "formats": "list what is recognised",
     "completion": "print the completion script of a shell",
 }
 
 _HELP = "help"
 
-_ON_LINUX = ("mount", "unmount", "list", "check")
+_ON_LINUX = ("mount", "unmount", "list", "check", "install-helper")
 """What acts on the machine, or tells of it; on others these commands have their help alone."""
 _ITS_MODULES = ("fcntl", "grp", "pwd", "resource", "termios")
 
@@ -103,7 +104,7 @@ def parser(only: str | None = None) -> argparse.ArgumentParser:
     for name, summary in _COMMANDS.items():
         if only not in (None, name):
             continue
-        module = import_module(f"pyimount.cli.{name}")
+        module = import_module(f"pyimount.cli.{name.replace('-', '_')}")
         command = commands.add_parser(
             name,
             help=summary,

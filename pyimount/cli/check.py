@@ -8,6 +8,7 @@ import json
 import sys
 
 from pyimount.execution.dependencies import MODULES
+from pyimount.execution.protocol import HELPER
 from pyimount.execution.survey import fuse_library, survey
 from pyimount.execution.tools import TOOLS
 from pyimount.formats import KernelMount, ToolMount
@@ -38,6 +39,10 @@ def missing_drivers(machine: Machine) -> dict[str, list[str]]:
 
 def run(options: argparse.Namespace) -> int:
     """Print what there is; returns the exit status."""
+    # What only Linux has is not loaded before it is used: its help is everywhere.
+    from pyimount.cli import bars, here
+    from pyimount.execution.asking import installed_helper
+
     machine = survey()
     library, missing = fuse_library(), missing_drivers(machine)
     parts = {
@@ -51,11 +56,14 @@ def run(options: argparse.Namespace) -> int:
         said = {
             "schema": "pyimount-check/1",
             "kernel": {name: there for name, (there, _) in parts.items()},
+            "here": here.as_json(),
             "filesystems": sorted(machine.filesystems),
             "missing_filesystems": [
                 {"driver": driver, "instead": instead} for driver, instead in missing.items()
             ],
             "libfuse3": library,
+            "confinement": bars.as_json(),
+            "helper": HELPER if installed_helper() else None,
             "tools": [
                 {
                     "name": tool.name,
@@ -72,9 +80,12 @@ def run(options: argparse.Namespace) -> int:
         }
         print(json.dumps(said, indent=2 if sys.stdout.isatty() else None))
         return 0
+    print("here")
+    print("\n".join(here.lines()))
     print("kernel")
     for name, (there, gives) in parts.items():
-        print(f"  {'yes' if there else 'no ':3}  {name:15} {gives}")
+        why = f": {machine.lacks[name][0]}" if name in machine.lacks else ""
+        print(f"  {'yes' if there else 'no ':3}  {name:15} {gives}{why}")
     print(f"  file systems: {', '.join(sorted(machine.filesystems))}")
     if missing:
         print("  not in this kernel, nor among its modules (a distribution's usual kernel has most of them;")
@@ -82,6 +93,14 @@ def run(options: argparse.Namespace) -> int:
     for driver, stand_ins in missing.items():
         other = ", ".join(f"{name} ({TOOLS[name].package})" for name in stand_ins)
         print(f"       {driver:15} {f'instead: {other}' if other else ''}".rstrip())
+    print("shut in: what reads hostile bytes for root, and shows layers as files")
+    print("\n".join(bars.lines()))
+    print("root's helper")
+    stands = installed_helper()
+    absent = "" if stands else "  (sudo pyimount install-helper)"
+    print(
+        f"  {'yes' if stands else 'no ':3}  {'pyimount-helper':15} all that sudo has to allow a user{absent}"
+    )
     print("libraries")
     absent = "" if library else "  (apt install libfuse3-3)"
     print(f"  {'yes' if library else 'no ':3}  {'libfuse3':15} our own server, for layers as files{absent}")

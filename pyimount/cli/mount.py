@@ -2,6 +2,11 @@
 
 A folder of files without an image in it is shown as it is, read-only too.
 
+A mounted file system meets this machine's kernel: one that was made to break a driver may take it over.
+The policy 'forensic' allows well-kept drivers alone, and ntfs-3g where the kernel has no ntfs3; what else
+there is has to be named (--allow-fs), by root. To be safe from it, look without mounting (pyimount export),
+or mount in a virtual machine.
+
 Everything that runs as root can be read beforehand: --dry-run prints it. What is mounted stays until
 'pyimount unmount' takes it down, also after this command has ended; without --keep, on a terminal, it waits
 for Enter and takes it down itself.
@@ -74,6 +79,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     where = parser.add_argument_group("where")
     where.add_argument("--mountdir", metavar="FOLDER", help="make the mount points in this folder")
     where.add_argument("--pretty", action="store_true", help="call them after labels and last mount points")
+    where.add_argument(
+        "--readable", action="store_true", help="whoever calls reads every file, whosever it is in the image"
+    )
     where.add_argument("--casename", metavar="NAME", help="a folder that they have in common")
     how = parser.add_argument_group("how")
     how.add_argument(
@@ -135,6 +143,9 @@ def run(options: argparse.Namespace) -> int:
     if options.show_policy:
         print(json.dumps({name: _plain(getattr(policy, name)) for name in policy.fields}, indent=2))
         return 0
+    if options.readable and (options.reconstruct or options.read_write):
+        cli.complain("--readable goes with neither --reconstruct nor --read-write")
+        return cli.EXIT_USAGE
     if not options.images:
         cli.complain("which image?")
         return cli.EXIT_USAGE
@@ -146,6 +157,8 @@ def run(options: argparse.Namespace) -> int:
         return cli.EXIT_USAGE
     except (StepFailed, LedgerError) as error:
         cli.complain(printable(str(error)))
+        if isinstance(error, StepFailed) and error.remedy:
+            cli.complain(f"  {printable(error.remedy)}")
         return 1
 
 
@@ -169,6 +182,7 @@ def _mount(options: argparse.Namespace, policy: Policy, keyring: "Keyring | None
 
     if not options.dry_run:
         mounting.require_packages()
+        mounting.require_rights()
     scan = mounting.look(options.images, keys=keyring, **_told(options))
     if shared.misplaced(options, scan):
         return cli.EXIT_USAGE
@@ -191,6 +205,7 @@ def _mount(options: argparse.Namespace, policy: Policy, keyring: "Keyring | None
         "fstypes": dict(options.fstypes),
         "shadows": options.vshadow,
         "folder": None if options.mountdir is None else os.path.realpath(options.mountdir),
+        "readable": options.readable,
         "naming": Naming(pretty=options.pretty, casename=options.casename),
     }
     if options.read_write:
@@ -328,6 +343,15 @@ def _report(mounted: "Mounted", options: argparse.Namespace) -> None:
     width = max((len(each.index) for each in mounted.volumes), default=0)
     for each in mounted.standing:
         print(f"{each.index:{width}}  {_kind(each)}  {printable(each.mountpoint or '')}")
+    for each in mounted.standing:
+        if each.missing:
+            cli.complain(
+                f"{each.index:{width}}  the image ends {each.missing} bytes before this volume does:"
+            )
+            cli.complain(f"{'':{width}}  what lies there cannot be read (Input/output error)")
+    if mounted.standing and options.mountdir is None and privilege.sudo_user() is not None:
+        cli.complain(f"only root reads what stands there, not {printable(privilege.sudo_user() or '')}: call")
+        cli.complain("  pyimount without sudo (it asks for root itself), or name a --mountdir")
     for each in mounted.unwritable:
         if each.refusal is not None:
             cli.complain(f"{each.index:{width}}  {printable(each.refusal.reason)}")

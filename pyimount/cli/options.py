@@ -207,6 +207,20 @@ def misplaced(options: argparse.Namespace, scan: "Scan") -> bool:
     return False
 
 
+def scan_options(options: argparse.Namespace) -> dict[str, Any]:
+    """The same with what ``detect`` has besides: a search, and counting all that is free."""
+    from pyimount.sources.budget import NO_LIMIT
+
+    wanted = told(options)
+    searching = options.search or options.align is not None
+    if searching and options.max_read is None:
+        # The whole image is read, however large it is; the other limits stand as they were asked for.
+        wanted["budget"] = wanted["budget"].replaced(
+            bytes_read=NO_LIMIT.bytes_read, unpacked=NO_LIMIT.unpacked
+        )
+    return {**wanted, "search": searching, "align": options.align, "free": options.free}
+
+
 def _tables(options: argparse.Namespace) -> str | dict[str, str] | None:
     """The types of partition tables: one for all, or by index."""
     if not options.vstypes:

@@ -19,6 +19,14 @@ def is_root() -> bool:
     return hasattr(os, "geteuid") and os.geteuid() == 0
 
 
+def sudo_user() -> str | None:
+    """Who called sudo, where this is root by it; None where it is not, or root did."""
+    from pyimount.execution.callers import name_of, owner
+
+    number = owner().uid
+    return name_of(number) if is_root() and number else None
+
+
 class Standing(Protocol):
     """What stands, as JSON values (``execution.sessions``), and how it is taken down."""
 

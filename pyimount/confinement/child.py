@@ -5,20 +5,23 @@ input; what a header names besides them is asked for there, and the other side d
 ``sources.broker``. The answer is the report as JSON.
 """
 
+import gc
 import os
 import socket
 import sys
+from collections.abc import Mapping
+from typing import Any
 
 from pyimount.confinement.everything import load_everything
 from pyimount.confinement.messages import MessageError, receive, send
-from pyimount.confinement.namespaces import go_on_in_a_child, leave_namespaces
+from pyimount.confinement.namespaces import PROCESSES, go_on_in_a_child, leave_namespaces
 from pyimount.confinement.prison import shut_in
 from pyimount.keys import Keyring
 from pyimount.scanning import hints_of, scan
 from pyimount.scanning.unlocking import Unlocking
 from pyimount.sources.broker import LISTING_CAP, Broker
 from pyimount.sources.budget import Budget, Meter
-from pyimount.sources.errors import OpenError
+from pyimount.sources.errors import NoFilesLeft, OpenError
 from pyimount.sources.file import FileSource
 from pyimount.sources.segments import Segments
 
@@ -43,8 +46,7 @@ class AskingBroker(Broker):
         """As Broker's."""
         send(self._other, {"names": image, "folder": folder, "cap": cap})
         answer, _ = receive(self._other)
-        if "error" in answer:
-            raise OpenError(str(answer["error"]))
+        _raise_why(answer)
         return [str(name) for name in answer["names"]]
 
     def _file(self, question: dict[str, str], meter: Meter) -> FileSource:
@@ -56,19 +58,26 @@ class AskingBroker(Broker):
         """The path of a file, and its descriptor; raises OpenError."""
         send(self._other, question)
         answer, files = receive(self._other)
-        if "error" in answer:
-            raise OpenError(str(answer["error"]))
+        _raise_why(answer)
         return str(answer["path"]), files[0]
+
+
+def _raise_why(answer: Mapping[str, Any]) -> None:
+    """Raise OpenError or NoFilesLeft where the other side did not do what it was asked for."""
+    if "error" in answer:
+        raise (NoFilesLeft if answer.get("no_files_left") else OpenError)(str(answer["error"]))
 
 
 def main() -> int:
     """Take one request, answer it, end."""
+    # Looking through every object for garbage takes longer than most scans.
+    gc.set_threshold(100_000)
     other = socket.socket(fileno=0)
     user = int(sys.argv[1])
-    alone = os.geteuid() == 0 and leave_namespaces()
-    if alone:
+    left = leave_namespaces() if os.geteuid() == 0 else ()
+    if PROCESSES in left:
         go_on_in_a_child()
-    shut_in(user, namespaces=alone, with_parent=True, load_first=load_everything)
+    shut_in(user, namespaces=left, with_parent=True, load_first=load_everything)
     try:
         request, files = receive(other)
         keyring = Keyring.revealed(request["keys"])

@@ -14,13 +14,17 @@ _OTHERS = (
     "queue", "struct", "threading", "uuid", "xml.etree.ElementTree", "xml.parsers.expat", "zipfile", "zlib",
     "cryptography.hazmat.primitives.ciphers.aead", "cryptography.hazmat.primitives.ciphers.algorithms",
     "cryptography.hazmat.primitives.ciphers.modes", "cryptography.hazmat.primitives.kdf.pbkdf2",
-    "cryptography.hazmat.primitives.keywrap", "google_crc32c", "numpy", "backports.zstd", "compression.zstd",
-    "liblzfse", "lz4.frame",
+    "cryptography.hazmat.primitives.keywrap", "google_crc32c", "backports.zstd", "compression.zstd",
+    "liblzfse", "lz4.block", "xxhash",
 )  # fmt: skip
 
 
-def load_everything() -> None:
-    """Load all that there is of it; what is not installed is not missed."""
+_FASTER = ("numpy",)
+# What takes longer to load than it saves, unless much is read: without it the same is reckoned more slowly.
+
+
+def load_everything(*, much: bool = False) -> None:
+    """Load all that there is of it; what is not installed is not missed. ``much``: that much will be read."""
     with suppress(OSError):  # the C library looks for it when a thread ends
         ctypes.CDLL("libgcc_s.so.1")
     for room in _ROOMS:
@@ -30,7 +34,7 @@ def load_everything() -> None:
     for each in (registry.container_signatures, registry.table_signatures, registry.volume_signatures):
         each()
     registry.plain_signatures()
-    for name in _OTHERS:
+    for name in (*_OTHERS, *(_FASTER if much else ())):
         with suppress(ImportError):
             import_module(name)
     for each in pkgutil.iter_modules(encodings.__path__):

@@ -3,16 +3,19 @@
 import ctypes
 import os
 
-_CLONE_NEWIPC, _CLONE_NEWPID, _CLONE_NEWNET = 0x08000000, 0x20000000, 0x40000000
+PROCESSES = "processes"
+KINDS = {"network": 0x40000000, "shared memory": 0x08000000, PROCESSES: 0x20000000}
+"""What each keeps apart, and the kernel's flag for it: CLONE_NEWNET, CLONE_NEWIPC, CLONE_NEWPID."""
 
 
-def leave_namespaces() -> bool:
-    """Leave the machine's network, IPC and process namespaces, where this process may (as root).
+def leave_namespaces() -> tuple[str, ...]:
+    """Leave the machine's namespaces, those that this process may leave (as root); which, as KINDS has them.
 
-    The process namespace is that of children that are started from now on. False where it may not.
+    That of processes is of children that are started from now on. Where the kernel was built without one,
+    or a container forbids it, the others hold.
     """
     libc = ctypes.CDLL(None, use_errno=True)
-    return bool(libc.unshare(_CLONE_NEWIPC | _CLONE_NEWPID | _CLONE_NEWNET) == 0)
+    return tuple(name for name, flag in KINDS.items() if libc.unshare(flag) == 0)
 
 
 def go_on_in_a_child() -> None:

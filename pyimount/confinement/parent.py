@@ -1,11 +1,14 @@
 """Root's way to scan: in a process without privileges, for which this one opens the files."""
 
+import errno
 import os
 import socket
 import stat
 import subprocess
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from threading import Event, Timer
+from typing import IO, Any
 
 from pyimount.confinement.crossing import question_of, report_of
 from pyimount.confinement.messages import MessageError, receive, send
@@ -14,12 +17,15 @@ from pyimount.confinement.users import borrowed_user
 from pyimount.exceptions import StepFailed
 from pyimount.records import Record
 from pyimount.sources.broker import Broker
-from pyimount.sources.errors import OpenError
+from pyimount.sources.denied import reason
+from pyimount.sources.errors import NoFilesLeft, OpenError
 from pyimount.sources.identity import FileIdentity
 from pyimount.sources.segments import Segments
 
 _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
 _FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_LAST = 200
+"""So many bytes of what the child says at the end, where it ends before its time, are told."""
 
 
 class Confined(Record):
@@ -39,27 +45,74 @@ def scan_confined(
 ) -> Confined:
     """A scan by a process without privileges; its report is JSON values that nobody has checked.
 
-    ``request``: its ``hints``, ``keys``, ``budget``, ``try_veracrypt``. ``timeout``: seconds without a word
-    from it, None where a scan may take any time. Raises StepFailed when it says nothing, or speaks of files
-    that it was not given; OpenError when the ``header`` cannot be opened.
+    ``request``: its ``hints``, ``keys``, ``budget``, ``try_veracrypt``. ``timeout``: seconds for all of it,
+    whatever it says meanwhile; None: it may take any time, for what it reads from may be slow, and a process
+    that was taken over could seem to be at work. Its processor time is bounded (``confinement.limits``).
+    Raises StepFailed when it says nothing, or speaks of files that it was not given; OpenError when the
+    ``header`` cannot be opened.
     """
-    ours, theirs = socket.socketpair()
-    ours.settimeout(timeout)
-    with ours, borrowed_user() as user:
-        with theirs:
-            # ^C is for us, who end it.
-            child = subprocess.Popen(  # noqa: S603
-                command("pyimount.confinement.child", str(user)),
-                stdin=theirs.fileno(), env={"LC_ALL": "C.UTF-8"}, cwd="/", start_new_session=True,
-            )  # fmt: skip
-        with child:
+    with ExitStack() as stack:
+        try:
+            ours, child, said = _start(stack)
+        except OSError as error:
+            raise StepFailed(f"no scan can be started: {error.strerror}") from error
+        with child, _ended_after(timeout, ours) as over:
             try:
                 return _serve(ours, images, Broker(allow), header, request)
             except MessageError as error:
-                raise StepFailed(f"the scan ended before its time: {error}") from error
+                if over.is_set():
+                    raise StepFailed(f"the scan did not end within {timeout:g} s") from error
+                child.kill()
+                child.wait()
+                raise StepFailed(f"the scan ended before its time: {_last_line(said) or error}") from error
+            except NoFilesLeft as error:
+                raise StepFailed(str(error)) from error
             finally:
                 ours.close()
                 child.kill()
+
+
+def _start(stack: ExitStack) -> "tuple[socket.socket, subprocess.Popen[bytes], IO[bytes]]":
+    """The child, our end of its socket, and what it says to standard error, which no terminal is to obey."""
+    ours, theirs = socket.socketpair()
+    stack.enter_context(ours)
+    with theirs:
+        user = stack.enter_context(borrowed_user())
+        said = stack.enter_context(os.fdopen(os.memfd_create("said", os.MFD_CLOEXEC), "rb"))
+        # ^C is for us, who end it.
+        child = subprocess.Popen(  # noqa: S603
+            command("pyimount.confinement.child", str(user)),
+            stdin=theirs.fileno(), stdout=subprocess.DEVNULL, stderr=said,
+            env={"LC_ALL": "C.UTF-8"}, cwd="/", start_new_session=True,
+        )  # fmt: skip
+    return ours, child, said
+
+
+def _last_line(said: IO[bytes]) -> str:
+    said.seek(max(0, said.seek(0, os.SEEK_END) - _LAST))
+    lines = said.read(_LAST).decode("utf-8", "backslashreplace").strip().splitlines()
+    return "".join(one if one.isprintable() else " " for one in lines[-1]) if lines else ""
+
+
+@contextmanager
+def _ended_after(seconds: float | None, talk: socket.socket) -> Iterator[Event]:
+    """Have a socket end after so many seconds, within a message too; the event tells that it did."""
+    over = Event()
+
+    def end() -> None:
+        over.set()
+        with suppress(OSError):  # it was closed in the same moment
+            talk.shutdown(socket.SHUT_RDWR)
+
+    timer = None if seconds is None else Timer(seconds, end)
+    if timer is not None:
+        timer.daemon = True
+        timer.start()
+    try:
+        yield over
+    finally:
+        if timer is not None:
+            timer.cancel()
 
 
 def _serve(
@@ -116,6 +169,10 @@ def _answer(
     except OpenError as error:
         send(child, {"error": str(error)})
         return
+    except NoFilesLeft as error:
+        # Not that the file is none, or is not there: nothing is known of it.
+        send(child, {"error": str(error), "no_files_left": True})
+        return
     try:
         known.add(path)
         # The first that was read under this path: another one is not what was scanned.
@@ -126,7 +183,7 @@ def _answer(
 
 
 def _open(path: str) -> int:
-    """Open what the user named. Raises OpenError."""
+    """Open what the user named. Raises OpenError, NoFilesLeft."""
     try:
         return os.open(path, _READ)
     except (OSError, ValueError) as error:
@@ -136,7 +193,8 @@ def _open(path: str) -> int:
 def _open_found(path: str) -> int:
     """Open what an image named, at a path in which every link has been followed: none may stand there now.
 
-    A file or a block device alone is opened: to open anything else may do something. Raises OpenError.
+    A file or a block device alone is opened: to open anything else may do something. Raises OpenError,
+    NoFilesLeft.
     """
     folder, name = os.path.split(path)
     try:
@@ -160,6 +218,7 @@ def _open_found(path: str) -> int:
         raise _why(path, error) from error
 
 
-def _why(path: str, error: OSError | ValueError) -> OpenError:
-    reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-    return OpenError(f"{path}: {reason[:1].lower()}{reason[1:]}")
+def _why(path: str, error: OSError | ValueError) -> OpenError | NoFilesLeft:
+    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+        return NoFilesLeft(f"{path}: this process may open no more files")
+    return OpenError(f"{path}: {reason(path, error)}")

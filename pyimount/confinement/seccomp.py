@@ -19,8 +19,14 @@ from pyimount.records import Record
 _SECCOMP_SET_MODE_FILTER, _FLAG_TSYNC = 1, 1
 _ALLOW, _ERRNO = 0x7FFF0000, 0x00050000
 _LOAD, _JUMP_EQUAL, _JUMP_SET, _RETURN = 0x20, 0x15, 0x45, 0x06
-_NUMBER_AT, _ARCHITECTURE_AT, _FIRST_ARGUMENT_AT = 0, 4, 16
+_NUMBER_AT, _ARCHITECTURE_AT = 0, 4
+_ARGUMENTS_AT = (16, 24)
+"""Where the lower half of the first and the second argument lies: all of these are as long."""
 _CLONE_THREAD = 0x10000
+
+# F_DUPFD, F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_DUPFD_CLOEXEC, F_SETPIPE_SZ, F_GETPIPE_SZ: no lock, whose
+# file may be others' too, and no signal to another process.
+_FCNTL = (0, 1, 2, 3, 4, 1030, 1031, 1032)
 
 
 class _Machine(Record, kw_only=True):
@@ -75,8 +81,8 @@ def allow_only_reading(*, opening: bool) -> bool:
 def _program(machine: _Machine, numbers: Iterable[int]) -> bytes:
     """The filter, in classic BPF.
 
-    A clone passes only for a thread. A clone3, whose flags no filter sees, fails as if the kernel had
-    none, so that the C library takes clone.
+    A clone passes only for a thread; a signal and limits only for this process itself. A clone3, whose flags
+    no filter sees, fails as if the kernel had none, so that the C library takes clone.
     """
     deny = _RETURN, 0, 0, _ERRNO | errno.EPERM
     code = [
@@ -87,12 +93,23 @@ def _program(machine: _Machine, numbers: Iterable[int]) -> bytes:
         (_JUMP_EQUAL, 0, 1, CLONE3),
         (_RETURN, 0, 0, _ERRNO | errno.ENOSYS),
         (_JUMP_EQUAL, 0, 4, machine.calls["clone"]),
-        (_LOAD, 0, 0, _FIRST_ARGUMENT_AT),
+        (_LOAD, 0, 0, _ARGUMENTS_AT[0]),
         (_JUMP_SET, 1, 0, _CLONE_THREAD),
         deny,
         (_RETURN, 0, 0, _ALLOW),
     ]
-    for number in sorted(set(numbers) - {machine.calls["clone"]}):
+    held = {
+        machine.calls["tgkill"]: (0, (os.getpid(),)),
+        machine.calls["prlimit64"]: (0, (0,)),
+        machine.calls["fcntl"]: (1, _FCNTL),
+    }
+    for number in sorted(set(numbers) - {machine.calls["clone"], *held}):
         code += [(_JUMP_EQUAL, 0, 1, number), (_RETURN, 0, 0, _ALLOW)]
+    for number, (argument, values) in held.items():
+        checks = [(_LOAD, 0, 0, _ARGUMENTS_AT[argument])]
+        for value in values:
+            checks += [(_JUMP_EQUAL, 0, 1, value), (_RETURN, 0, 0, _ALLOW)]
+        checks.append(deny)
+        code += [(_JUMP_EQUAL, 0, len(checks), number), *checks]
     code.append(deny)
     return b"".join(struct.pack("HBBI", *each) for each in code)

@@ -1,15 +1,18 @@
 """A user's way to root: the helper is started through sudo or pkexec, and asked step by step.
 
-What the user may read is opened here, with the user's own rights, and handed over as open files.
+What the user may read is opened here, with the user's own rights, and handed over as open files. What serves
+layers as files is started here too, with no other rights than the user's.
 """
 
 import os
 import shutil
 import socket
+import stat
 import subprocess
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
@@ -18,10 +21,21 @@ from pyimount.confinement.own_modules import command
 from pyimount.execution.errors import StepFailed, ToolMissing
 from pyimount.execution.ledger import USERS_BASE
 from pyimount.execution.plan_executor import Failure, Observer, Outcome, nobody
+from pyimount.execution.protocol import HELPER, greeting, mismatch
 from pyimount.execution.scanned_files import open_scanned
+from pyimount.execution.servers import Server, serve_as_user
 from pyimount.execution.tools import SEARCH_PATH
 from pyimount.execution.wanted import identity
-from pyimount.planning.steps import AttachLoop, ExposeRaw, ExposeUnlocked, MountPlan, OpenEncrypted, Step
+from pyimount.planning.steps import (
+    AttachLoop,
+    ExposeRaw,
+    ExposeUnlocked,
+    MountPlan,
+    Names,
+    OpenEncrypted,
+    Result,
+    Step,
+)
 from pyimount.records import EMPTY
 from pyimount.sources.identity import FileIdentity
 
@@ -48,7 +62,7 @@ class Helper:
             listening.bind(path)
             listening.listen(1)
             listening.settimeout(0.2)
-            line = (*self._way, *command("pyimount.execution.helper", path))
+            line = (*self._way, *_helper(), path)
             # sudo asks for a password on the terminal, whatever our standard input is.
             self._process = subprocess.Popen(line, cwd="/")  # noqa: S603
             while self._socket is None:
@@ -60,7 +74,23 @@ class Helper:
                         name = os.path.basename(self._way[0])
                         raise StepFailed(f"this needs root, and {name} did not give it") from None
         self._socket.settimeout(_ANSWERS_WITHIN)
+        try:
+            self._greet()
+        except StepFailed:
+            self._clear()
+            raise
         return self
+
+    def _greet(self) -> None:
+        """Say which protocol is spoken here, and hear which is there. Raises StepFailed."""
+        remedy = "sudo pyimount install-helper, with the pyimount that is to be used"
+        try:
+            said = self.ask("greeting", greeting())
+        except StepFailed as error:
+            raise StepFailed(str(error), remedy) from error
+        why = mismatch(said, "root's helper")
+        if why is not None:
+            raise StepFailed(why, remedy)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -76,16 +106,39 @@ class Helper:
 
     def ask(self, kind: str, value: Any, files: Sequence[int] = ()) -> dict[str, Any]:
         """Send one message; returns the answer. Raises StepFailed for a refusal, and when the helper ends."""
+        answer, handed = self.ask_for_files(kind, value, files)
+        for file in handed:
+            os.close(file)
+        return answer
+
+    def ask_for_files(
+        self, kind: str, value: Any, files: Sequence[int] = ()
+    ) -> tuple[dict[str, Any], list[int]]:
+        """As ``ask``; also the open files that came with the answer, which the caller closes."""
         if self._socket is None:
             raise StepFailed("the helper does not run")
         try:
             send(self._socket, {kind: value}, files)
-            answer, _ = receive(self._socket)
+            answer, handed = receive(self._socket)
         except MessageError as error:
             raise StepFailed(f"the helper ended: {error}") from error
         if "refused" in answer:
-            raise StepFailed(f"root refuses: {answer['refused']}")
-        return dict(answer)
+            raise StepFailed(f"root refuses: {answer['refused']}", answer.get("remedy"))
+        return dict(answer), handed
+
+
+def installed_helper() -> bool:
+    """Whether the helper is installed by itself: root's, and only root's to write."""
+    try:
+        is_ = os.stat(HELPER, follow_symlinks=False)
+    except OSError:
+        return False
+    return stat.S_ISREG(is_.st_mode) and is_.st_uid == 0 and not is_.st_mode & 0o022
+
+
+def _helper() -> tuple[str, ...]:
+    """The helper's command line: the installed one's, else that of this very package."""
+    return (HELPER,) if installed_helper() else command("pyimount.execution.helper")
 
 
 def _way() -> tuple[str, ...]:
@@ -110,6 +163,7 @@ class AskingExecutor:
         self._helper: Helper | None = None
         self._begun: str | None = None
         self._places: dict[int, str] = {}
+        self._unshown: dict[Result, str] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -134,15 +188,24 @@ class AskingExecutor:
             self._helper = self._stack.enter_context(Helper(self._way))
         if self._begun is None:
             lying = [identity(path) for path in plan.images]
-            begin = {
-                "session": plan.session, "images": list(plan.images), "lying": lying, "scan": dict(scan)
-            }  # fmt: skip
-            self._helper.ask("begin", begin)
-            _hand_over(self._helper, _paths(plan, scan), files)
+            begin = {"session": plan.session, "images": list(plan.images), "lying": lying}
+            said = self._helper.ask("begin", begin)
+            if "failed" in said:
+                raise StepFailed(str(said["failed"]), said.get("remedy"))
+            _hand_over(self._helper, _paths(plan), files)
             self._begun = plan.session
         failures: dict[int, Failure] = {}
         for step in plan.steps:
-            failure = _lacking(step, failures) or self._one(self._helper, step, keys.get(step.id))
+            failure = self._lacking(step, failures)
+            if failure is None and isinstance(step, ExposeRaw):
+                serve = partial(
+                    serve_as_user,
+                    files=step.files, scan=scan, scanned=files, mark=Names(plan.session).mark(step.id),
+                    keys=keys.get(step.id, ()),
+                )  # fmt: skip
+                failure = self._shown(self._helper, step, serve)
+            elif failure is None:
+                failure = self._one(self._helper, step, keys.get(step.id))
             if failure is not None:
                 failures[step.id] = failure
         return Outcome(
@@ -154,9 +217,41 @@ class AskingExecutor:
             self._observe("intended", step)
             if keys:
                 helper.ask("keys", {"step": step.id, "keys": _told(step, keys)})
-            answer = helper.ask("step", step.to_dict())
+            return self._done(step, helper.ask("step", step.to_dict()))
         except StepFailed as error:
             return Failure(step=step, reason=str(error), remedy=error.remedy)
+
+    def _shown(self, helper: Helper, step: ExposeRaw, serve: Callable[[int], Server]) -> Failure | None:
+        """Root mounts /dev/fuse and hands it over; it is served from here."""
+        try:
+            self._observe("intended", step)
+            answer, handed = helper.ask_for_files("step", step.to_dict())
+            try:
+                failure = self._done(step, answer)
+                if failure is None:
+                    if len(handed) != 1:
+                        raise StepFailed("root handed over nothing to serve")
+                    failed = serve(handed[0]).failed
+                    self._unshown |= {Result(step.id, name): reason for name, reason in failed.items()}
+            finally:
+                for file in handed:
+                    os.close(file)
+        except StepFailed as error:
+            self._places.pop(step.id, None)
+            return Failure(step=step, reason=str(error), remedy=error.remedy)
+        return failure
+
+    def _lacking(self, step: Step, failures: Mapping[int, Failure]) -> Failure | None:
+        for value in (getattr(step, name) for name in step.fields):
+            if isinstance(value, Result) and value in self._unshown:
+                return Failure(step=step, reason=self._unshown[value], because=value.step)
+        first = next((failures[need] for need in step.needs() if need in failures), None)
+        if first is None:
+            return None
+        cause = first.step.id if first.because is None else first.because
+        return Failure(step=step, reason=first.reason, remedy=first.remedy, because=cause)
+
+    def _done(self, step: Step, answer: Mapping[str, Any]) -> Failure | None:
         if "failed" in answer:
             return Failure(step=step, reason=str(answer["failed"]), remedy=answer.get("remedy"))
         if answer.get("place"):
@@ -165,31 +260,20 @@ class AskingExecutor:
         return None
 
 
-def _lacking(step: Step, failures: Mapping[int, Failure]) -> Failure | None:
-    first = next((failures[need] for need in step.needs() if need in failures), None)
-    if first is None:
-        return None
-    cause = first.step.id if first.because is None else first.because
-    return Failure(step=step, reason=first.reason, remedy=first.remedy, because=cause)
-
-
 def _told(step: Step, keys: Any) -> Any:
     if isinstance(step, OpenEncrypted | ExposeUnlocked):
         return [(kind, secret.hex()) for kind, secret in keys]
     return keys
 
 
-def _paths(plan: MountPlan, scan: Mapping[str, Any]) -> list[str]:
-    """The files that the steps name, and, where layers are shown, all that the scan was made from."""
+def _paths(plan: MountPlan) -> list[str]:
+    """The files that the steps name."""
     found: dict[str, None] = {}
     for step in plan.steps:
         if isinstance(step, AttachLoop) and isinstance(step.backing, str):
             found[step.backing] = None
         if isinstance(step, OpenEncrypted) and isinstance(step.header, str):
             found[step.header] = None
-    if any(isinstance(step, ExposeRaw) for step in plan.steps):
-        for disk in scan.get("disks", ()):
-            found.update(dict.fromkeys(disk["paths"]))
     return list(found)
 
 

@@ -13,6 +13,7 @@ from typing import Any, TypeGuard
 from pyimount.execution.errors import Misleading, Refused
 from pyimount.planning.steps import (
     MOUNTPOINTS,
+    READABLE,
     AssembleArray,
     AttachLoop,
     BindMount,
@@ -20,11 +21,13 @@ from pyimount.planning.steps import (
     MakeDirectory,
     MapVolume,
     Mount,
+    MountWithTool,
     OpenEncrypted,
     Place,
     Result,
     Step,
     TableLine,
+    readable_arguments,
 )
 
 NAME_CAP = 255
@@ -56,7 +59,7 @@ OPTIONS: Mapping[str, frozenset[str]] = {
     "jfs": frozenset(),
     "minix": frozenset(),
     "nilfs2": frozenset(("norecovery",)),
-    "ntfs3": frozenset(("iocharset=utf8",)),
+    "ntfs3": frozenset(("iocharset=utf8", "showmeta")),
     "qnx4": frozenset(),
     "qnx6": frozenset(("mmi_fs",)),
     "reiserfs": frozenset(),
@@ -71,16 +74,56 @@ OPTIONS: Mapping[str, frozenset[str]] = {
     "vxfs": frozenset(),
     "xfs": frozenset(("norecovery", "nouuid")),
 }
-"""The drivers that mount for a user, and the options that each may get."""
+"""The drivers that mount, and the options that each may get."""
+
+FEW_KEEP = frozenset(
+    (
+        "bcachefs", "befs", "bfs", "hfs", "hfsplus", "hpfs", "jffs2", "jfs", "minix", "reiserfs", "romfs",
+        "sysv", "ufs", "vxfs",
+    )
+)  # fmt: skip
+"""The drivers that few look after, of which root alone makes use: a user's image may be made to break one."""
+
+_OWNERS: Mapping[str, frozenset[str]] = {
+    "exfat": frozenset(("uid", "gid", "umask")),
+    "iso9660": frozenset(("uid", "gid")),
+    "ntfs3": frozenset(("uid", "gid", "umask")),
+    "vfat": frozenset(("uid", "gid", "umask")),
+}
+"""Which drivers are told whose the files are."""
+
+TOOLS: Mapping[str, tuple[frozenset[str], frozenset[str]]] = {
+    "mount.exfat-fuse": (frozenset(("ro",)), frozenset(("uid", "gid", "umask"))),
+    "ntfs-3g": (
+        frozenset(("ro", "show_sys_files", "streams_interface=windows")), frozenset(("uid", "gid", "umask"))
+    ),
+}  # fmt: skip
+"""The programs that mount for a user, the options that each gets, and those that say whose the files are."""
+
+_UMASK = re.compile(r"0?[0-7]{3}")
 
 
 class Checker:
-    """Checks the steps of one session in turn; ``files``: the paths whose open files were handed over."""
+    """Checks the steps of one session in turn.
 
-    def __init__(self, folder: str, files: frozenset[str]) -> None:
+    ``files``: the paths whose open files were handed over. ``user``, ``groups``: whose the files of a file
+    system may be said to be.
+    """
+
+    def __init__(
+        self,
+        folder: str,
+        files: frozenset[str],
+        *,
+        user: int | None = None,
+        groups: frozenset[int] = frozenset(),
+    ) -> None:
+        self._user = user
+        self._groups = groups
         self._folder = folder
         self._files = files
         self._steps: dict[int, Step] = {}
+        self._covered: set[int] = set()
 
     def check(self, step: Step) -> None:
         """Let this step pass, and later ones name it; raises Refused."""
@@ -93,6 +136,8 @@ class Checker:
             raise Refused("the layer is no number")
         check(self, step)
         self._steps[step.id] = step
+        if isinstance(step, ExposeRaw | Mount | MountWithTool) and isinstance(step.at, Result):
+            self._covered.add(step.at.step)
 
     def _made(self, place: object, *kinds: type[Step]) -> Step:
         """The earlier step of one of these kinds whose result ``place`` is."""
@@ -116,11 +161,13 @@ class Checker:
         elif place not in self._files:
             raise Refused("a file that was not handed over")
 
-    def _not_on_the_way(self, at: object) -> None:
-        """Refuse the session's own folders as a mount point: what is below them would be the image's."""
+    def _free(self, at: object) -> None:
+        """Refuse the session's own folders, below which all would be the image's, and those in use."""
         made = self._made(at, MakeDirectory)
         if isinstance(made, MakeDirectory) and (made.inside is None or made.path == MOUNTPOINTS):
             raise Misleading("nothing is mounted at a session's own folder")
+        if made.id in self._covered:
+            raise Refused("something is mounted there already")
 
     def make_directory(self, step: MakeDirectory) -> None:
         """A folder: the session's own, or one within a folder that an earlier step made."""
@@ -128,14 +175,14 @@ class Checker:
             if step.path != self._folder:
                 raise Refused("a folder outside the session's own")
             return
-        self._made(step.inside, MakeDirectory)
+        if self._made(step.inside, MakeDirectory).id in self._covered:
+            raise Refused("a folder within what is mounted")
         if not is_text(step.path, NAME_CAP) or "/" in step.path or step.path in (".", ".."):
             raise Refused("the folder has a name that none may have")
 
     def expose_raw(self, step: ExposeRaw) -> None:
         """Layers as files, by a server that has no rights."""
-        self._made(step.at, MakeDirectory)
-        self._not_on_the_way(step.at)
+        self._free(step.at)
         if not isinstance(step.files, tuple) or not step.files:
             raise Refused("nothing to show")
         for entry in step.files:
@@ -191,20 +238,67 @@ class Checker:
         _read_only(step)
         for member in step.members if isinstance(step.members, tuple) else (None,):
             self._made(member, *_DEVICES)
-        self._made(step.at, MakeDirectory)
-        self._not_on_the_way(step.at)
+        self._free(step.at)
         allowed = OPTIONS.get(step.type) if isinstance(step.type, str) else None
         if allowed is None:
             raise Refused(f"root mounts no {step.type!r} for a user")
+        if step.type in FEW_KEEP:
+            why = f"few look after the kernel's driver {step.type}: only root itself may mount with it"
+            raise Refused(why, f"sudo pyimount mount --allow-fs {step.type}")
         for option in step.options if isinstance(step.options, tuple) else (None,):
             subvolume = step.type == "btrfs" and isinstance(option, str) and _SUBVOLUME.fullmatch(option)
+            if self._is_owner(option, _OWNERS.get(str(step.type), frozenset())):
+                continue
             if option not in allowed and (not subvolume or ".." in str(option)):
                 raise Refused(f"an option that {step.type} does not get")
 
+    def _is_owner(self, option: object, names: frozenset[str]) -> bool:
+        """Whether an option says that the files are this user's."""
+        name, _, value = option.partition("=") if isinstance(option, str) else ("", "", "")
+        if name not in names or not value.isascii():
+            return False
+        if name == "umask":
+            return _UMASK.fullmatch(value) is not None
+        if not value.isdecimal() or len(value) > len(str(_BIGGEST)):
+            return False
+        return int(value) in ((self._user,) if name == "uid" else self._groups)
+
+    def mount_with_tool(self, step: MountWithTool) -> None:
+        """A file system on a device that was made before, by a program of the list with its very options."""
+        if step.tool == READABLE:
+            self._readable(step)
+            return
+        options, owner = TOOLS.get(step.tool) or (None, frozenset())
+        if options is None:
+            raise Refused(f"root runs no {step.tool!r} for a user")
+        self._made(step.source, *_DEVICES)
+        self._free(step.at)
+        said = step.arguments if isinstance(step.arguments, tuple) else ()
+        if (
+            len(said) != 4
+            or (said[0], *said[2:]) != ("-o", "{source}", "{at}")
+            or not isinstance(said[1], str)
+        ):
+            raise Refused(f"arguments that {step.tool} does not get")
+        told = said[1].split(",")
+        if len(set(told)) < len(told) or not options <= set(told):
+            raise Refused(f"options that {step.tool} does not get")
+        if not all(each in options or self._is_owner(each, owner) for each in told):
+            raise Refused(f"an option that {step.tool} does not get")
+
+    def _readable(self, step: MountWithTool) -> None:
+        """What was mounted before, as this user's alone."""
+        self._made(step.source, Mount, MountWithTool)
+        self._free(step.at)
+        if self._user is None or step.arguments not in {
+            readable_arguments(self._user, group) for group in self._groups
+        }:
+            raise Refused(f"arguments that {step.tool} does not get")
+
     def bind_mount(self, step: BindMount) -> None:
         """What was mounted before, within what was mounted before."""
-        self._made(step.source, Mount)
-        self._made(step.root, Mount)
+        self._made(step.source, Mount, MountWithTool)
+        self._made(step.root, Mount, MountWithTool)
         if not is_text(step.target, PATH_CAP) or ".." in step.target.split("/"):
             raise Refused("a target that none may have")
 
@@ -221,6 +315,7 @@ _CHECKS: Mapping[type[Step], Callable[[Checker, Any], None]] = {
     MapVolume: Checker.map_volume,
     Mount: Checker.mount,
     BindMount: Checker.bind_mount,
+    MountWithTool: Checker.mount_with_tool,
 }
 
 

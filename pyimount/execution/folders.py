@@ -112,12 +112,15 @@ def remove(path: str, device: int | None, inode: int | None, owner: int | None =
     """Remove the empty folder with this identity; without one, an empty one that is ours, or ``owner``'s.
 
     True when there is none (any more), False when it is not empty. What is another's stays: it is none.
+    Raises StepFailed, OSError where that cannot be told.
     """
     above, name = os.path.split(path)
     try:
+        if missing_from(above):
+            return True
         at = open_folder(above)
-    except StepFailed:
-        return True
+    except Refused:
+        return True  # A link stands in its path: what that leads to is none of ours.
     try:
         is_ = os.stat(name, dir_fd=at, follow_symlinks=False)
         if inode is None:

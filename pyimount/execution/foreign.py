@@ -10,7 +10,7 @@ import stat
 from collections.abc import Mapping
 from typing import Any
 
-from pyimount.execution import folders, mounts, tools
+from pyimount.execution import folders, mounts, nodes, tools
 from pyimount.execution.errors import Held, Refused, StepFailed
 from pyimount.execution.ledger import Entry, Made
 from pyimount.execution.step_acts import Act, Given, mounted, soon, type_of
@@ -44,6 +44,7 @@ def start(
     Raises StepFailed.
     """
     os.close(mounts.open_mountpoint(at))
+    nodes.make(nodes.FUSE)
     tools.start_daemon(argv, data=data, pass_fds=pass_fds, timeout=_APPEARS_WITHIN)
     if not soon(lambda: not mounts.is_free(at), _APPEARS_WITHIN):
         raise StepFailed(f"{argv[0]} mounted nothing")

@@ -1,4 +1,6 @@
-"""Root's part for a user: ``python -m pyimount.execution.helper SOCKET``, started through sudo or pkexec.
+"""Root's part for a user: ``pyimount-helper SOCKET``, started through sudo or pkexec.
+
+Where it is not installed by itself (``execution.helper_archive``), it is this module that they start.
 
 It connects to a socket of the user who asked for it, to nobody else's, and does what comes through there:
 steps that ``checking`` lets pass, on images that come as open files; and the undoing of what stands in its
@@ -12,17 +14,20 @@ import socket
 import struct
 import sys
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 from pyimount.confinement.messages import MessageError, receive, send
+from pyimount.execution import rights
+from pyimount.execution.callers import groups_of
 from pyimount.execution.checking import PATH_CAP, Checker, is_text
 from pyimount.execution.errors import LedgerError, Misleading, Refused, StepFailed
 from pyimount.execution.ledger import BASE, USERS_BASE
 from pyimount.execution.plan_executor import Executor
+from pyimount.execution.protocol import greeting, mismatch
 from pyimount.execution.sessions import sessions
 from pyimount.execution.undoing import undo_session, would_undo
 from pyimount.execution.wanted import Wanted, identity, meant
-from pyimount.planning.steps import ExposeRaw, MountPlan, OpenEncrypted, Step, step_from_dict
+from pyimount.planning.steps import MountPlan, OpenEncrypted, Step, step_from_dict
 
 KEYS_CAP = 1000
 IMAGES_CAP = 4096
@@ -31,17 +36,21 @@ SESSIONS_CAP = 64
 """As many sessions of one user may stand."""
 FILES_OPEN_CAP = 4096
 """As many open files may be handed over."""
-SCAN_CAP = 32 << 20
-"""Bytes of a scan, as JSON, that is kept for the servers of a session."""
 _IDLE = 600.0
 """Seconds without a word from the user after which it ends."""
 
 _CREDENTIALS = struct.Struct("3i")
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Serve one user until the socket is closed; returns the exit status."""
+def main(arguments: list[str] | None = None, *, installed: bool = False) -> int:
+    """Serve one user until the socket is closed; returns the exit status.
+
+    ``installed``: it stands by itself, so that whoever asks has to say first which protocol it speaks.
+    """
     said = sys.argv[1:] if arguments is None else arguments
+    if said == ["--version"]:
+        print(json.dumps(greeting()))
+        return 0
     if len(said) != 1 or os.geteuid() != 0:
         print("pyimount: the helper is started by pyimount itself, through sudo or pkexec", file=sys.stderr)
         return 2
@@ -66,7 +75,7 @@ def main(arguments: list[str] | None = None) -> int:
             print("pyimount: the socket is another user's", file=sys.stderr)
             return 1
         other.settimeout(_IDLE)
-        Service(other, user, USERS_BASE).serve()
+        Service(other, user, USERS_BASE, greeted=not installed).serve()
     return 0
 
 
@@ -79,23 +88,28 @@ def _asking_user(environment: Mapping[str, str]) -> int | None:
     return None
 
 
-class Service:
-    """What one user may have done. ``base``: where the ledgers are."""
+_Answers: TypeAlias = Mapping[str, Callable[[Any, list[int]], dict[str, Any]]]
 
-    def __init__(self, other: socket.socket, user: int, base: str) -> None:
+
+class Service:
+    """What one user may have done. ``base``: where the ledgers are; ``greeted``: versions are the same."""
+
+    def __init__(self, other: socket.socket, user: int, base: str, *, greeted: bool = True) -> None:
         self._other = other
         self._user = user
         self._base = base
-        self._executor = Executor(base=base, user=user)
+        self._greeted = greeted
+        self._handed: list[int] = []
+        self._executor = Executor(base=base, user=user, hand_over=self._handed.append)
         self._session: str | None = None
         self._checker: Checker | None = None
         self._opened: dict[str, int] = {}
-        self._scan: Mapping[str, Any] = {}
         self._keys: dict[int, Any] = {}
 
     def serve(self) -> None:
         """Answer every message; ends with the user's side."""
-        answers: Mapping[str, Callable[[Any, list[int]], dict[str, Any]]] = {
+        answers: _Answers = {
+            "greeting": self._greet,
             "begin": self._begin,
             "files": self._files,
             "keys": self._take_keys,
@@ -112,26 +126,32 @@ class Service:
                 for file in files:
                     if file not in self._opened.values():
                         os.close(file)
-                send(self._other, answer)
+                send(self._other, answer, self._handed if "done" in answer else ())
+                self._let_go()
         except MessageError:
             return
         finally:
+            self._let_go()
             for file in self._opened.values():
                 os.close(file)
             self._executor.release()
 
-    @staticmethod
-    def _answer(
-        answers: Mapping[str, Callable[[Any, list[int]], dict[str, Any]]], message: Any, files: list[int]
-    ) -> dict[str, Any]:
+    def _let_go(self) -> None:
+        """Close what was handed over: from now on it lives and ends with who serves it."""
+        while self._handed:
+            os.close(self._handed.pop())
+
+    def _answer(self, answers: _Answers, message: Any, files: list[int]) -> dict[str, Any]:
         """What becomes of one message: whatever it is, the helper goes on."""
         try:
             kind, value = _one(message)
+            if not self._greeted and kind != "greeting":
+                raise Refused(f"{mismatch(None, 'who asks')}")
             return answers[kind](value, files)
         except KeyError:
             return {"refused": "there is no such message"}
         except Refused as error:
-            return {"refused": str(error)}
+            return {"refused": str(error), "remedy": error.remedy}
         except (StepFailed, LedgerError) as error:
             return {"failed": str(error), "remedy": getattr(error, "remedy", None)}
         except OSError as error:
@@ -139,22 +159,30 @@ class Service:
         except (ValueError, TypeError, AttributeError, RecursionError) as error:
             return {"refused": f"a message that is none: {error}"}
 
+    def _greet(self, value: Any, files: list[int]) -> dict[str, Any]:
+        why = "a greeting that is none" if files else mismatch(value, "who asks")
+        if why is not None:
+            raise Refused(why)
+        self._greeted = True
+        return {"done": True, **greeting()}
+
     def _begin(self, value: Any, files: list[int]) -> dict[str, Any]:
         if self._session is not None:
             raise Refused("a session has begun")
-        session, images, scan = value["session"], value["images"], value["scan"]
+        session, images = value["session"], value["images"]
         if not isinstance(session, str) or len(session) != 8 or set(session) - set("0123456789abcdef"):
             raise Refused("a session is eight hexadecimal digits")
-        if files or not isinstance(scan, dict) or not isinstance(images, list):
+        if files or not isinstance(images, list):
             raise Refused("a beginning that is none")
         if len(images) > IMAGES_CAP or not all(is_text(path, PATH_CAP) for path in images):
             raise Refused("images that are none, or too many")
-        if len(json.dumps(scan)) > SCAN_CAP:
-            raise Refused(f"a scan of more than {SCAN_CAP} bytes")
+        hindrance = rights.hindrance()
+        if hindrance is not None:
+            raise StepFailed(hindrance.cause, hindrance.remedy)
         if len(self._own()) >= SESSIONS_CAP:
             raise Refused(f"{SESSIONS_CAP} sessions of yours stand already: 'pyimount unmount' ends them")
         self._executor.claim(session, images, _identities(value.get("lying", []), len(images)))
-        self._session, self._scan = session, scan
+        self._session = session
         return {"done": True}
 
     def _files(self, value: Any, files: list[int]) -> dict[str, Any]:
@@ -179,7 +207,9 @@ class Service:
             raise Refused("a step before the beginning")
         step = step_from_dict(value)
         if self._checker is None:
-            self._checker = Checker(self._root, frozenset(self._opened))
+            self._checker = Checker(
+                self._root, frozenset(self._opened), user=self._user, groups=groups_of(self._user)
+            )
         try:
             self._checker.check(step)
         except Misleading:
@@ -189,7 +219,7 @@ class Service:
             raise
         plan = MountPlan(session=self._session, images=(), steps=(step,))
         keys = {step.id: self._keys_for(step)} if step.id in self._keys else {}
-        outcome = self._executor.run(plan, self._scan, keys, opened=self._opened)
+        outcome = self._executor.run(plan, keys=keys, opened=self._opened)
         if outcome.failures:
             failure = outcome.failures[0]
             return {"failed": failure.reason, "remedy": failure.remedy, "because": failure.because}
@@ -202,8 +232,6 @@ class Service:
 
     def _keys_for(self, step: Step) -> Any:
         said = self._keys.pop(step.id)
-        if isinstance(step, ExposeRaw):
-            return said
         if isinstance(step, OpenEncrypted):
             return [(str(kind), bytes.fromhex(secret)) for kind, secret in said]
         raise Refused("keys for a step that takes none")

@@ -234,10 +234,14 @@ class Ledger:
             except OSError as error:
                 raise LedgerError(f"{path}: {error.strerror}") from error
             ledger = cls(base, session, descriptor, None if user is None else _USERS_CAP)
-            _lock(descriptor, session, _SOON)
-            if not _still(path, descriptor):
+            try:
+                _lock(descriptor, session, _SOON)
+                if not _still(path, descriptor):
+                    ledger.close()
+                    continue  # Taken for what a crash left behind, and removed.
+            except OSError as error:
                 ledger.close()
-                continue  # Taken for what a crash left behind, and removed.
+                raise LedgerError(f"{path}: {error.strerror}") from error
             try:
                 ledger._write(
                     line="session", version=VERSION, session=session, images=list(images), files=list(files),
@@ -265,19 +269,25 @@ class Ledger:
             raise kind(f"there is no session {session}: {error.strerror}") from error
         with ExitStack() as failing:
             failing.callback(os.close, descriptor)
-            _lock(descriptor, session, wait)
-            if not _still(path, descriptor):
-                raise NoSession(f"there is no session {session}: it has just been taken down")
-            data = _read_whole(descriptor)
-            story = _told(data, session)
-            # What was cut short is cut off, so that the next line stands alone.
-            os.ftruncate(descriptor, len(_whole(data)))
+            try:
+                _lock(descriptor, session, wait)
+                if not _still(path, descriptor):
+                    raise NoSession(f"there is no session {session}: it has just been taken down")
+                data = _read_whole(descriptor)
+                story = _told(data, session)
+                # What was cut short is cut off, so that the next line stands alone.
+                os.ftruncate(descriptor, len(_whole(data)))
+            except OSError as error:
+                raise LedgerError(f"{path}: {error.strerror}") from error
             failing.pop_all()
         return cls(base, session, descriptor), story
 
     def _write(self, **said: Any) -> None:
         data = json.dumps(said, ensure_ascii=True).encode("ascii") + b"\n"
-        size = os.fstat(self._descriptor).st_size
+        try:
+            size = os.fstat(self._descriptor).st_size
+        except OSError as error:
+            raise LedgerError(f"{self._path}: {error.strerror}") from error
         if self._cap is not None and size + len(data) > self._cap:
             raise LedgerError(f"session {self.session} takes more than {self._cap} bytes to write down")
         try:
@@ -309,8 +319,8 @@ class Ledger:
 
     def remove(self) -> None:
         """End the session: nothing of it stands. Its ledger goes, and the folder of ledgers with the last."""
-        os.unlink(self._path)
         try:
+            os.unlink(self._path)
             os.rmdir(self.base)
         except OSError as error:
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.EBUSY, errno.ENOENT):

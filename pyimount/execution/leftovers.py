@@ -9,7 +9,7 @@ import os
 import re
 import stat
 
-from pyimount.execution import folders, loops, mounts, servers, tools
+from pyimount.execution import folders, fuse_mounts, loops, mounts, servers, tools
 from pyimount.execution.errors import Held, StepFailed, ToolFailed
 from pyimount.execution.loops import Loop
 from pyimount.execution.mounts import MountPoint
@@ -52,10 +52,10 @@ def attached() -> list[Attached]:
     found = []
     for name in sorted(_names("loop"), key=lambda name: int(name.removeprefix("loop"))):
         try:
-            path = _backing_file(name)
+            path, loop = _backing_file(name), loops.read(f"/dev/{name}")
         except OSError:
             continue
-        found.append(Attached(device=f"/dev/{name}", file=path, loop=loops.read(f"/dev/{name}")))
+        found.append(Attached(device=f"/dev/{name}", file=path, loop=loop))
     return found
 
 
@@ -178,7 +178,10 @@ def detach(one: Attached, taken: set[str]) -> None:
     """
     if one.loop is None:
         raise Held(f"{one.device} cannot be opened: this needs root")
-    now = loops.read(one.device)
+    try:
+        now = loops.read(one.device)
+    except OSError as error:
+        raise Held(f"{one.device}: {error.strerror}") from error
     if now is None or (now.mark, now.backing) != (one.loop.mark, one.loop.backing):
         return
     for upper in above(one.device):
@@ -193,13 +196,16 @@ def detach(one: Attached, taken: set[str]) -> None:
     standing = [each.path for each in mounts.mounts() if one.device in beneath(each.source)]
     if standing:
         raise Held(f"{one.device} is mounted at {', '.join(map(tools.printable, standing))}")
-    loops.detach(one.loop)
+    try:
+        loops.detach(one.loop)
+    except OSError as error:
+        raise Held(f"{one.device}: {error.strerror}") from error
 
 
 def unmount(mount: MountPoint) -> None:
     """Unmount this, and end our own server when it is one's. Raises Held, StepFailed."""
     mounts.unmount(mount)
-    if mount.type == servers.FUSE_TYPE and MARK.fullmatch(mount.source):
+    if mount.type == fuse_mounts.FUSE_TYPE and MARK.fullmatch(mount.source):
         for server in servers.find(mount.source):
             if not servers.stop(server):
                 raise Held(f"the server of {mount.path} (process {server.pid}) does not end")

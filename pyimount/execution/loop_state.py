@@ -71,16 +71,19 @@ def loop_of(device: str, info: LoopInfo) -> Loop:
 
 
 def read(device: str) -> Loop | None:
-    """What a loop device is attached to; None when to nothing."""
+    """What a loop device is attached to; None when to nothing, or this process may not know.
+
+    Raises OSError where that cannot be told: what is ours may still stand then.
+    """
     try:
         node = os.open(device, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return None
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENXIO, errno.ENODEV, errno.EACCES, errno.EPERM):
+            return None
+        raise
     try:
         info = status(node)
         return None if info is None else loop_of(device, info)
-    except OSError:
-        return None
     finally:
         os.close(node)
 

@@ -11,7 +11,7 @@ import fcntl
 import os
 import time
 
-from pyimount.execution import holding
+from pyimount.execution import holding, nodes
 from pyimount.execution.errors import Held, StepFailed
 from pyimount.execution.loop_state import Loop, LoopInfo, backing_of, find, loop_of, read, status
 
@@ -49,18 +49,15 @@ def attach(descriptor: int, mark: str, *, offset: int, size: int, sector_size: i
         lo_offset=offset, lo_sizelimit=size, lo_flags=_READ_ONLY if read_only else 0,
         lo_file_name=mark.encode("ascii"),
     )  # fmt: skip
-    try:
-        control = os.open("/dev/loop-control", os.O_RDWR | os.O_CLOEXEC)
-    except OSError as error:
-        raise StepFailed(f"the kernel has no loop devices: {error.strerror}", "modprobe loop") from error
+    control = nodes.open_node(nodes.LOOP_CONTROL, os.O_RDWR)
     try:
         for _ in range(_TRIES):
             device = f"/dev/loop{fcntl.ioctl(control, _LOOP_CTL_GET_FREE)}"
             try:
                 _configure(device, descriptor, info, sector_size, read_only=read_only)
             except OSError as error:
-                # Another process was faster, or its node is not there yet.
-                if error.errno not in (errno.EBUSY, errno.ENOENT, errno.ENXIO):
+                # Another process was faster.
+                if error.errno not in (errno.EBUSY, errno.ENXIO):
                     raise StepFailed(f"{device} cannot be attached: {error.strerror}") from error
                 time.sleep(_PAUSE)
                 continue
@@ -73,7 +70,7 @@ def attach(descriptor: int, mark: str, *, offset: int, size: int, sector_size: i
 
 
 def _configure(device: str, descriptor: int, info: LoopInfo, sector_size: int, *, read_only: bool) -> None:
-    node = os.open(device, (os.O_RDONLY if read_only else os.O_RDWR) | os.O_CLOEXEC)
+    node = _open(device, os.O_RDONLY if read_only else os.O_RDWR)
     try:
         config = _Config(fd=descriptor, block_size=sector_size, info=info)
         try:
@@ -84,6 +81,12 @@ def _configure(device: str, descriptor: int, info: LoopInfo, sector_size: int, *
             set_up_in_steps(node, descriptor, info, sector_size)
     finally:
         os.close(node)
+
+
+def _open(device: str, flags: int) -> int:
+    if not os.path.exists(device):
+        time.sleep(_PAUSE)  # Where the kernel or udev makes it, it is there by then.
+    return nodes.open_node(device, flags)
 
 
 def set_up_in_steps(node: int, descriptor: int, info: LoopInfo, sector_size: int) -> None:

@@ -104,3 +104,8 @@ def is_bound_on_itself(mount: MountPoint) -> bool:
         return False
     below = os.path.relpath(mount.path, above.path)
     return mount.root == os.path.normpath(os.path.join(above.root, below))
+
+
+def device_of(number: int) -> str:
+    """A device's number as mountinfo has it."""
+    return f"{os.major(number)}:{os.minor(number)}"

@@ -2,14 +2,14 @@
 
 import errno
 import os
-import re
 import time
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 
-from pyimount.execution import folders, holding, syscalls, tools
-from pyimount.execution.errors import Held, Refused, StepFailed
+from pyimount.execution import folders, holding, mount_api, syscalls
+from pyimount.execution.errors import Held, Refused
 from pyimount.execution.mountinfo import (
     MountPoint,
+    device_of,
     is_bound_on_itself,
     is_free,
     mount_of,
@@ -18,17 +18,15 @@ from pyimount.execution.mountinfo import (
     parse,
     same,
 )
-from pyimount.execution.tools import printable
-from pyimount.planning.steps import ALWAYS
 
 __all__ = [
     "MountPoint",
     "bind",
     "block_name",
+    "device_of",
     "is_bound_on_itself",
     "is_free",
     "make_private",
-    "mount_device",
     "mount_of",
     "mounted_at",
     "mounts",
@@ -46,13 +44,6 @@ _PAUSE = 0.1
 # Before Linux 5.12; or a sandbox that does not know the call yet.
 _NO_SUCH_CALL = (errno.ENOSYS, errno.EPERM)
 _RESTRICTED = syscalls.MS_RDONLY | syscalls.MS_NOSUID | syscalls.MS_NODEV | syscalls.MS_NOEXEC
-_MESSAGE_CAP = 16 << 10
-
-# What mount(8) itself would act upon, instead of the driver.
-_NOT_THE_DRIVERS = re.compile(
-    r"(?i)x-|loop|helper|uhelper|user|owner|group|bind|rbind|move|remount|suid|dev$|exec|rw$|offset|sizelimit|"
-    r"encryption|verity|context|fscontext|defcontext|rootcontext|shared|private|slave|unbindable|_netdev|auto|fail"
-)
 
 
 def open_mountpoint(path: str) -> int:
@@ -67,76 +58,6 @@ def open_mountpoint(path: str) -> int:
         os.close(at)
         raise Refused(f"{path} is not empty")
     return at
-
-
-def mount_device(
-    device: str,
-    at: int,
-    kind: str | None,
-    options: tuple[str, ...],
-    *,
-    read_only: bool,
-    hold: tuple[int, ...] = (),
-    timeout: float = 60.0,
-) -> None:
-    """Mount a device at the folder of a descriptor.
-
-    ``kind`` None: whatever driver of a device takes it. ``hold``: as Given has it. Raises StepFailed with
-    what the kernel said.
-    """
-    for option in options:
-        if not option or _NOT_THE_DRIVERS.match(option) or not set(option).isdisjoint(", \t\n\\\"'\0"):
-            raise Refused(f"{printable(option)!r} is no option of a file system's driver")
-    every = ",".join(("ro" if read_only else "rw", *ALWAYS, *options))
-    heard = _Kernel()
-    drivers = [kind] if kind is not None else _drivers()
-    for number, driver in enumerate(drivers, 1):
-        # Without its helper programs, its table, its reading of links: what is left is the system call, in a
-        # process that can be waited for.
-        argv = ("mount", "-c", "-i", "-n", "-t", driver, "-o", every, device, folders.through(at))
-        try:
-            tools.mount(argv, timeout=timeout, pass_fds=(at, *hold))
-        except StepFailed as error:
-            if number < len(drivers):
-                continue
-            said = heard.about(device)
-            reason = "; ".join(said) if said else str(error).replace(folders.through(at), folders.path_of(at))
-            raise StepFailed(f"{driver if kind else 'no driver'}: {reason}") from error
-        return
-
-
-def _drivers() -> list[str]:
-    with open("/proc/filesystems") as file:
-        return [line.strip() for line in file if not line.startswith("nodev")]
-
-
-class _Kernel:
-    """What the kernel says from now on."""
-
-    def __init__(self) -> None:
-        self._since = time.clock_gettime(time.CLOCK_MONOTONIC)
-
-    def about(self, device: str) -> list[str]:
-        """Its messages that name a device, the last few."""
-        found: list[str] = []
-        try:
-            # In /dev it may have another name.
-            name = block_name(os.stat(device).st_rdev)
-            log = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        except OSError:
-            return []
-        # It ends where there is no more, what was next has been overwritten, or a line is none of the
-        # kernel's: what was found until then counts.
-        with ExitStack() as stack, suppress(BlockingIOError, BrokenPipeError, ValueError, IndexError):
-            stack.callback(os.close, log)
-            for _ in range(_MESSAGE_CAP):
-                fields, _, message = os.read(log, 8192).decode("utf-8", "replace").partition(";")
-                # Its clock is not quite this one.
-                if int(fields.split(",")[2]) / 1e6 < self._since - 0.01:
-                    continue
-                if re.search(rf"\b{re.escape(name)}\b", message):
-                    found.append(printable(message.partition("\n")[0]))
-        return found[-3:]
 
 
 def block_name(number: int) -> str:
@@ -161,7 +82,7 @@ def make_private(path: str) -> int | None:
     at = folders.open_folder(path)
     try:
         try:
-            syscalls.restrict_mount(at, _RESTRICTED & ~syscalls.MS_RDONLY)
+            mount_api.mount_setattr(at, _RESTRICTED & ~syscalls.MS_RDONLY)
         except OSError as error:
             if error.errno not in _NO_SUCH_CALL:
                 raise
@@ -188,10 +109,10 @@ def show_folder(source: int, at: str) -> None:
 
 def _show_at_once(source: int, at: int) -> None:
     """The mount has its options before it has a place."""
-    made = syscalls.clone_mount(source)
+    made = mount_api.open_tree(source)
     try:
-        syscalls.restrict_mount(made, _RESTRICTED)
-        syscalls.place_mount(made, at)
+        mount_api.mount_setattr(made)
+        mount_api.move_mount(made, at)
     finally:
         os.close(made)
 
@@ -211,7 +132,7 @@ def _show_in_steps(source: int, at: int, path: str) -> None:
 def bind(source: int, at: int, *, read_only: bool) -> None:
     """Show what stands at the folder of one descriptor at that of another too. Raises OSError."""
     try:
-        made = syscalls.clone_mount(source)
+        made = mount_api.open_tree(source)
     except OSError as error:
         if error.errno not in _NO_SUCH_CALL:
             raise
@@ -220,8 +141,8 @@ def bind(source: int, at: int, *, read_only: bool) -> None:
     try:
         # Where the kernel cannot, yet, who asked for this does it afterwards.
         with suppress(OSError):
-            syscalls.restrict_mount(made, _RESTRICTED if read_only else _RESTRICTED & ~syscalls.MS_RDONLY)
-        syscalls.place_mount(made, at)
+            mount_api.mount_setattr(made, _RESTRICTED if read_only else _RESTRICTED & ~syscalls.MS_RDONLY)
+        mount_api.move_mount(made, at)
     finally:
         os.close(made)
 

@@ -6,7 +6,7 @@ from types import MappingProxyType
 from typing import Any, TypeAlias
 
 from pyimount.execution import ledger as ledgers
-from pyimount.execution import step_executor, udev
+from pyimount.execution import rights, step_executor, udev
 from pyimount.execution.errors import Held, StepFailed, Taken
 from pyimount.execution.ledger import BASE, Entry, FileId, Ledger, Made, Story
 from pyimount.execution.step_acts import Given, Keys
@@ -69,12 +69,20 @@ class Executor:
     """Carries out plans on this machine, as root.
 
     ``base``: the folder of the ledgers. ``user``: for whom the helper does it; None: for this process's own.
-    ``observe``: told of every moment.
+    ``hand_over``: as Given has it. ``observe``: told of every moment.
     """
 
-    def __init__(self, *, base: str = BASE, user: int | None = None, observe: Observer = nobody) -> None:
+    def __init__(
+        self,
+        *,
+        base: str = BASE,
+        user: int | None = None,
+        hand_over: Callable[[int], None] | None = None,
+        observe: Observer = nobody,
+    ) -> None:
         self.base = base
         self._user = user
+        self._hand_over = hand_over
         self._observe = observe
         self._claimed: _Run | None = None
 
@@ -114,7 +122,15 @@ class Executor:
         """
         if not plan.steps:
             return Outcome(session=plan.session, plan=plan, places={})
-        given = Given(scan=scan, opened=opened, files=files, user=self._user, base=self.base)
+        hindrance = rights.hindrance()
+        if hindrance is not None:
+            failures = tuple(
+                Failure(step=step, reason=hindrance.cause, remedy=hindrance.remedy) for step in plan.steps
+            )
+            return Outcome(session=plan.session, plan=plan, places={}, failures=failures)
+        given = Given(
+            scan=scan, opened=opened, files=files, user=self._user, hand_over=self._hand_over, base=self.base
+        )
         if self._claimed is not None and self._claimed.session == plan.session:
             return self._run(self._claimed, plan, keys, given)
         if plan.session in ledgers.all_sessions(self.base):

@@ -8,7 +8,7 @@ would be live.
 import os
 from contextlib import suppress
 
-from pyimount.execution import folders, mounts, syscalls
+from pyimount.execution import folders, mount_api, mounts, syscalls
 from pyimount.execution.errors import Refused, StepFailed
 from pyimount.execution.mounts import MountPoint
 from pyimount.planning.steps import ALWAYS
@@ -62,7 +62,7 @@ def _set(at: int, mount: MountPoint, wanted: tuple[str, ...]) -> None:
     has = set(mount.options.split(","))
     flags = sum(flag for name, flag in _FLAGS.items() if name in wanted or name in has)
     try:
-        syscalls.restrict_mount(at, flags)
+        mount_api.mount_setattr(at, flags)
     except OSError:
         # Before Linux 5.12, or in a sandbox that does not know the call. What fails here is read back.
         with suppress(OSError):

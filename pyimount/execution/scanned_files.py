@@ -5,6 +5,7 @@ import stat
 from collections.abc import Mapping
 
 from pyimount.execution.errors import Refused, StepFailed
+from pyimount.sources.denied import reason
 from pyimount.sources.identity import FileIdentity
 
 
@@ -25,8 +26,7 @@ def open_scanned(
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         except (OSError, ValueError) as error:
-            reason = error.strerror if isinstance(error, OSError) else str(error)
-            raise StepFailed(f"{path}: {reason}") from error
+            raise StepFailed(f"{path}: {reason(path, error)}") from error
     try:
         check_scanned(path, descriptor, files)
     except StepFailed:

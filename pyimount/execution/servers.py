@@ -21,24 +21,19 @@ from pyimount.confinement.messages import FILES_CAP, MessageError, receive, send
 from pyimount.confinement.own_modules import command
 from pyimount.confinement.process import NOBODY
 from pyimount.confinement.users import own_user
-from pyimount.execution import folders, syscalls
 from pyimount.execution.errors import Refused, StepFailed, ToolMissing
+from pyimount.execution.fuse_mounts import (
+    fuser_unmount,
+    fusermount,
+    mount_fuse,
+    own_folder,
+    read_further_ahead,
+    unmount_fuse,
+)
 from pyimount.execution.scanned_files import open_scanned
 from pyimount.execution.tools import SEARCH_PATH, printable
 from pyimount.records import EMPTY, Record
 from pyimount.sources.identity import FileIdentity
-
-FUSE_TYPE = "fuse.pyimount"
-"""The type of our mounts in /proc/self/mountinfo; their source is the mark of their step."""
-
-# The largest request that Linux makes of a FUSE server.
-_MAX_READ = 1 << 20
-# As much is read ahead: compressed images are slow to read in smaller pieces, and no faster in larger.
-_READ_AHEAD_KB = 1024
-
-_MS_RDONLY, _MS_NOSUID, _MS_NODEV, _MS_NOEXEC, _MS_NOATIME = 1, 2, 4, 8, 1024
-# Without the latter, the former lets every user read.
-_OPTIONS = "allow_other,default_permissions"
 
 _ENDS_WITHIN = 10.0
 _ERRORS_CAP = 1 << 16
@@ -73,33 +68,24 @@ def start(
     *,
     keys: Sequence[Mapping[str, Any]] = (),
     cache: str | None = None,
-    opened: Mapping[str, int] | None = None,
     scanned: Mapping[str, FileIdentity] = EMPTY,
     timeout: float = 120.0,
 ) -> Server:
     """Mount layers of a scan as raw files at ``at``, an empty folder of ours; needs root.
 
     ``files``: the ids of layers and the names of their files. ``scan``: the report, ``keys``: what
-    ``Keyring.reveal`` gives. ``cache``: a folder for what is written; None: read-only. ``opened``: the
-    images, where they are open already, by the paths that the scan has; otherwise they are opened here, and
+    ``Keyring.reveal`` gives. ``cache``: a folder for what is written; None: read-only. The images
     have to be those that were ``scanned``.
     Raises StepFailed; nothing is left mounted then.
     """
     names = _names(files)
     with ExitStack() as stack:
-        told = _told(scan, files, stack, opened=opened, scanned=scanned)
-        folder = _own_folder(at, stack)
+        told = _told(scan, files, stack, scanned=scanned)
         held = _cache_folder(cache, stack)
-        device = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
+        device = mount_fuse(at, mark, read_only=not held)
         stack.callback(os.close, device)
-        flags = _MS_NOSUID | _MS_NODEV | _MS_NOEXEC | _MS_NOATIME | (0 if held else _MS_RDONLY)
-        options = f"fd={device},rootmode=40000,user_id=0,group_id=0,{_OPTIONS},max_read={_MAX_READ}"
-        try:
-            syscalls.mount(mark, folders.through(folder), flags, FUSE_TYPE, options)
-        except OSError as error:
-            raise StepFailed(f"{at}: FUSE cannot be mounted: {error.strerror}", "modprobe fuse") from error
         undone = stack.enter_context(ExitStack())
-        undone.callback(_unmounted, at)
+        undone.callback(unmount_fuse, at)
         own = own_user()
         if own is not None:
             stack.callback(os.close, own.lock)
@@ -110,7 +96,7 @@ def start(
         handed = [device, *([] if own is None else [own.lock]), *held]
         server = _started(mark, handed, settings, told, keys=keys, timeout=timeout)
         undone.pop_all()
-    _read_further_ahead(mark)
+    read_further_ahead(mark)
     return server
 
 
@@ -129,55 +115,45 @@ def start_as_user(
     tool = shutil.which("fusermount3", path=":".join(SEARCH_PATH))
     if tool is None:
         raise ToolMissing("fusermount3 is not installed", "apt install fuse3")
-    names = _names(files)
     with ExitStack() as stack:
-        told = _told(scan, files, stack, scanned=scanned)
-        _own_folder(at, stack)
-        held = _cache_folder(cache, stack)
-        device = _fusermount(tool, at, mark, read_only=not held, timeout=timeout)
+        own_folder(at, stack)
+        device = fusermount(tool, at, mark, read_only=cache is None, timeout=timeout)
         stack.callback(os.close, device)
         undone = stack.enter_context(ExitStack())
-        undone.callback(_unmounted_as_user, tool, at, timeout)
-        user, group = os.getuid(), os.getgid()
-        settings = {"user": user, "locked": False, "owner": user, "owner_group": group, "files": names}
-        server = _started(mark, [device, *held], settings, told, keys=keys, timeout=timeout)
+        undone.callback(fuser_unmount, tool, at, timeout)
+        server = serve_as_user(
+            device, files, scan, mark, keys=keys, cache=cache, scanned=scanned, timeout=timeout
+        )
         undone.pop_all()
     return server
 
 
-def _unmounted(at: str) -> None:
-    with contextlib.suppress(OSError):
-        syscalls.umount(at, syscalls.MNT_DETACH | syscalls.UMOUNT_NOFOLLOW)
+def serve_as_user(
+    device: int,
+    files: Sequence[tuple[int, str]],
+    scan: Mapping[str, Any],
+    mark: str,
+    *,
+    keys: Sequence[Mapping[str, Any]] = (),
+    cache: str | None = None,
+    scanned: Mapping[str, FileIdentity] = EMPTY,
+    timeout: float = 120.0,
+) -> Server:
+    """Serve what is mounted already, as this user; the further arguments are those of ``start``.
 
-
-def _unmounted_as_user(tool: str, at: str, timeout: float) -> None:
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        subprocess.run((tool, "-u", "-z", "--", at), check=False, capture_output=True, timeout=timeout)  # noqa: S603
-
-
-def _fusermount(tool: str, at: str, mark: str, *, read_only: bool, timeout: float) -> int:
-    """Have /dev/fuse opened and mounted by fusermount3, which answers with the descriptor."""
-    options = ("ro" if read_only else "rw", "nosuid", "nodev", "noexec", "noatime", "default_permissions")
-    more = (f"fsname={mark}", "subtype=pyimount", f"max_read={_MAX_READ}")
-    ours, theirs = socket.socketpair()
-    with ours, theirs:
-        try:
-            done = subprocess.run(  # noqa: S603
-                (tool, "-o", ",".join((*options, *more)), "--", at),
-                env={"_FUSE_COMMFD": str(theirs.fileno()), "PATH": ":".join(SEARCH_PATH), "LC_ALL": "C"},
-                pass_fds=(theirs.fileno(),), stdin=subprocess.DEVNULL, capture_output=True,
-                timeout=timeout, check=False,
-            )  # fmt: skip
-        except subprocess.TimeoutExpired as error:
-            raise StepFailed(f"fusermount3 did not end within {timeout:g} s") from error
-        if done.returncode:
-            said = printable(done.stderr.decode("utf-8", "backslashreplace").strip())
-            raise StepFailed(said or f"fusermount3 ended with {done.returncode}")
-        ours.settimeout(timeout)
-        _, descriptors, _, _ = socket.recv_fds(ours, 1, 1)
-    if not descriptors:
-        raise StepFailed("fusermount3 gave no descriptor")
-    return descriptors[0]
+    ``device``: /dev/fuse, mounted; the caller closes it. What is shown belongs to whoever owns the mount.
+    Raises StepFailed.
+    """
+    names = _names(files)
+    with ExitStack() as stack:
+        told = _told(scan, files, stack, scanned=scanned)
+        held = _cache_folder(cache, stack)
+        user, group = os.getuid(), os.getgid()
+        settings = {
+            "user": NOBODY if user == 0 else user, "locked": False,
+            "owner": user, "owner_group": group, "files": names,
+        }  # fmt: skip
+        return _started(mark, [device, *held], settings, told, keys=keys, timeout=timeout)
 
 
 def _names(files: Sequence[tuple[int, str]]) -> dict[str, int]:
@@ -185,18 +161,6 @@ def _names(files: Sequence[tuple[int, str]]) -> dict[str, int]:
     if len(names) < len(files):
         raise Refused("two files of one name")
     return names
-
-
-def _own_folder(at: str, stack: ExitStack) -> int:
-    """A descriptor of a folder that is ours alone, empty, and nothing is mounted on."""
-    folder = folders.open_folder(at)
-    stack.callback(os.close, folder)
-    found = os.fstat(folder)
-    if found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o077:
-        raise Refused(f"{at}: is not a folder of this user alone")
-    if os.stat("..", dir_fd=folder).st_dev != found.st_dev or not folders.is_empty(folder):
-        raise Refused(f"{at}: something is there or mounted already")
-    return folder
 
 
 def _cache_folder(cache: str | None, stack: ExitStack) -> list[int]:
@@ -227,7 +191,6 @@ def _told(
     files: Sequence[tuple[int, str]],
     stack: ExitStack,
     *,
-    opened: Mapping[str, int] | None = None,
     scanned: Mapping[str, FileIdentity],
 ) -> _Told:
     """Open the images that these layers need; the scan gets their real paths, so that none is looked up."""
@@ -241,7 +204,7 @@ def _told(
                 real[path] = os.path.realpath(path)
                 if real[path] in images:
                     continue
-                images[real[path]] = open_scanned(path, scanned, opened)
+                images[real[path]] = open_scanned(path, scanned)
                 stack.callback(os.close, images[real[path]])
         return _Told({**scan, "disks": [_with_paths(disk, real) for disk in scan["disks"]]}, images)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
@@ -373,15 +336,6 @@ def _last_line(process: "subprocess.Popen[bytes]") -> str:
     os.set_blocking(process.stderr.fileno(), False)
     said = (process.stderr.read(_ERRORS_CAP) or b"").decode("utf-8", "backslashreplace").strip()
     return printable(f"ended: {said.splitlines()[-1]}") if said else ""
-
-
-def _read_further_ahead(mark: str) -> None:
-    """Have the kernel ask for more at a time than its 128 KiB. Where that cannot be said, it is slower."""
-    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as mounts:
-        numbers = {line.split(" ")[2] for line in mounts if f" - {FUSE_TYPE} {mark} " in line}
-    for number in numbers:
-        with contextlib.suppress(OSError), open(f"/sys/class/bdi/{number}/read_ahead_kb", "w") as file:
-            file.write(str(_READ_AHEAD_KB))
 
 
 def _look(pid: int, mark: str) -> Server | None:

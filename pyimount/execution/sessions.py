@@ -8,15 +8,18 @@ from pyimount.execution import mounts
 from pyimount.execution.errors import LedgerError, NoSession
 from pyimount.execution.ledger import BASE, Entry
 from pyimount.planning.steps import (
+    READABLE,
     BindMount,
     ExposeRaw,
     MakeDirectory,
     Mount,
     MountWithTool,
     Place,
+    Result,
     ShowDirectory,
     Step,
     results,
+    shown_readable,
 )
 from pyimount.records import Record
 
@@ -136,18 +139,27 @@ def _mounted(entry: Entry, standing: list[mounts.MountPoint], entries: tuple[Ent
     step = entry.step
     if not isinstance(step, Mount | MountWithTool | ShowDirectory | BindMount):
         return None
+    if step.id in shown_readable(each.step for each in entries):
+        return None
     if entry.undone or entry.made is None or entry.made.place is None:
         return None
     places = {each.step.id: each.made.place for each in entries if each.made is not None}
-    source = _source(step)
+    looked_at: Mount | MountWithTool | ShowDirectory | BindMount = step
+    identity = entry.made.identity
+    if isinstance(step, MountWithTool) and step.tool == READABLE and isinstance(step.source, Result):
+        # What counts is what it shows.
+        beneath = next((each for each in entries if each.step.id == step.source.step), entry)
+        if isinstance(beneath.step, Mount | MountWithTool) and beneath.made is not None:
+            looked_at, identity = beneath.step, beneath.made.identity
+    source = _source(looked_at)
     now = mounts.same(standing, entry.made.identity, entry.made.place)
     path = entry.made.place if now is None else now.path
     return Mounted(
         step=step.id, layer=step.layer, path=path,
         device=source if isinstance(source, str) else places.get(source.step),
-        type=_type(step, entry.made.identity),
-        by=_kind(step),
-        files=tuple(dict.fromkeys(_behind(step, {each.step.id: each for each in entries}))),
+        type=_type(looked_at, identity),
+        by=_kind(looked_at),
+        files=tuple(dict.fromkeys(_behind(looked_at, {each.step.id: each for each in entries}))),
         stands=now is not None,
         covered=now is not None and [each for each in standing if each.path == path][-1].id != now.id,
     )  # fmt: skip

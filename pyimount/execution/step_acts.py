@@ -24,10 +24,11 @@ class Given(Record, kw_only=True):
     """What a step needs besides itself.
 
     ``scan``: the report, as JSON values; ``keys``: those for this step; ``opened``: descriptors of images, by
-    their paths, where it was another who opened them. ``files``: what was scanned under
-    each absolute path. ``user``: for whom the helper does it:
-    folders are then made, never found. ``hold``: descriptors that a program gets which is waited for: the
-    ledger's lock is held until it has ended, even when we are killed before. ``base``: where the ledgers are.
+    their paths, where it was another who opened them. ``files``: what was scanned under each absolute path.
+    ``user``: for whom the helper does it: folders are then made, never found. ``hand_over``: takes the
+    descriptor of a FUSE mount, which whoever asked for it then serves; None: it is served from here.
+    ``hold``: descriptors that a program gets which is waited for: the ledger's lock is held until it has
+    ended, even when we are killed before. ``base``: where the ledgers are.
     """
 
     scan: Mapping[str, Any] = EMPTY
@@ -35,6 +36,7 @@ class Given(Record, kw_only=True):
     opened: Mapping[str, int] | None = None
     files: Mapping[str, FileIdentity] = EMPTY
     user: int | None = None
+    hand_over: Callable[[int], None] | None = None
     hold: tuple[int, ...] = ()
     base: str = BASE
 

@@ -14,6 +14,7 @@ from typing import Any
 from pyimount.confinement.users import tidy
 from pyimount.execution import (
     caches,
+    drivers,
     flash,
     folders,
     foreign,
@@ -26,6 +27,7 @@ from pyimount.execution import (
 )
 from pyimount.execution.caches import Note
 from pyimount.execution.errors import Held, Refused, StepFailed
+from pyimount.execution.fuse_mounts import FUSE_TYPE, mount_fuse, open_shown
 from pyimount.execution.ledger import Entry, Made
 from pyimount.execution.making import MakingFolders
 from pyimount.execution.scanned_files import open_scanned
@@ -84,6 +86,8 @@ def _open_backing(place: Place, names: Names, given: Given, *, read_only: bool) 
         if not read_only:
             raise Refused(f"{path} is an image, and images are not written to")
         return open_scanned(path, given.files, given.opened)
+    if place.file is not None:
+        return open_shown(names(Result(place.step)), place.file, read_only=read_only)
     try:
         descriptor = os.open(path, (os.O_RDONLY if read_only else os.O_RDWR) | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
@@ -101,6 +105,10 @@ class _ExposeRaw(Act[ExposeRaw]):
 
     def perform(self, step: ExposeRaw, names: Names, given: Given) -> Made:
         at = names(step.at)
+        if given.hand_over is not None:
+            # The user serves it, with the rights that he has: root starts no program that is his.
+            given.hand_over(mount_fuse(at, names.mark(step.id)))
+            return mounted(at)
         keys = [each for each in given.keys if isinstance(each, Mapping)]
         server = servers.start(
             at,
@@ -109,7 +117,6 @@ class _ExposeRaw(Act[ExposeRaw]):
             names.mark(step.id),
             keys=keys,
             cache=step.cache,
-            opened=given.opened,
             scanned=given.files,
         )
         made = mounted(at, read_only=step.cache is None)
@@ -123,7 +130,7 @@ class _ExposeRaw(Act[ExposeRaw]):
         mark = names.mark(step.id)
         at = names(step.at)
         for mount in reversed(mounts.mounts()):
-            if mount.source == mark and mount.type == servers.FUSE_TYPE:
+            if mount.source == mark and mount.type == FUSE_TYPE:
                 mounts.unmount(mount, lazy=lazy)
         # One that is just starting becomes another process, once.
         while found := servers.find(mark):
@@ -149,7 +156,7 @@ class _Mount(Act[Mount]):
         at = mounts.open_mountpoint(path)
         options = (*step.options, *(f"device={names(member)}" for member in step.members))
         try:
-            mounts.mount_device(
+            drivers.mount_device(
                 names(step.device), at, step.type, options, read_only=step.read_only, hold=given.hold
             )
         finally:

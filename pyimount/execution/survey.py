@@ -3,6 +3,7 @@
 import os
 import re
 
+from pyimount.execution import nodes
 from pyimount.execution.tools import TOOLS, find
 from pyimount.planning.machine import Machine
 from pyimount.planning.steps import FLASH_MODULE
@@ -30,15 +31,17 @@ def survey() -> Machine:
         present = {line.split()[-1] for line in file if line.strip()}
     loadable = {name for name in _KNOWN if _MODULE_OF.get(name, name) in modules}
     drivers = _drivers()
+    no_fuse = nodes.why_not(nodes.FUSE)
     return Machine(
         filesystems=frozenset(present | loadable),
         device_mapper="device-mapper" in drivers or "dm_mod" in modules,
         md="md" in drivers or "md_mod" in modules,
-        fuse="fuse" in present or "fuse" in modules,
+        fuse=("fuse" in present or "fuse" in modules) and no_fuse is None,
         nbd="nbd" in drivers or "nbd" in modules,
         flash=FLASH_MODULE in modules,
         tools={name: path for name in TOOLS if (path := find(name)) is not None},
         kernel=_version(os.uname().release),
+        lacks={} if no_fuse is None else {"fuse": (no_fuse, nodes.remedy(nodes.FUSE))},
     )
 
 

@@ -18,12 +18,8 @@ RESOLVE_IN_ROOT = 0x10
 
 _PR_SET_PDEATHSIG = 1
 
-_OPEN_TREE, _MOVE_MOUNT, _OPENAT2, _MOUNT_SETATTR = 428, 429, 437, 442
-"""The same numbers on every architecture."""
-
-_OPEN_TREE_CLONE = 1
-_AT_EMPTY_PATH = 0x1000
-_MOVE_MOUNT_F_EMPTY_PATH, _MOVE_MOUNT_T_EMPTY_PATH = 0x4, 0x40
+_OPENAT2 = 437
+"""The same number on every architecture."""
 
 if sys.platform == "linux":  # elsewhere this module can be loaded, no more
     _libc = ctypes.CDLL(None, use_errno=True)
@@ -31,10 +27,6 @@ if sys.platform == "linux":  # elsewhere this module can be loaded, no more
 
 class _OpenHow(ctypes.Structure):
     _fields_ = (("flags", ctypes.c_uint64), ("mode", ctypes.c_uint64), ("resolve", ctypes.c_uint64))
-
-
-class _MountAttr(ctypes.Structure):
-    _fields_ = tuple((name, ctypes.c_uint64) for name in ("set", "clear", "propagation", "userns"))
 
 
 def _checked(result: int, path: str) -> int:
@@ -71,32 +63,3 @@ def openat2(folder: int, path: str, flags: int, resolve: int) -> int:
         ctypes.c_size_t(ctypes.sizeof(how)),
     )
     return _checked(made, path)
-
-
-def clone_mount(folder: int) -> int:
-    """``open_tree(2)``: a descriptor of a mount, at no place yet, of the folder that a descriptor is of.
-
-    Raises OSError; ENOSYS before Linux 5.2.
-    """
-    flags = _OPEN_TREE_CLONE | os.O_CLOEXEC | _AT_EMPTY_PATH
-    return _checked(_libc.syscall(ctypes.c_long(_OPEN_TREE), folder, b"", ctypes.c_uint(flags)), "")
-
-
-def restrict_mount(mount_: int, attributes: int) -> None:
-    """``mount_setattr(2)``: give a mount these attributes (as MS_RDONLY … MS_NOEXEC), and make it private.
-
-    Raises OSError; ENOSYS before Linux 5.12.
-    """
-    wanted = _MountAttr(attributes, 0, MS_PRIVATE, 0)
-    size = ctypes.c_size_t(ctypes.sizeof(wanted))
-    made = _libc.syscall(
-        ctypes.c_long(_MOUNT_SETATTR), mount_, b"", ctypes.c_uint(_AT_EMPTY_PATH), ctypes.byref(wanted), size
-    )
-    _checked(made, "")
-
-
-def place_mount(mount_: int, at: int) -> None:
-    """``move_mount(2)``: put a mount at the folder of a descriptor. Raises OSError."""
-    flags = _MOVE_MOUNT_F_EMPTY_PATH | _MOVE_MOUNT_T_EMPTY_PATH
-    made = _libc.syscall(ctypes.c_long(_MOVE_MOUNT), mount_, b"", at, b"", ctypes.c_uint(flags))
-    _checked(made, "")

@@ -11,6 +11,7 @@ from typing import IO
 
 from pyimount.execution import syscalls
 from pyimount.execution.errors import ToolFailed, ToolMissing
+from pyimount.execution.said import in_one_line, without_advice
 from pyimount.records import Record
 
 SEARCH_PATH = ("/usr/sbin", "/usr/bin", "/sbin", "/bin")
@@ -68,6 +69,7 @@ TOOLS: Mapping[str, Tool] = {
         Tool(name="vmfs-fuse", package="vmfs-tools", gives="VMFS up to version 5"),
         Tool(name="vmfs6-fuse", package="vmfs6-tools", gives="VMFS 6"),
         Tool(name="fsapfsmount", package="libfsapfs-utils", gives="APFS"),
+        Tool(name="bindfs", package="bindfs", gives="what is mounted as one user's (--readable)"),
         Tool(name="photorec", package="testdisk", gives="carving"),
     )
 }
@@ -244,8 +246,8 @@ def end(pid: int, argument: str) -> None:
 def _said(file: IO[bytes]) -> str:
     file.seek(0)
     said = printable(file.read(OUTPUT_CAP).decode("utf-8", "backslashreplace"))
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
-    return f": {'; '.join(lines[:_LINES_SHOWN])}" if lines else ""
+    told = without_advice(said)
+    return f": {in_one_line(told[:_LINES_SHOWN])}" if told else ""
 
 
 def printable(text: str) -> str:

@@ -12,7 +12,7 @@ from pyimount.execution.caches import Note
 from pyimount.execution.errors import Held, LedgerError, NoSession, StepFailed
 from pyimount.execution.ledger import BASE, Entry, Ledger, Story
 from pyimount.execution.plan_executor import Observer, nobody
-from pyimount.planning.steps import MakeDirectory, Mount, MountWithTool, Step
+from pyimount.planning.steps import MakeDirectory, Mount, MountWithTool, Step, shown_readable
 from pyimount.records import Record
 
 
@@ -150,13 +150,15 @@ def _with_others(
 ) -> list[Entry]:
     """The entries that are chosen, those that need them, and those that then nothing needs any more."""
     chosen = chosen.difference(kept)
+    beneath = shown_readable(entry.step for entry in standing)
     for entry in standing:
         if chosen.intersection(entry.step.needs()):
             chosen.add(entry.step.id)
     for entry in reversed(standing):
         users = {each.step.id for each in standing if entry.step.id in each.step.needs()}
         # What is mounted is there for itself, also when it was bound to a second place.
-        is_there_for_itself = isinstance(entry.step, Mount | MountWithTool) or entry.step.id in kept
+        is_mount = isinstance(entry.step, Mount | MountWithTool) and entry.step.id not in beneath
+        is_there_for_itself = is_mount or entry.step.id in kept
         if users and users <= chosen and not is_there_for_itself:
             chosen.add(entry.step.id)
     return [entry for entry in standing if entry.step.id in chosen]

@@ -91,7 +91,8 @@ class Membership(Record, kw_only=True):
     other; ``name``, ``role`` of this member, and how many ``members`` there are in all, where
     known. ``identity``: what no other member of the group has, a device's UUID mostly: it tells clones.
     ``as_of``: what members that were written together have in common, what counts up first: sequence
-    number, events, generation, then times, checksums, roots; empty where nothing is known.
+    number, events, generation, then times, checksums, roots; empty where nothing is known. ``unmarked``:
+    members that say nothing of themselves, by their role: the least and the most bytes that they have.
     """
 
     type: str
@@ -101,6 +102,7 @@ class Membership(Record, kw_only=True):
     members: int | None = None
     identity: str | None = None
     as_of: tuple[int, ...] = ()
+    unmarked: Mapping[str, tuple[int, int]] = EMPTY
 
 
 class Extent(Record, kw_only=True):
@@ -154,6 +156,9 @@ class Identity(Record, kw_only=True):
     """What ``free`` was taken from; None: the superblock."""
     free_unknown: str | None = None
     """Why it is not known how much is free, where nothing is there to count it."""
+    lends_to: str | None = None
+    """The type of groups that may have this as a member too, by its ``uuid_sub``, whether or not it belongs
+    to one of its own: a btrfs seed, over which others were made."""
     owns: Mapping[str, str] = EMPTY
     """Types of partitions, of a table in the same bytes, that are its own and hold no volume; and what
     they are then: a TYPE each."""
@@ -184,7 +189,8 @@ class KernelMount(Record):
     not mount read-only. ``versions``: the volume's versions that it reads, up to the first dot; none: all.
     ``since``: the first kernel that has these options. ``reads``: what the volume's ``details`` have to say
     for it, ``(key, value)``. ``flash``: it mounts flash devices alone: where the details have the size of a
-    block that is erased at once.
+    block that is erased at once. ``owner``: those of the options ``uid``, ``gid``, ``umask`` that say whose
+    the files are, where they are nobody's.
     """
 
     driver: str
@@ -199,19 +205,25 @@ class KernelMount(Record):
     since: tuple[int, int] = (0, 0)
     reads: tuple[tuple[str, str], ...] = ()
     flash: str | None = None
+    owner: tuple[str, ...] = ()
 
 
 class ToolMount(Record):
     """A program that shows a file system through FUSE.
 
     ``tool``: its name. ``arguments``: ``{source}`` stands for the file or device with the volume's bytes,
-    ``{at}`` for the mount point; they make it read-only. ``refuses`` and ``versions``: as in KernelMount.
+    ``{at}`` for the mount point; they make it read-only. ``refuses``, ``versions`` and ``owner``: as in
+    KernelMount. ``on_device``: it reads block devices alone. ``stands_in``: it is well kept, and is allowed
+    where the kernel has none of the drivers.
     """
 
     tool: str
     arguments: tuple[str, ...]
     refuses: tuple[str, ...] = ()
     versions: tuple[str, ...] = ()
+    owner: tuple[str, ...] = ()
+    on_device: bool = False
+    stands_in: bool = False
 
 
 Mounting: TypeAlias = "KernelMount | ToolMount"

@@ -11,6 +11,7 @@ import socket
 import sys
 from collections.abc import Mapping
 from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING
 
 from pyimount.confinement.cache_files import CacheFiles
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 def main() -> int:
     """Serve one mount, from its beginning to its end."""
     other = socket.socket(fileno=os.dup(0))
-    alone = os.geteuid() == 0 and leave_namespaces()
+    left = leave_namespaces() if os.geteuid() == 0 else ()
     # Whoever started this waits for the first process only: the second is nobody's child. Its number is known
     # here: there it may be the first of a namespace.
     child = os.fork()
@@ -37,12 +38,12 @@ def main() -> int:
         if child:
             send(other, {"pid": child})
             return 0
-        return _work(other, alone=alone)
+        return _work(other, left=left)
     except MessageError:
         return 1  # who started this is gone
 
 
-def _work(other: socket.socket, *, alone: bool) -> int:
+def _work(other: socket.socket, *, left: tuple[str, ...]) -> int:
     try:
         settings, (device, *folder) = receive(other)
         if settings["locked"]:
@@ -55,7 +56,11 @@ def _work(other: socket.socket, *, alone: bool) -> int:
         load_library()
         nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         shut_in(
-            settings["user"], namespaces=alone, lasting=True, writes=bool(caches), load_first=load_everything
+            settings["user"],
+            namespaces=left,
+            lasting=True,
+            writes=bool(caches),
+            load_first=partial(load_everything, much=True),
         )
         with ExitStack() as stack:
             sources, failed = _open(other, settings["files"], caches, stack)
@@ -79,8 +84,9 @@ def _open(
 ) -> "tuple[dict[str, Source], dict[str, str]]":
     """The bytes of the layers by the names of their files, and why others cannot be read."""
     from pyimount.keys import Keyring
-    from pyimount.layers import Scan
+    from pyimount.layers import Scan, VolumeLayer
     from pyimount.mapping import Opener
+    from pyimount.sources.source import CutSource
 
     request, _ = receive(other)
     descriptors: dict[str, int] = {}
@@ -99,8 +105,14 @@ def _open(
         if not is_name(name):
             raise OpenError(f"no file is called {name!r}")
         try:
-            source = opener.source(scan.by_id(number))
-            sources[name] = CachedSource(source, caches[name]) if name in caches else source
+            layer = scan.by_id(number)
+            source = opener.source(layer)
+            if name in caches:
+                sources[name] = CachedSource(source, caches[name])
+            elif isinstance(layer, VolumeLayer) and layer.claimed_size > source.size:
+                sources[name] = CutSource(source, layer.claimed_size)
+            else:
+                sources[name] = source
         except KeyError:
             failed[name] = f"the scan has no layer {number}"
         except SourceError as error:

@@ -4,7 +4,7 @@ import os
 import re
 
 from pyimount.exceptions import SubsystemError
-from pyimount.execution import leftovers, mounts, servers
+from pyimount.execution import fuse_mounts, leftovers, mounts
 from pyimount.execution import sessions as known
 from pyimount.execution.errors import LedgerError
 from pyimount.execution.leftovers import Attached
@@ -91,7 +91,7 @@ class Remains:
 
     def _session_of(self, mount: MountPoint) -> str | None:
         """The session of pyimount whose mark is on what is mounted, or beneath it."""
-        if mount.type == servers.FUSE_TYPE:
+        if mount.type == fuse_mounts.FUSE_TYPE:
             found = leftovers.MARK.fullmatch(mount.source)
             return None if found is None else found[1]
         for device in leftovers.beneath(mount.source):
@@ -155,7 +155,7 @@ class Remains:
             return self._session_matches(self._held[mount.path][0])
         if self._from_base(mount.path):
             return True
-        session = self._session_of(mount) if mount.type == servers.FUSE_TYPE else None
+        session = self._session_of(mount) if mount.type == fuse_mounts.FUSE_TYPE else None
         return session is not None and self.be_greedy and self._lost(session)
 
     def _session_matches(self, session: Session) -> bool:

@@ -4,9 +4,12 @@ from types import ModuleType
 
 
 def numpy() -> ModuleType | None:
-    """The module; None where it is not installed (``pip install 'pyimount[fast]'``)."""
+    """The module; None where it is not installed (``pip install 'pyimount[fast]'``).
+
+    Nor where this process may open no files any more, and did not load it before.
+    """
     try:
         import numpy as found
-    except ImportError:
+    except (ImportError, OSError):
         return None
     return found

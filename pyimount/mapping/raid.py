@@ -224,16 +224,26 @@ class StripedSource(_Array):
 
 
 class MirrorSource(_Array):
-    """RAID 1: the first device of ``order`` that has the bytes gives them."""
+    """RAID 1: the first device of ``order`` that has the bytes gives them.
 
-    __slots__ = ("_order",)
+    ``step``: bytes that are in step or not as one; all when 0.
+    """
 
-    def __init__(self, devices: Devices, size: int, order: Sequence[int] | None = None) -> None:
+    __slots__ = ("_order", "_step")
+
+    def __init__(
+        self, devices: Devices, size: int, order: Sequence[int] | None = None, *, step: int = 0
+    ) -> None:
         super().__init__(devices, size)
         self._order = tuple(range(len(self._devices)) if order is None else order)
+        self._step = step or size
 
     def _pieces(self, offset: int, length: int) -> Iterator[_Piece]:
-        yield (_first_with(self._devices, self._order, offset + length), offset, length, offset)
+        while length:
+            part = min(self._step - offset % self._step, length)
+            yield (_first_with(self._devices, self._order, offset + part), offset, part, offset)
+            offset += part
+            length -= part
 
     def _instead(self, piece: _Piece, why: ReadError) -> bytes:
         gone, at, length, _ = piece

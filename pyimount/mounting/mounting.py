@@ -31,6 +31,7 @@ from pyimount.planning.steps import (
     Refusal,
     Result,
     Step,
+    shown_readable,
 )
 from pyimount.records import EMPTY
 from pyimount.scanning import PathLike, detect, hints_of
@@ -42,8 +43,8 @@ if TYPE_CHECKING:
     from pyimount.keys import Keyring
     from pyimount.planning.machine import Machine
 
-_PATIENCE = 5.0
-"""Seconds over its budget that a scan may be silent."""
+_PATIENCE = 30.0
+"""Seconds over what its images may take together after which a scan is ended: it ends by itself before."""
 
 
 def new_session() -> str:
@@ -56,6 +57,15 @@ def require_packages() -> None:
     from pyimount.execution.dependencies import require_modules
 
     require_modules("mounting", "jsonschema", "mfusepy")
+
+
+def require_rights() -> None:
+    """Raise StepFailed, which says what to do, where root here is one who may not mount."""
+    from pyimount.execution.rights import hindrance
+
+    found = hindrance()
+    if found is not None:
+        raise StepFailed(found.cause, found.remedy)
 
 
 def look(
@@ -74,8 +84,11 @@ def look(
     ``detect`` does, and StepFailed when that process did not come to an end, or what checks its report is not
     installed.
     """
+    from pyimount.execution import rights
+
     named = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
-    if not hasattr(os, "geteuid") or os.geteuid() != 0:
+    # Root of a user namespace has no more rights than the user who made it.
+    if not hasattr(os, "geteuid") or os.geteuid() != 0 or rights.in_user_namespace():
         before = identities(path for segments in gather(named) for path in segments.paths)
         scan = detect(
             paths,
@@ -91,6 +104,8 @@ def look(
             further.append(os.fspath(header))
         return scan.replaced(files={**identities(further), **before})
     require_packages()
+    if not rights.may_change_users():
+        require_rights()
     told = hints_of(**hints)
     limits = budget or Budget()
     found = scan_confined(
@@ -130,6 +145,8 @@ def planned(
     scan: Scan, policy: Policy, machine: "Machine", *, keys: "Keyring | None" = None, **arguments: Any
 ) -> MountPlan:
     """The plan for a scan, its paths meant from here; ``arguments``: further ones of ``plan``."""
+    from pyimount.execution.callers import owner
+
     kinds = key_kinds(scan, keys)
     # What is shown is the folder that its name leads to now.
     disks = tuple(
@@ -137,7 +154,7 @@ def planned(
         for disk in scan.disks
     )
     scan = scan.replaced(disks=disks)
-    made = plan(scan, policy, machine, keys_for=kinds, cwd=os.getcwd(), **arguments)
+    made = plan(scan, policy, machine, keys_for=kinds, cwd=os.getcwd(), owner=owner(), **arguments)
     # As they are told: without the way that a person took there.
     return made.replaced(images=tuple(map(plainly, made.images)))
 
@@ -163,6 +180,7 @@ def mount(
     naming: Naming = USUAL,
     cache: str | None = None,
     carve: str | None = None,
+    readable: bool = False,
     base: str | None = None,
 ) -> Mounted:
     """Mount the file systems of a scan; the further arguments are those of ``plan``.
@@ -190,6 +208,7 @@ def mount(
         naming=naming,
         cache=cache,
         carve=carve,
+        readable=readable,
         base=base or executor.base,
     )
     outcome = executor.run(made, scan.to_dict(), keys_of(made, keys), files=scan.files)
@@ -376,10 +395,13 @@ def what_became(scan: Scan, made: MountPlan, outcome: Outcome) -> tuple[MountedV
     """Each volume that was to be mounted, in the order of the scan."""
     volumes = {volume.id: volume for volume in scan.volumes}
     found: list[MountedVolume] = []
+    missing = dict(made.missing)
+    kept = shown_readable(made.steps)
+    beneath = {step.id: step for step in made.steps if step.id in kept}
     for step in made.mounts():
         volume = None if step.layer is None else volumes.get(step.layer)
         index = volume.index if volume is not None else ""
-        source = step.needs()[0]
+        source = (beneath.get(step.needs()[0]) or step).needs()[0]
         place = outcome.places.get(step.id)
         found.append(
             MountedVolume(
@@ -388,6 +410,7 @@ def what_became(scan: Scan, made: MountPlan, outcome: Outcome) -> tuple[MountedV
                 mountpoint=place,
                 device=None if place is None else outcome.places.get(source),
                 refusal=_why_failed(step, index, outcome),
+                missing=0 if step.layer is None else missing.get(step.layer, 0),
             )
         )
     for refused in made.refused:

@@ -16,9 +16,10 @@ class MountedVolume(Record, kw_only=True):
     """What became of one volume that was to be mounted.
 
     ``mountpoint``: where it stands, None when it does not; ``device``: what is mounted there.
-    ``refusal``: why it does not stand, or cannot be written to, and what to do about that. ``volume`` is None
-    for a disk without any: one that could not be read or has nothing to mount, or, with ``is_folder``, a
-    folder of files, whose ``device`` is its path.
+    ``refusal``: why it does not stand, or cannot be written to, and what to do about that. ``missing``: so
+    many bytes at its end the image does not have: to read there is an error. ``volume`` is None for a disk
+    without any: one that could not be read or has nothing to mount, or, with ``is_folder``, a folder of
+    files, whose ``device`` is its path.
     """
 
     volume: VolumeLayer | None
@@ -27,6 +28,7 @@ class MountedVolume(Record, kw_only=True):
     device: str | None = None
     refusal: Refusal | None = None
     is_folder: bool = False
+    missing: int = 0
 
     @property
     def type(self) -> str | None:
@@ -45,6 +47,7 @@ class MountedVolume(Record, kw_only=True):
             "uuid": None if volume is None else volume.uuid,
             "mountpoint": self.mountpoint,
             "device": self.device,
+            "missing": self.missing,
             "code": None if refusal is None else refusal.code,
             "reason": None if refusal is None else refusal.reason,
             "remedy": None if refusal is None else refusal.remedy,

@@ -12,7 +12,8 @@ class Machine(Record, kw_only=True):
     included. ``device_mapper``, ``md``, ``fuse``, ``nbd``: whether the kernel has these, or can load them;
     ``flash``: whether it can make a flash device in memory.
     ``tools``: absolute paths by name, of those that are installed. ``kernel``: its version's first two
-    numbers; ``(0, 0)`` where that is not known, and it is taken for a new one.
+    numbers; ``(0, 0)`` where that is not known, and it is taken for a new one. ``lacks``: why a part of
+    the kernel cannot be used here, and what to do, by the field's name.
     """
 
     filesystems: frozenset[str] = frozenset()
@@ -23,3 +24,4 @@ class Machine(Record, kw_only=True):
     flash: bool = False
     tools: Mapping[str, str] = EMPTY
     kernel: tuple[int, int] = (0, 0)
+    lacks: Mapping[str, tuple[str, str]] = EMPTY

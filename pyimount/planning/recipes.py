@@ -7,6 +7,7 @@ from functools import cache
 from pyimount.formats import Format, KernelMount, Mounting, ToolMount
 from pyimount.layers import VolumeLayer
 from pyimount.planning.machine import Machine
+from pyimount.planning.owner import Owner
 from pyimount.planning.policy import Policy
 from pyimount.planning.refusing import Refused
 from pyimount.planning.steps import FLASH_MODULE
@@ -96,7 +97,8 @@ def _why_not(
     if isinstance(way, KernelMount) and not way.maintained and not allowed:
         reason = f"few look after the kernel's driver {name}, and the image may be hostile"
         return Refused("not-allowed", reason, f"--allow-fs {name}")
-    if isinstance(way, ToolMount) and not (policy.foreign_tools or allowed):
+    stands_in = isinstance(way, ToolMount) and way.stands_in and not _drivers_of(declared, machine)
+    if isinstance(way, ToolMount) and not (policy.foreign_tools or allowed or stands_in):
         reason = f"{name} is another program that reads the image's bytes"
         return Refused("not-allowed", reason, f"--allow-fs {name}")
     if volume.state in way.refuses and not (policy.read_write and is_written(way)):
@@ -109,6 +111,11 @@ def _why_not(
     except Refused as why:
         return why
     return None
+
+
+def _drivers_of(declared: Format, machine: Machine) -> set[str]:
+    """The kernel's drivers for a format that there are here."""
+    return {way.driver for way in declared.mounts if isinstance(way, KernelMount)} & machine.filesystems
 
 
 def _why_not_here(way: KernelMount, volume: VolumeLayer, machine: Machine) -> str | None:
@@ -145,15 +152,37 @@ def is_written(way: Mounting) -> bool:
     return isinstance(way, KernelMount) and way.written is not None
 
 
-def options_of(way: Mounting, volume: VolumeLayer, policy: Policy) -> tuple[str, ...]:
-    """The options of a kernel's driver for this volume; raises Refused where one lacks its value."""
+def options_of(
+    way: Mounting, volume: VolumeLayer, policy: Policy, owner: Owner | None = None
+) -> tuple[str, ...]:
+    """The options of a kernel's driver for this volume; raises Refused where one lacks its value.
+
+    ``owner``: whose the files are, where they are nobody's; None: the driver's to say.
+    """
     if not isinstance(way, KernelMount):
         return ()
     written = way.written if policy.read_write else None
     options = [*(way.options if written is None else written), *_from_details(way, volume)]
     if way.every_member and volume.group is not None and not volume.group.complete:
         options += way.incomplete
+    if owner is not None:
+        options += owner.options(_told_of_owner(way, owner))
     return tuple(options)
+
+
+def arguments_of(way: ToolMount, owner: Owner | None) -> tuple[str, ...]:
+    """The arguments of a program, with whose the files are among its options."""
+    if owner is None or not way.owner:
+        return way.arguments
+    made = list(way.arguments)
+    at = made.index("-o") + 1
+    made[at] = ",".join((made[at], *owner.options(way.owner)))
+    return tuple(made)
+
+
+def _told_of_owner(way: KernelMount, owner: Owner) -> tuple[str, ...]:
+    """What a driver is told of the owner: root reads what has owners of its own (Rock Ridge) as it is."""
+    return way.owner if owner.uid or "umask" in way.owner else ()
 
 
 def _from_details(way: KernelMount, volume: VolumeLayer) -> Iterator[str]:

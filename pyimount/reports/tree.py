@@ -83,6 +83,8 @@ class TreeReport:
         line.append(printable(disk.paths[0]), style="bold")
         if len(disk.paths) > 1:
             line.append(f" and {len(disk.paths) - 1} more", style=_MUTED)
+        if disk.container.get("disk") is not None:
+            line.append(f" ({printable(str(disk.container['disk']))})")
         line.append(f"  {size_text(disk.size, exact=self._exact)}  {disk.container['type']}")
         if disk.pttype is not None:
             line.append(f"  {disk.pttype}", style="cyan")

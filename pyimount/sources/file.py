@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import partial
 
 from pyimount.sources.budget import Meter
+from pyimount.sources.denied import reason
 from pyimount.sources.errors import IsFolder, NoFilesLeft, OpenError, ReadError
 from pyimount.sources.pool import POOL, PooledFile
 from pyimount.sources.source import LAST, Source
@@ -58,7 +59,7 @@ class FileSource(Source):
                 self._file.opener = partial(_again, self._file.opener, which)
         except (OSError, ValueError) as error:
             self.close()
-            raise OpenError(f"{path}: {_reason(error)}") from error
+            raise OpenError(f"{path}: {reason(path, error)}") from error
         except (OpenError, NoFilesLeft):
             self.close()
             raise
@@ -87,7 +88,7 @@ class FileSource(Source):
         try:
             return POOL.take(self._file)
         except (OSError, OpenError, ValueError) as error:
-            raise ReadError(f"{self.path}: cannot be opened again: {_reason(error)}") from error
+            raise ReadError(f"{self.path}: cannot be opened again: {reason(self.path, error)}") from error
 
     def close(self) -> None:
         """Close the file; a second call does nothing. Reading afterwards gives ReadError."""
@@ -97,12 +98,6 @@ class FileSource(Source):
         # __init__ may have failed early.
         if hasattr(self, "_file"):
             self.close()
-
-
-def _reason(error: Exception) -> str:
-    """Why a file cannot be opened; ValueError: a NUL in the path."""
-    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return f"{reason[:1].lower()}{reason[1:]}"
 
 
 def _opener(path: str) -> Callable[[], int]:

@@ -59,6 +59,25 @@ class BytesSource(Source):
         return self._data[offset : offset + length]
 
 
+class CutSource(Source):
+    """What has lost its end: ``size`` bytes, of which only those that ``parent`` has can be read."""
+
+    __slots__ = ("_parent",)
+
+    def __init__(self, parent: Source, size: int) -> None:
+        self._parent = parent
+        self.size = max(parent.size, min(size, LAST))
+
+    def _read(self, offset: int, length: int) -> bytes:
+        if offset + length > self._parent.size:
+            raise ReadError(f"nothing is there from {self._parent.size} on: the image ends before")
+        return self._parent.read_at(offset, length)
+
+    def close(self) -> None:
+        """Close what is there."""
+        self._parent.close()
+
+
 class SliceSource(Source):
     """A run of another source. A run that reaches beyond it ends where it ends."""
 

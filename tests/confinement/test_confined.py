@@ -1,5 +1,7 @@
 """Root's scans run in a process that is not root, and say the same."""
 
+import errno
+import os
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -48,7 +50,7 @@ runpy.run_module("pyimount.confinement.child", run_name="__main__", alter_sys=Tr
 
 FIXTURES_OF_MANY_KINDS = (
     "gpt", "ewf", "qcow2-backing", "vmdk-split", "luks2", "lvm2-group", "ntfs", "btrfs", "zstd", "dmg",
-    "aff4", "iso9660", "apfs", "vhdx", "xz",
+    "lz4", "cd-raw-xa", "ova", "qed", "zip-deflate64", "aff4", "iso9660", "apfs", "vhdx", "xz",
 )  # fmt: skip
 
 
@@ -66,14 +68,20 @@ def test_where_landlock_is_missing_it_says_the_same(tmp_path: Path, monkeypatch:
         assert Code.INTERNAL_ERROR not in {problem.code for _, problem in found.all_problems()}
 
 
-def test_keys_reach_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("landlock", [True, False], ids=["landlock", "none"])
+def test_keys_reach_it(landlock: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where nothing can be loaded any more to reckon with, and numpy has not been."""
     needs("cryptsetup")
+    if not landlock:
+        command = (sys.executable, "-c", WITHOUT_LANDLOCK)
+        monkeypatch.setattr(scanning, "command", lambda _, user: (*command, user))
     work = Workshop(tmp_path)
     image = work.blank(17 * MIB)
     cheap = ("--pbkdf", "pbkdf2", "--pbkdf-force-iterations", "1000")
     work.run("cryptsetup", "luksFormat", "-q", *cheap, image, "-", stdin=b"key")
     found = confined(image, keys=Keyring({"*": "p:key"}))
     assert found["0"].locked is False
+    assert found == pyimount.detect(image, keys=Keyring({"*": "p:key"}))
 
 
 def test_a_backing_file_is_opened_by_the_policy_and_no_other(tmp_path: Path) -> None:
@@ -99,6 +107,19 @@ def test_what_cannot_be_opened_is_said(tmp_path: Path) -> None:
         confined(tmp_path / "none.img", header=str(tmp_path / "none.hdr"))
 
 
+def ours() -> list[Path]:
+    """The processes of a scan that this one has started, in /proc: others may scan at the same time."""
+    parents: dict[int, int] = {}
+    scans: list[int] = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(FileNotFoundError, ProcessLookupError):  # others come and go
+            parents[int(process.name)] = int((process / "stat").read_text().rpartition(")")[2].split()[1])
+            if b"pyimount.confinement.child" in (process / "cmdline").read_bytes():
+                scans.append(int(process.name))
+    here = os.getpid()
+    return [Path(f"/proc/{each}") for each in scans if here in (parents[each], parents.get(parents[each], 0))]
+
+
 def test_the_process_has_no_rights_and_cannot_be_looked_into(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -109,11 +130,9 @@ def test_the_process_has_no_rights_and_cannot_be_looked_into(
     kept = scanning._answer
 
     def look(child: Any, *rest: Any) -> None:
-        for process in Path("/proc").iterdir():
-            with suppress(FileNotFoundError, NotADirectoryError, ProcessLookupError):  # others come and go
-                if b"pyimount.confinement.child" in (process / "cmdline").read_bytes():
-                    seen.append((process / "status").read_text())
-                    seen.append(str((process / "mem").stat().st_uid))
+        for process in ours():
+            seen.append((process / "status").read_text())
+            seen.append(str((process / "mem").stat().st_uid))
         kept(child, *rest)
 
     monkeypatch.setattr(scanning, "_answer", look)
@@ -154,3 +173,67 @@ def test_a_child_that_dies_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(scanning, "command", lambda *_: ("/bin/false",))
     with pytest.raises(StepFailed, match="ended before its time"):
         confined(tmp_path / "disk.img")
+
+
+def test_it_has_no_terminal_of_roots_and_no_file_but_the_images(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was taken over would write to it what a terminal obeys."""
+    needs_root()
+    image = tmp_path / "disk.img"
+    image.write_bytes(bytes(MIB))
+    held: list[str] = []
+    kept = scanning._answer
+
+    def look(child: Any, *rest: Any) -> None:
+        for process in ours():
+            held.extend(str(file.readlink()) for file in (process / "fd").iterdir())
+        kept(child, *rest)
+
+    monkeypatch.setattr(scanning, "_answer", look)
+    # What is open here, and may be inherited, does not get there.
+    with (tmp_path / "secret").open("wb") as secret:
+        os.set_inheritable(secret.fileno(), True)
+        confined(image)
+    assert held
+    rest = [each for each in held if not each.startswith(("socket:", "/memfd:said", "/dev/null"))]
+    # The folders that modules are loaded from, by which nothing is read (O_PATH).
+    assert {each for each in rest if not Path(each).is_dir()} <= {str(image)}
+
+
+@pytest.mark.parametrize("what", ["open", "folder", "header"])
+def test_where_root_may_open_no_more_files_no_file_is_called_unreadable(
+    what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fixture = next(each for each in fixtures() if each.name == "qcow2-backing")
+    image = fixture.unpack(tmp_path)
+    real = os.open
+    count = [0]
+
+    def full(path: Any, *rest: Any, **more: Any) -> int:
+        if sys._getframe(1).f_globals["__name__"] == scanning.__name__:
+            count[0] += 1
+            if what != "folder" or count[0] > 1:
+                raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return real(path, *rest, **more)
+
+    monkeypatch.setattr(os, "open", full)
+    if what == "header":
+        with pytest.raises(StepFailed, match="may open no more files"):
+            confined(image, header=str(image))
+        return
+    found = confined(image)
+    codes = {problem.code for _, problem in found.all_problems()}
+    assert Code.OUT_OF_MEMORY in codes
+    assert codes.isdisjoint({Code.INTERNAL_ERROR, Code.MISSING_BACKING_FILE})
+
+
+def test_what_a_child_says_as_it_dies_is_told_and_obeyed_by_no_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    code = "import sys; sys.stderr.write('first\\n\\x1b[2Jlast words'); print('\\x1b]0;x')"
+    monkeypatch.setattr(scanning, "command", lambda *_: (sys.executable, "-c", code))
+    with pytest.raises(StepFailed, match="last words") as caught:
+        confined(tmp_path / "disk.img")
+    assert str(caught.value).isprintable()
+    assert capfd.readouterr() == ("", "")

@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tests.kernel.commands import Check, Said, command, same, tool
+from tests.kernel.commands import Check, Said, attached, command, same, tool
 
 USERS = {"carol": 1500, "dave": 1501, "eve": 1502}
 EVIDENCE = Path("/run/evidence")
@@ -209,6 +209,128 @@ def without_rights() -> None:
     image.unlink()
 
 
+def _made(kind: str, into: Path) -> Path:
+    """A file system of this kind with ``readme.txt`` in it, which this kernel's or another's driver wrote."""
+    image, tree = into / f"{kind}.img", into / "tree"
+    tree.mkdir(exist_ok=True)
+    (tree / "readme.txt").write_text("evidence\n")
+    (tree / "readme.txt").chmod(0o600)
+    if kind in ("iso9660", "rockridge"):
+        extra = ("-R",) if kind == "rockridge" else ()
+        tool("genisoimage", "-quiet", "-J", *extra, "-o", image, tree)
+        return image
+    with image.open("wb") as file:
+        file.truncate(32 << 20)
+    if kind == "ntfs":
+        tool("mkntfs", "-q", "-F", image)
+        tool("ntfscp", "-q", image, tree / "readme.txt", "readme.txt")
+        return image
+    maker = {"vfat": "mkfs.vfat", "exfat": "mkfs.exfat", "udf": "mkudffs", "hfs": "hformat"}[kind]
+    tool(maker, image)
+    device, at = attached(image), into / "at"
+    at.mkdir(exist_ok=True)
+    if kind == "exfat":
+        tool("mount.exfat-fuse", device, at)
+    else:
+        tool("mount", "-i", "-t", kind, device, at)
+    shutil.copy(tree / "readme.txt", at)
+    (at / "readme.txt").chmod(0o644)
+    tool("umount", at)
+    while subprocess.run(("losetup", "--detach", device), capture_output=True, check=False).returncode:
+        time.sleep(0.1)
+    while device in tool("losetup", "-a"):
+        time.sleep(0.1)
+    return image
+
+
+def without_owners() -> None:
+    """What has no owners of its own is the caller's; he reads it, and nobody else does."""
+    into = Path("/run/without-owners")
+    into.mkdir(mode=0o755)
+    try:
+        for kind in ("vfat", "exfat", "ntfs", "iso9660", "rockridge", "udf"):
+            image = _made(kind, into)
+            image.chmod(0o400)
+            shutil.chown(image, "carol", "carol")
+            named = ("--allow-fs", "mount.exfat-fuse") if kind == "exfat" else ()
+            said = json.loads(_pyimount("carol", "mount", "--keep", "--json", *named, image).out)
+            (volume,) = said["volumes"]
+            place = Path(volume["mountpoint"])
+            file = place / (
+                "README.TXT" if kind == "udf" and not (place / "readme.txt").exists() else "readme.txt"
+            )
+            assert file.read_text() == "evidence\n", kind
+            assert _can_read("carol", file), (kind, oct(file.stat().st_mode), file.stat().st_uid)
+            if kind != "udf":
+                is_ = file.stat()
+                assert (is_.st_uid, is_.st_gid) == (USERS["carol"], USERS["carol"]), kind
+            for other in ("dave", "eve"):
+                assert not _can_read(other, file), (kind, other)
+            if kind == "ntfs":
+                assert (place / "$MFT").stat().st_size > 0
+            for option in ("ro", "nosuid", "nodev", "noexec"):
+                line = next(
+                    each for each in Path("/proc/mounts").read_text().splitlines() if f" {place} " in each
+                )
+                assert option in line.split()[3].split(","), (kind, line)
+            _pyimount("carol", "unmount", said["session"])
+            assert _listed("carol") == []
+    finally:
+        shutil.rmtree(into)
+
+
+def readable_as_asked() -> None:
+    """What the evidence keeps from others she reads when she asks for it, and nobody else does."""
+    said = json.loads(
+        _pyimount("carol", "mount", "--keep", "--json", "--readable", EVIDENCE / "private.img").out
+    )
+    (volume,) = said["volumes"]
+    place = Path(volume["mountpoint"])
+    assert (place / "secret").stat().st_uid == USERS["carol"]
+    for user in USERS:
+        for name in ("secret", "readme.txt"):
+            assert _can_read(user, place / name) == (user == "carol")
+    (listed,) = _listed("carol")
+    assert [each["type"] for each in listed["mounts"]] == ["ext4"]
+    _pyimount("carol", "unmount", place)
+    assert _listed("carol") == []
+
+
+def drivers_that_few_look_after() -> None:
+    """They are off for users, whatever is asked for; root names them, and who called sudo reads."""
+    into = Path("/run/few-look-after")
+    into.mkdir(mode=0o755)
+    try:
+        image = _made("hfs", into)
+        image.chmod(0o444)
+        said = json.loads(
+            _pyimount("carol", "mount", "--keep", "--json", "--allow-fs", "hfs", image, status=4).out
+        )
+        (volume,) = said["volumes"]
+        assert "few look after" in volume["reason"]
+        assert "sudo pyimount mount --allow-fs hfs" in volume["remedy"]
+        own = (
+            "sudo",
+            "-n",
+            "env",
+            f"PYTHONPATH={os.environ['PYTHONPATH']}",
+            sys.executable,
+            "-m",
+            "pyimount",
+        )
+        (into / "mnt").mkdir(mode=0o755)
+        words = ("mount", "--keep", "--json", "--allow-fs", "hfs", "--mountdir", into / "mnt", image)
+        done = subprocess.run(_as("carol", *own, *words), capture_output=True, text=True, check=False)
+        assert done.returncode == 0, (done.stdout, done.stderr)
+        file = Path(json.loads(done.stdout)["volumes"][0]["mountpoint"]) / "readme.txt"
+        assert (file.stat().st_uid, file.read_text()) == (USERS["carol"], "evidence\n")
+        assert _can_read("carol", file)
+        command("unmount", "--all")
+    finally:
+        shutil.rmtree(into)
+
+
 CHECKS: tuple[Check, ...] = (
-    through_sudo, on_a_terminal, stopped_at_any_moment, killed_beside_sudo, without_rights,
+    through_sudo, without_owners, readable_as_asked, drivers_that_few_look_after, on_a_terminal,
+    stopped_at_any_moment, killed_beside_sudo, without_rights,
 )  # fmt: skip

@@ -128,8 +128,9 @@ class Ground:
 
     def check(self) -> None:
         """Nothing is left, and no image has changed."""
-        assert self.left() == []
-        assert not self.base.exists()
+        left = self.left()
+        assert left == [], left
+        assert not self.base.exists(), self.base
         for image, digest in self.images.items():
             assert hashlib.sha256(image.read_bytes()).hexdigest() == digest, f"{image} was written to"
 
@@ -169,6 +170,9 @@ def in_a_child(
         try:
             act()
         except BaseException:  # noqa: BLE001  (the child must never come back)
+            import traceback
+
+            traceback.print_exc()
             os._exit(99)
         os._exit(0)
     if kill_after is not None:

@@ -4,13 +4,13 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from pyimount.execution import servers, syscalls
+from pyimount.execution import fuse_mounts, servers, syscalls
 
 
 def mounts(mark: str) -> list[str]:
     """Where something of this mark is mounted."""
     lines = Path("/proc/self/mountinfo").read_text().splitlines()
-    return [line.split()[4] for line in lines if f" - {servers.FUSE_TYPE} {mark} " in line]
+    return [line.split()[4] for line in lines if f" - {fuse_mounts.FUSE_TYPE} {mark} " in line]
 
 
 def take_down(mark: str) -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from pyimount.execution.checking import OPTIONS, Checker
+from pyimount.execution.checking import _OWNERS, FEW_KEEP, OPTIONS, TOOLS, Checker
 from pyimount.execution.errors import Refused
 from pyimount.formats import KernelMount
 from pyimount.planning.steps import (
@@ -20,6 +20,7 @@ from pyimount.planning.steps import (
     Mount,
     MountWithTool,
     OpenEncrypted,
+    Place,
     Result,
     RunImageMounter,
     ShowDirectory,
@@ -53,10 +54,12 @@ def steps() -> list[Step]:
         MakeDirectory(id=9, inside=Result(1), path="root"),
         Mount(id=10, device=Result(8), at=Result(9), type="ext4", options=("noload", "errors=continue")),
         AttachLoop(id=11, backing=Result(8)),
+        MakeDirectory(id=14, inside=Result(1), path="home"),
+        MakeDirectory(id=15, inside=Result(1), path="free"),
         Mount(
             id=12,
             device=Result(11),
-            at=Result(9),
+            at=Result(14),
             type="btrfs",
             members=(Result(4),),
             options=("subvol=/@home",),
@@ -66,7 +69,7 @@ def steps() -> list[Step]:
 
 
 def checker(upto: int = 99) -> Checker:
-    made = Checker(FOLDER, frozenset((IMAGE,)))
+    made = Checker(FOLDER, frozenset((IMAGE,)), user=1000, groups=frozenset((100, 27)))
     for step in steps():
         if step.id < upto:
             made.check(step)
@@ -89,8 +92,8 @@ REFUSED: list[tuple[Step, str]] = [
     (MakeDirectory(id=20, inside=Result(1), path="a\0b"), "name"),
     (MakeDirectory(id=20, inside=Result(10), path="x"), "nothing that serves"),
     (ExposeRaw(id=20, at="/mnt", files=((1, "x"),)), "not the result"),
-    (ExposeRaw(id=20, at=Result(2), files=((1, "../x"),)), "name"),
-    (ExposeRaw(id=20, at=Result(2), files=()), "nothing to show"),
+    (ExposeRaw(id=20, at=Result(15), files=((1, "../x"),)), "name"),
+    (ExposeRaw(id=20, at=Result(15), files=()), "nothing to show"),
     (AttachLoop(id=20, backing="/dev/sda"), "not handed over"),
     (AttachLoop(id=20, backing="/etc/shadow"), "not handed over"),
     (AttachLoop(id=20, backing=IMAGE, read_only=False), "write to the image"),
@@ -104,7 +107,7 @@ REFUSED: list[tuple[Step, str]] = [
     (AttachLoop(id=20, backing=IMAGE, sector_size=513), "numbers"),
     (OpenEncrypted(id=20, device="/dev/sda2", type="luks", key="0"), "not the result"),
     (OpenEncrypted(id=20, device=IMAGE, type="luks", key="0"), "not the result"),
-    (ExposeRaw(id=20, at=Result(2), files=((5, "1.raw"),), cache="/etc"), "no cache"),
+    (ExposeRaw(id=20, at=Result(15), files=((5, "1.raw"),), cache="/etc"), "no cache"),
     (OpenEncrypted(id=20, device=Result(4), type="plain", key="0"), "no 'plain'"),
     (OpenEncrypted(id=20, device=Result(4), type="luks", key="0", header="/etc/shadow"), "header"),
     (OpenEncrypted(id=20, device=Result(4), type="luks", key="0", read_only=False), "write to the image"),
@@ -116,19 +119,19 @@ REFUSED: list[tuple[Step, str]] = [
     (MapVolume(id=20, table=(TableLine(0, 8, "multipath", (Result(4), 0)),)), "target"),
     (MapVolume(id=20, table=(TableLine(0, 8, "linear\n0 8 error", (Result(4), 0)),)), "target"),
     (MapVolume(id=20, table=(TableLine(0, -8, "linear", (Result(4), 0)),)), "numbers"),
-    (Mount(id=20, device="/dev/sda1", at=Result(9), type="ext4"), "not the result"),
+    (Mount(id=20, device="/dev/sda1", at=Result(15), type="ext4"), "not the result"),
     (Mount(id=20, device=Result(4), at="/etc", type="ext4"), "not the result"),
     (Mount(id=20, device=Result(4), at=Result(10), type="ext4"), "nothing that serves"),
-    (Mount(id=20, device=Result(4), at=Result(9), type="fuse.evil"), "mounts no"),
-    (Mount(id=20, device=Result(4), at=Result(9), type=None), "mounts no"),
-    (Mount(id=20, device=Result(4), at=Result(9), type="ext4", options=("suid",)), "option"),
-    (Mount(id=20, device=Result(4), at=Result(9), type="ext4", options=("noload,suid",)), "option"),
-    (Mount(id=20, device=Result(4), at=Result(9), type="ext4", options=("subvol=/@",)), "option"),
-    (Mount(id=20, device=Result(4), at=Result(9), type="btrfs", options=("subvol=/../x",)), "option"),
-    (Mount(id=20, device=Result(4), at=Result(9), type="btrfs", options=("subvol=/@,suid",)), "option"),
-    (Mount(id=20, device=Result(4), at=Result(9), type="btrfs", options=("subvol=/@\n",)), "option"),
-    (Mount(id=20, device=Result(4), at=Result(9), type="ext4", read_only=False), "write to the image"),
-    (Mount(id=20, device=Result(4), at=Result(9), type="btrfs", members=("/dev/sda",)), "not the result"),
+    (Mount(id=20, device=Result(4), at=Result(15), type="fuse.evil"), "mounts no"),
+    (Mount(id=20, device=Result(4), at=Result(15), type=None), "mounts no"),
+    (Mount(id=20, device=Result(4), at=Result(15), type="ext4", options=("suid",)), "option"),
+    (Mount(id=20, device=Result(4), at=Result(15), type="ext4", options=("noload,suid",)), "option"),
+    (Mount(id=20, device=Result(4), at=Result(15), type="ext4", options=("subvol=/@",)), "option"),
+    (Mount(id=20, device=Result(4), at=Result(15), type="btrfs", options=("subvol=/../x",)), "option"),
+    (Mount(id=20, device=Result(4), at=Result(15), type="btrfs", options=("subvol=/@,suid",)), "option"),
+    (Mount(id=20, device=Result(4), at=Result(15), type="btrfs", options=("subvol=/@\n",)), "option"),
+    (Mount(id=20, device=Result(4), at=Result(15), type="ext4", read_only=False), "write to the image"),
+    (Mount(id=20, device=Result(4), at=Result(15), type="btrfs", members=("/dev/sda",)), "not the result"),
     (BindMount(id=20, source="/etc", root=Result(10), target="/home"), "not the result"),
     (BindMount(id=20, source=Result(12), root="/", target="/home"), "not the result"),
     (BindMount(id=20, source=Result(12), root=Result(10), target="/../../etc"), "target"),
@@ -137,10 +140,10 @@ REFUSED: list[tuple[Step, str]] = [
     (AttachLoop(id=-1, backing=IMAGE), "number of its own"),
     (AttachLoop(id=20, backing=Result(21)), "nothing that serves"),
     (ConnectNbd(id=20, image=IMAGE, format="qcow2"), "does no ConnectNbd"),
-    (RunImageMounter(id=20, tool="sh", images=(), at=Result(9), arguments=()), "does no RunImageMounter"),
-    (ShowDirectory(id=20, path="/etc", at=Result(9)), "does no ShowDirectory"),
-    (MountWithTool(id=20, tool="sh", source=Result(4), at=Result(9), arguments=()), "does no MountWithTool"),
-    (ExposeShadows(id=20, device=Result(4), at=Result(9)), "does no ExposeShadows"),
+    (RunImageMounter(id=20, tool="sh", images=(), at=Result(15), arguments=()), "does no RunImageMounter"),
+    (ShowDirectory(id=20, path="/etc", at=Result(15)), "does no ShowDirectory"),
+    (MountWithTool(id=20, tool="sh", source=Result(4), at=Result(15), arguments=()), "runs no 'sh'"),
+    (ExposeShadows(id=20, device=Result(4), at=Result(15)), "does no ExposeShadows"),
     (Carve(id=20, source=Result(4), at="/tmp"), "does no Carve"),  # noqa: S108
 ]
 
@@ -172,3 +175,95 @@ def test_every_recipe_of_the_kernel_is_on_the_list() -> None:
             if isinstance(mounting, KernelMount):
                 allowed = OPTIONS[mounting.driver]
                 assert set(mounting.options) | set(mounting.incomplete) <= allowed, declared.name
+
+
+def test_what_says_whose_the_files_are_is_on_the_list() -> None:
+    for declared in volume_formats():
+        for way in declared.mounts:
+            if isinstance(way, KernelMount):
+                assert (way.driver in FEW_KEEP) == (not way.maintained), declared.name
+                if way.maintained:
+                    assert set(way.owner) == _OWNERS.get(way.driver, frozenset()), declared.name
+            elif way.tool in TOOLS:
+                options, owner = TOOLS[way.tool]
+                assert set(way.arguments[1].split(",")) == options
+                assert set(way.owner) == owner
+                assert way.on_device, "what it reads could be changed under it by the user"
+            else:
+                assert not way.stands_in
+
+
+OWN = "uid=1000,gid=100,umask=0022"
+
+
+@pytest.mark.parametrize(
+    ("options", "passes"),
+    [
+        ("uid=1000", True),
+        ("gid=100", True),
+        ("gid=27", True),
+        ("umask=077", True),
+        ("umask=0022", True),
+        ("utf8", True),
+        ("uid=0", False),
+        ("uid=1001", False),
+        ("uid=+1000", False),
+        ("uid=1000 ", False),
+        ("uid=\u0661000", False),
+        ("uid", False),
+        ("gid=0", False),
+        ("umask=9", False),
+        ("umask=0022\n", False),
+        ("umask=-1", False),
+        ("fmask=0", False),
+    ],
+)
+def test_files_are_said_to_be_the_users_alone(options: str, passes: bool) -> None:
+    for kind in ("vfat", "ext4"):
+        step = Mount(id=20, device=Result(4), at=Result(15), type=kind, options=(options,))
+        if passes and kind == "vfat":
+            checker().check(step)
+        else:
+            with pytest.raises(Refused, match="option"):
+                checker().check(step)
+
+
+NTFS = "ro,show_sys_files,streams_interface=windows"
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments", "source", "passes"),
+    [
+        ("ntfs-3g", ("-o", NTFS, "{source}", "{at}"), Result(4), True),
+        ("ntfs-3g", ("-o", f"{NTFS},{OWN}", "{source}", "{at}"), Result(4), True),
+        ("mount.exfat-fuse", ("-o", f"ro,{OWN}", "{source}", "{at}"), Result(4), True),
+        ("ntfs-3g", ("-o", f"{NTFS},uid=0", "{source}", "{at}"), Result(4), False),
+        ("ntfs-3g", ("-o", f"{NTFS},rw", "{source}", "{at}"), Result(4), False),
+        ("ntfs-3g", ("-o", f"{NTFS},ro", "{source}", "{at}"), Result(4), False),
+        ("ntfs-3g", ("-o", "show_sys_files,streams_interface=windows", "{source}", "{at}"), Result(4), False),
+        ("ntfs-3g", ("-o", f"{NTFS},", "{source}", "{at}"), Result(4), False),
+        ("ntfs-3g", ("-o", NTFS, "{source}", "{at}", "--"), Result(4), False),
+        ("ntfs-3g", ("-o", NTFS, "/dev/sda1", "{at}"), Result(4), False),
+        ("ntfs-3g", ("-o", NTFS, "{source}", "/etc"), Result(4), False),
+        ("ntfs-3g", (), Result(4), False),
+        ("ntfs-3g", ("-o", NTFS, "{source}", "{at}"), Result(3, "1.raw"), False),
+        ("ntfs-3g", ("-o", NTFS, "{source}", "{at}"), "/dev/sda1", False),
+        ("fuse2fs", ("-o", "ro,norecovery", "{source}", "{at}"), Result(4), False),
+    ],
+)
+def test_programs_get_just_what_is_on_the_list(
+    tool: str, arguments: tuple[str, ...], source: Place, passes: bool
+) -> None:
+    step = MountWithTool(id=20, tool=tool, source=source, at=Result(15), arguments=arguments)
+    if passes:
+        checker().check(step)
+    else:
+        with pytest.raises(Refused):
+            checker().check(step)
+
+
+@pytest.mark.parametrize("driver", sorted(FEW_KEEP))
+def test_drivers_that_few_look_after_are_off_for_users(driver: str) -> None:
+    with pytest.raises(Refused, match="few look after") as raised:
+        checker().check(Mount(id=20, device=Result(4), at=Result(15), type=driver))
+    assert raised.value.remedy == f"sudo pyimount mount --allow-fs {driver}"

@@ -3,13 +3,14 @@
 import random
 import signal
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 import pyimount
-from pyimount.execution import ledger, step_executor
+from pyimount.execution import ledger, mount_api, step_executor
 from pyimount.execution.errors import StepFailed
 from pyimount.execution.plan_executor import Executor
 from pyimount.planning.steps import (
@@ -24,7 +25,7 @@ from pyimount.planning.steps import (
     Step,
 )
 from tests.mounting.ground import EXT4, MIB, MOMENTS, Ground, anew, in_a_child, killer, moments, same_content
-from tests.needing import needs
+from tests.needing import lacking, needs
 
 
 def whole(ground: Ground) -> tuple[MountPlan, dict[str, object]]:
@@ -279,15 +280,28 @@ def test_another_process_waits_its_turn(ground: Ground) -> None:
         held.remove()
 
 
-def test_the_dead_have_children(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A program that outlives the process which started it keeps the session locked until it has ended."""
+@pytest.mark.parametrize("by_descriptor", [True, False])
+def test_the_dead_have_children(by_descriptor: bool, ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What outlives the process that started it keeps the session locked until it has ended."""
     plan, _ = whole(ground)
-    slow = ground.folder / "mount"
     ended = ground.folder / "ended"
+    if by_descriptor and not mount_api.is_there():
+        lacking("this kernel lacks fsopen, or keeps us from it")
+    monkeypatch.setattr(mount_api, "is_there", lambda: by_descriptor)
+    slow = ground.folder / "mount"
     slow.write_text(f'#!/bin/sh\nsleep 0.5\n/usr/bin/mount "$@"\ntouch {ended}\n')
     slow.chmod(0o755)
     monkeypatch.setattr("pyimount.execution.tools.SEARCH_PATH", (str(ground.folder), "/usr/bin", "/bin"))
+    create = mount_api.create
+
+    def slowly(context: int) -> None:
+        time.sleep(0.5)
+        create(context)
+        ended.touch()
+
+    monkeypatch.setattr(mount_api, "create", slowly)
     # Else it ends with us, as far as the kernel lets it.
+    monkeypatch.setattr("pyimount.execution.syscalls.end_with_parent", lambda _: None)
     monkeypatch.setattr("pyimount.execution.tools._end_with", lambda _: None)
     killed = in_a_child(lambda: Executor(base=str(ground.base)).run(plan), kill_after=0.2)
     assert killed == -signal.SIGKILL

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pyimount.execution import mounts, syscalls
+from pyimount.execution import mount_api, mounts, syscalls
 from pyimount.execution.plan_executor import Executor
 from pyimount.planning.steps import MakeDirectory, MountPlan, Result, ShowDirectory
 from tests.mounting.ground import Ground, same_content
@@ -115,15 +115,15 @@ def test_no_link_is_followed(ground: Ground) -> None:
         ground.check()
 
 
-@pytest.mark.parametrize("call", ["clone_mount", "restrict_mount", None])
+@pytest.mark.parametrize("call", ["open_tree", "mount_setattr", None])
 def test_a_kernel_without_the_calls(
     call: str | None, ground: Ground, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def absent(*_: int) -> int:
+    def absent(*_: int, **_more: int) -> int:
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
 
     if call is not None:
-        monkeypatch.setattr(syscalls, call, absent)
+        monkeypatch.setattr(mount_api, call, absent)
     made = plan(ground, ground.tree("files"))
     at = Path(ground.run(made).places[2])
     same_content(at)

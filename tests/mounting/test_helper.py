@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import threading
@@ -21,7 +22,8 @@ from pyimount.execution.helper import Service
 from pyimount.execution.ledger import Ledger
 from pyimount.keys import Keyring
 from pyimount.mounting import mounting
-from pyimount.planning.steps import AttachLoop, MakeDirectory, Mount, Result
+from pyimount.planning.steps import AttachLoop, ExposeRaw, MakeDirectory, Mount, Result
+from tests.mounting.hostile_fuse import LOOKUP, HostileFuse
 from tests.mounting.images import attached, check, content, digest, make, traces
 from tests.needing import needs, needs_root
 
@@ -203,6 +205,28 @@ def test_a_session_is_one_helpers_alone(talk: Talk, base: Path) -> None:
     finally:
         other.close()
     assert folder(talk, 0, f"{base}/0badcafe")["done"]
+
+
+def test_of_helpers_that_begin_one_session_at_once_one_has_it(base: Path) -> None:
+    for number in range(10):
+        session = f"{number:08x}"
+        talks = [Talk(base) for _ in range(4)]
+        for each in talks:  # all are asked before any answer is read
+            send(each.socket, {"begin": {"session": session, "images": []}})
+        answers = [receive(each.socket)[0] for each in talks]
+        had = [each for each, answer in zip(talks, answers, strict=True) if "done" in answer]
+        assert len(had) == 1
+        assert folder(had[0], 0, f"{base}/{session}")["done"]
+        others = [each for each in talks if each is not had[0]]
+        assert all("refused" in folder(each, 0, f"{base}/{session}") for each in others)
+        # Nor does another take down what this one works on.
+        undo = {"undo": {"session": session, "only": None, "lazy": False}}
+        if not number:  # it waits for a while
+            assert "another process works on" in others[0](undo)["failed"]
+        assert had[0](undo)["ended"]
+        for each in talks:
+            each.close()
+    assert not base.exists() or list(base.iterdir()) == []
 
 
 def test_what_was_taken_down_gets_no_further_step(talk: Talk, base: Path) -> None:
@@ -417,3 +441,58 @@ def test_refused_by_sudo_is_said(tmp_path: Path) -> None:
 def test_a_scan_is_not_changed_by_its_way_through_the_helper(image: Path) -> None:
     scan = pyimount.detect(image)
     assert pyimount.Scan.from_dict(json.loads(json.dumps(scan.to_dict()))) == scan
+
+
+def shown(talk: Talk, base: Path) -> int:
+    """A FUSE mount of the session, and what serves it."""
+    assert talk(BEGIN) == {"done": True}
+    assert folder(talk, 0, f"{base}/0badcafe")["done"]
+    assert folder(talk, 1, "raw", 0)["done"]
+    step = ExposeRaw(id=2, at=Result(1), files=((0, "0.raw"),))
+    send(talk.socket, {"step": step.to_dict()})
+    answer, files = receive(talk.socket)
+    assert answer["done"], answer
+    (device,) = files
+    return device
+
+
+@pytest.mark.parametrize("kind", [stat.S_IFLNK, stat.S_IFIFO, stat.S_IFBLK, stat.S_IFCHR, stat.S_IFDIR])
+@pytest.mark.parametrize("target", ["secret", "device"])
+def test_what_a_server_that_was_taken_over_shows_is_no_other_file(
+    kind: int, target: str, talk: Talk, base: Path, tmp_path: Path
+) -> None:
+    """It may call anything a file that it is to show: a link to root's file, a pipe, a disk."""
+    secret = tmp_path / "secret"
+    secret.write_bytes(b"root's" * 10_000)
+    secret.chmod(0o600)
+    device = shown(talk, base)
+    server = HostileFuse(device, kind | 0o644, str(secret) if target == "secret" else "/dev/loop0")
+    answer = talk({"step": AttachLoop(id=3, backing=Result(2, "0.raw")).to_dict()})
+    assert "no file of what is shown" in answer["failed"]
+    assert LOOKUP in server.asked
+    assert attached(secret) == []
+    assert talk({"undo": {"session": "0badcafe", "only": None, "lazy": False}})["left"] == []
+    assert not list(base.parent.glob("ledgers/*"))
+
+
+def test_a_server_that_never_answers_and_then_goes_fails_the_step(talk: Talk, base: Path) -> None:
+    HostileFuse(shown(talk, base), stat.S_IFREG | 0o644, answers=False)
+    assert "failed" in talk({"step": AttachLoop(id=3, backing=Result(2, "0.raw")).to_dict()})
+    assert talk({"undo": {"session": "0badcafe", "only": None, "lazy": False}})["left"] == []
+
+
+def test_nothing_is_done_within_what_is_mounted(talk: Talk, base: Path, image: Path) -> None:
+    begin(talk, image)
+    for step in (
+        AttachLoop(id=0, backing=str(image)),
+        MakeDirectory(id=1, path=str(base / "0badcafe")),
+        MakeDirectory(id=2, inside=Result(1), path="here"),
+        Mount(id=3, device=Result(0), at=Result(2), type="squashfs"),
+    ):
+        assert talk({"step": step.to_dict()})["done"], step
+    assert "within what is mounted" in folder(talk, 4, "deeper", 2)["refused"]
+    again = Mount(id=5, device=Result(0), at=Result(2), type="squashfs")
+    assert "mounted there already" in talk({"step": again.to_dict()})["refused"]
+    over = ExposeRaw(id=6, at=Result(2), files=((0, "0.raw"),))
+    assert "mounted there already" in talk({"step": over.to_dict()})["refused"]
+    assert talk({"undo": {"session": "0badcafe", "only": None, "lazy": False}})["left"] == []

@@ -178,7 +178,7 @@ def test_by_either_way_of_the_kernel(
         def missing(mount: int, attributes: int) -> None:
             raise OSError(38, "Function not implemented")
 
-        monkeypatch.setattr("pyimount.execution.syscalls.restrict_mount", missing)
+        monkeypatch.setattr("pyimount.execution.mount_api.mount_setattr", missing)
     plan = with_tool(ground, ground.ext4(), "fuse2fs", "-o", "ro,norecovery")
     assert options(ground.run(plan).places[3]) >= ALL
     assert ground.undo(plan.session).ended

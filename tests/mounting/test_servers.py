@@ -198,20 +198,6 @@ def test_links_to_images_and_relative_paths_are_followed(
         assert (at / "0.raw").read_bytes() == source.read_at(0, source.size)
 
 
-def test_images_that_were_opened_by_somebody_else_are_taken_and_no_others(
-    serve: Served, tmp_path: Path
-) -> None:
-    disk = ext4(tmp_path)
-    scan = pyimount.detect(disk)
-    with disk.open("rb") as file:
-        disk.unlink()
-        at, _ = serve(scan, scan.disks[0], opened={str(disk): file.fileno()})
-        file.seek(0)
-        assert (at / "0.raw").read_bytes() == file.read()
-    with pytest.raises(Refused, match="was not handed over"):
-        serve(scan, scan.disks[0], opened={})
-
-
 def test_only_what_is_needed_has_to_be_there(serve: Served, tmp_path: Path) -> None:
     paths = [tmp_path / "one.img", tmp_path / "two.img"]
     for path in paths:
@@ -220,7 +206,7 @@ def test_only_what_is_needed_has_to_be_there(serve: Served, tmp_path: Path) -> N
     paths[1].unlink()
     at, _ = serve(scan, scan.disks[0])
     assert (at / "0.raw").stat().st_size == MIB
-    with pytest.raises(StepFailed, match=r"two\.img: No such file"):
+    with pytest.raises(StepFailed, match=r"two\.img: no such file"):
         serve(scan, *scan.disks)
 
 

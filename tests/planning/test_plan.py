@@ -397,17 +397,17 @@ def test_drivers_that_few_maintain_are_refused_with_the_option_that_allows_them(
 
 
 def test_the_next_way_is_taken_where_the_kernel_lacks_the_driver() -> None:
-    scan = Scan((disk(container="qcow2"),), (part(1, 0, "1", type="ntfs", state="dirty"),))
+    scan = Scan((disk(container="qcow2"),), (part(1, 0, "1", type="ext4", state="dirty"),))
     lacking = FULL.replaced(filesystems=frozenset())
     (refusal,) = planned(scan, lacking).refused
-    assert (refusal.code, refusal.remedy) == ("not-allowed", "--allow-fs ntfs-3g")
+    assert (refusal.code, refusal.remedy) == ("not-allowed", "--allow-fs fuse2fs")
     made = planned(scan, lacking, RECOVERY)
     (mount,) = of(made, MountWithTool)
     (server,) = of(made, ExposeRaw)
-    assert (mount.tool, mount.source) == ("ntfs-3g", Result(server.id, "1.raw"))
+    assert (mount.tool, mount.source) == ("fuse2fs", Result(server.id, "1.raw"))
     assert not of(made, AttachLoop), "it reads a file, and so needs no device"
     (refusal,) = planned(scan, lacking.replaced(tools={}), RECOVERY).refused
-    assert (refusal.code, refusal.remedy) == ("needs-tool", "install ntfs-3g: see `pyimount check`")
+    assert (refusal.code, refusal.remedy) == ("needs-tool", "install fuse2fs: see `pyimount check`")
 
 
 def test_ufs_gets_the_type_that_its_superblock_shows() -> None:

@@ -29,8 +29,17 @@ from pyimount.planning.steps.files import (
     MakeDirectory,
     RunImageMounter,
 )
-from pyimount.planning.steps.mounts import ALWAYS, BindMount, Carve, Mount, MountWithTool, ShowDirectory
-from pyimount.planning.steps.plans import STEPS, MountPlan, Refusal, step_from_dict
+from pyimount.planning.steps.mounts import (
+    ALWAYS,
+    READABLE,
+    BindMount,
+    Carve,
+    Mount,
+    MountWithTool,
+    ShowDirectory,
+    readable_arguments,
+)
+from pyimount.planning.steps.plans import STEPS, MountPlan, Refusal, shown_readable, step_from_dict
 
 __all__ = [
     "ALWAYS",
@@ -39,6 +48,7 @@ __all__ = [
     "LVM_CONFIG",
     "MOUNTPOINTS",
     "PREFIX",
+    "READABLE",
     "STEPS",
     "ActivateVolumeGroup",
     "AssembleArray",
@@ -64,6 +74,8 @@ __all__ = [
     "ShowDirectory",
     "Step",
     "TableLine",
+    "readable_arguments",
     "results",
+    "shown_readable",
     "step_from_dict",
 ]
