@@ -20,14 +20,18 @@ from tests.needing import needs, needs_root
 class OnATerminal:
     """``pyimount mount`` on a terminal of its own, which has come to its prompt."""
 
-    def __init__(self, *arguments: str | Path, prompt: bytes = b"Enter", ignoring: int | None = None) -> None:
+    def __init__(
+        self,
+        *arguments: str | Path,
+        prompt: bytes = b"Enter",
+        ignoring: int | None = None,
+        program: tuple[str, ...] = ("-m", "pyimount", "mount"),
+    ) -> None:
         self.pid, self.terminal = pty.fork()
         if self.pid == 0:
             if ignoring is not None:
                 signal.signal(ignoring, signal.SIG_IGN)
-            os.execv(  # noqa: S606
-                sys.executable, [sys.executable, "-m", "pyimount", "mount", *map(str, arguments)]
-            )
+            os.execv(sys.executable, [sys.executable, *program, *map(str, arguments)])  # noqa: S606
         self.said = b""
         until = time.monotonic() + 60
         while prompt not in self.said and time.monotonic() < until:
@@ -119,4 +123,24 @@ def test_a_signal_that_is_ignored_stays_so(image: Path) -> None:
     assert len(standing(image)) == 1
     enter(command)
     assert command.status() == 0
+    assert standing(image) == []
+
+
+IMOUNT = ("-c", "import sys; from pyimount.cli.imount import main; sys.exit(main(sys.argv[1:]))")
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])
+def test_imount_at_its_prompts(image: Path, number: int) -> None:
+    command = OnATerminal(image, program=IMOUNT)
+    sent(number)(command)
+    assert command.status() == 128 + number
+    assert standing(image) == []
+    shell = OnATerminal("--interactive", image, prompt=b"(imount) ", program=IMOUNT)
+    os.write(shell.terminal, b"mount 1 -r\n")
+    until = time.monotonic() + 60
+    while not standing(image) and time.monotonic() < until:
+        time.sleep(0.1)
+    assert len(standing(image)) == 1
+    sent(number)(shell)
+    assert shell.status() == 128 + number
     assert standing(image) == []
