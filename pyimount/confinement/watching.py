@@ -19,7 +19,7 @@ _WAITING: Mapping[str, tuple[int, ...]] = {
     "x86_64": (45, 47, 7, 271, 23, 270, 232, 281, 34, 35, 230, 202, 128, 61, 247),
     "aarch64": (207, 212, 73, 72, 22, 101, 115, 98, 137, 260, 95),
 }
-_EVERY = 5.0
+_EVERY = 2.0
 _LOOKS = 4
 """So often it is seen at rest, every so many seconds, before it is ended."""
 
