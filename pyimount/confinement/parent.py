@@ -5,15 +5,15 @@ import os
 import socket
 import stat
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
-from threading import Event, Timer
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from typing import IO, Any
 
 from pyimount.confinement.crossing import question_of, report_of
 from pyimount.confinement.messages import MessageError, receive, send
 from pyimount.confinement.own_modules import command
 from pyimount.confinement.users import borrowed_user
+from pyimount.confinement.watching import Watch
 from pyimount.exceptions import StepFailed
 from pyimount.records import Record
 from pyimount.sources.broker import Broker
@@ -46,8 +46,8 @@ def scan_confined(
     """A scan by a process without privileges; its report is JSON values that nobody has checked.
 
     ``request``: its ``hints``, ``keys``, ``budget``, ``try_veracrypt``. ``timeout``: seconds for all of it,
-    whatever it says meanwhile; None: it may take any time, for what it reads from may be slow, and a process
-    that was taken over could seem to be at work. Its processor time is bounded (``confinement.limits``).
+    whatever it says meanwhile; None: it may take any time as long as it does something, for what it reads
+    from may be slow. Its processor time is bounded (``confinement.limits``).
     Raises StepFailed when it says nothing, or speaks of files that it was not given; OpenError when the
     ``header`` cannot be opened.
     """
@@ -56,12 +56,12 @@ def scan_confined(
             ours, child, said = _start(stack)
         except OSError as error:
             raise StepFailed(f"no scan can be started: {error.strerror}") from error
-        with child, _ended_after(timeout, ours) as over:
+        with child, Watch(child.pid, ours, timeout).kept() as watch:
             try:
-                return _serve(ours, images, Broker(allow), header, request)
+                return _serve(ours, images, Broker(allow), header, request, watch=watch)
             except MessageError as error:
-                if over.is_set():
-                    raise StepFailed(f"the scan did not end within {timeout:g} s") from error
+                if watch.why is not None:
+                    raise StepFailed(watch.why) from error
                 child.kill()
                 child.wait()
                 raise StepFailed(f"the scan ended before its time: {_last_line(said) or error}") from error
@@ -94,33 +94,14 @@ def _last_line(said: IO[bytes]) -> str:
     return "".join(one if one.isprintable() else " " for one in lines[-1]) if lines else ""
 
 
-@contextmanager
-def _ended_after(seconds: float | None, talk: socket.socket) -> Iterator[Event]:
-    """Have a socket end after so many seconds, within a message too; the event tells that it did."""
-    over = Event()
-
-    def end() -> None:
-        over.set()
-        with suppress(OSError):  # it was closed in the same moment
-            talk.shutdown(socket.SHUT_RDWR)
-
-    timer = None if seconds is None else Timer(seconds, end)
-    if timer is not None:
-        timer.daemon = True
-        timer.start()
-    try:
-        yield over
-    finally:
-        if timer is not None:
-            timer.cancel()
-
-
 def _serve(
     child: socket.socket,
     images: Sequence[Segments],
     broker: Broker,
     header: str | None,
     request: Mapping[str, Any],
+    *,
+    watch: Watch,
 ) -> Confined:
     read: dict[str, FileIdentity] = {}
     known = {path for segments in images for path in segments.paths}
@@ -142,7 +123,9 @@ def _serve(
         for file in files:
             os.close(file)
     while True:
+        watch.listening = True
         message, given = receive(child)
+        watch.listening = False
         for file in given:
             os.close(file)
         if isinstance(message, dict) and message.keys() == {"report"}:

@@ -1,14 +1,16 @@
 """A scan's child that was taken over and says anything: root refuses it in a sentence, and ends it."""
 
 import json
+import os
 import struct
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pyimount.confinement import parent
+from pyimount.confinement import parent, watching
 from pyimount.confinement.messages import CAP
 from pyimount.confinement.parent import scan_confined
 from pyimount.exceptions import StepFailed
@@ -129,6 +131,65 @@ def test_one_that_never_ends_is_ended(tmp_path: Path, monkeypatch: pytest.Monkey
         taken_over(monkeypatch, code)
         with pytest.raises(StepFailed, match="did not end within 1 s"):
             confined(tmp_path, timeout=1)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "time.sleep(3600)",
+        "s.recv(1)",
+        "import select; select.select([s], [], [])",
+        "import threading; threading.Event().wait()",
+        "import threading\nthreading.Thread(target=time.sleep, args=(3600,)).start()\ns.recv(1)",
+        "import subprocess; subprocess.run(['sleep', '3600'])",
+        "say({'open': image}); heard(); time.sleep(3600)",
+    ],
+)
+def test_one_that_rests_is_ended_without_a_limit_of_time(
+    code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watching, "_EVERY", 0.05)
+    taken_over(monkeypatch, code)
+    with pytest.raises(StepFailed, match="hangs"):
+        confined(tmp_path, timeout=None)
+
+
+@pytest.mark.parametrize("work", ["read", "reckon", "stopped", "asks slowly"])
+def test_one_that_is_only_slow_is_waited_for(
+    work: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It reads from what gives nothing for now, has much to reckon, gets no processor, or waits for root."""
+    looks: list[object] = []
+    real = watching.time_at_rest
+
+    def look(process: int) -> int | None:
+        looks.append(real(process))
+        if len(looks) == 10 and work in ("read", "stopped", "reckon"):
+            with (tmp_path / "pipe").open("wb") as pipe:
+                pipe.write(b"x")
+        return looks[-1]  # type: ignore[return-value]
+
+    pipe = str(tmp_path / "pipe")
+    os.mkfifo(pipe)
+    monkeypatch.setattr(watching, "_EVERY", 0.02)
+    monkeypatch.setattr(watching, "time_at_rest", look)
+    wait = {
+        "read": f"os.read(os.open({pipe!r}, os.O_RDWR), 1)",
+        "reckon": f"f = os.open({pipe!r}, os.O_RDWR | os.O_NONBLOCK)\nwhile True:\n"
+        "    try:\n        if os.read(f, 1): break\n    except BlockingIOError: pass",
+        "stopped": f"os.read(os.open({pipe!r}, os.O_RDWR), 1)",
+        "asks slowly": "say({'open': image}); s.recvmsg(1 << 16, 4096)",
+    }[work]
+    if work == "asks slowly":
+        kept = parent._answer
+
+        def slow(*arguments: Any) -> None:
+            time.sleep(0.5)  # root's own opening takes long: that is not the child's rest
+            kept(*arguments)
+
+        monkeypatch.setattr(parent, "_answer", slow)
+    taken_over(monkeypatch, f"{wait}\nsay({{'report': {{'disks': []}}}})")
+    assert confined(tmp_path, timeout=None).report == {"disks": []}
 
 
 def test_a_report_to_the_letter_is_still_held_against_its_schema(
