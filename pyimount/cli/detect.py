@@ -61,7 +61,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     form.add_argument("--export", action="store_true", help="print KEY=value blocks, as blkid does")
     parser.add_argument("-a", "--all", action="store_true", help="show gaps, tables and other readings too")
     parser.add_argument("-v", "--details", action="store_true", help="show every fact of each layer")
-    parser.add_argument("--bar", action="store_true", help="draw each disk as a bar above its tree")
+    parser.add_argument(
+        "--bar",
+        action="store_true",
+        help="draw each disk as a bar above its tree (# in use, = not or not known, . a gap, - a table, x locked)",
+    )
     parser.add_argument("-b", "--bytes", action="store_true", help="show exact sizes, in bytes")
     shared.add_search(parser)
     parser.add_argument(

@@ -22,7 +22,8 @@ _STYLES = {
 def bars(scan: Scan, width: int) -> dict[int, tuple[Text, Text]]:
     """For each disk, by its id: a bar of at most so many columns, and beneath it what its parts are.
 
-    ``#`` is in use, ``=`` is not or not known to be, ``.`` belongs to no volume, ``x`` is locked.
+    ``#`` is in use, ``=`` is not or not known to be, ``.`` belongs to no volume, ``-`` to a table, ``x`` is
+    locked.
     """
     cells = max(20, min(width, _WIDEST))
     shown = picture(scan, width=cells * _CELL)
@@ -58,8 +59,8 @@ def _bar(parts: list[Box], cells: int) -> tuple[Text, Text]:
 
 
 def _filled(box: Box, room: int) -> str:
-    if box.kind == "gap":
-        return "." * room
+    if box.kind in ("gap", "meta"):
+        return (".", "-")[box.kind == "meta"] * room
     if box.layer is not None and getattr(box.layer, "locked", None):
         return "x" * room
     used = round((box.used or 0.0) * room)
@@ -69,6 +70,6 @@ def _filled(box: Box, room: int) -> str:
 
 
 def _word(box: Box) -> str:
-    if box.kind in ("gap", "meta"):
+    if box.kind == "gap":
         return ""
     return name(box.layer) if box.layer is not None else f"x{len(box.layers)}"

@@ -38,9 +38,9 @@ class Box(Record, kw_only=True):
 
     None of them: bytes of the parent that no volume claims. ``x``, ``y``, ``width``, ``height``: in units of
     the picture. ``kind``: ``disk``, ``strip`` (the table of the box above), ``table``, ``gap``, ``meta``,
-    ``files``, ``group``, ``crypto``, ``other``, ``unknown`` or ``several``. ``used``: the part in use, from 0
-    to 1, None where that is not known. ``to_scale``: False where it is wider than its share. ``placed``: False
-    where it is not drawn where its bytes lie, but beside its siblings. ``size``: bytes of a gap. ``deeper``:
+    ``files``, ``group``, ``crypto``, ``other``, ``unknown`` or ``several``. ``used``: the part in use, 0 to
+    1, None where that is not known. ``to_scale``: False where it is wider than its share.
+    ``placed``: False where it is not drawn where its bytes lie, but beside its siblings. ``size``: bytes of a gap. ``deeper``:
     what it holds is not drawn.
     """
 
