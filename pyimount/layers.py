@@ -173,10 +173,11 @@ class Scan(Record):
         )
 
     def _repr_html_(self) -> str:
-        """The tree, for notebooks: text that is escaped, without a script or anything from elsewhere."""
-        from pyimount.notebook import page
+        """The picture and the tree, for notebooks: escaped, without a script or anything from elsewhere."""
+        from importlib import import_module
 
-        return page(self)
+        # By its name: reports know layers, which know no report.
+        return str(import_module("pyimount.reports.html").notebook(self))
 
     @cached_property
     def _by_id(self) -> Mapping[int, Layer]:

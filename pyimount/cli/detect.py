@@ -61,25 +61,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     form.add_argument("--export", action="store_true", help="print KEY=value blocks, as blkid does")
     parser.add_argument("-a", "--all", action="store_true", help="show gaps, tables and other readings too")
     parser.add_argument("-v", "--details", action="store_true", help="show every fact of each layer")
+    parser.add_argument(
+        "--bar",
+        action="store_true",
+        help="draw each disk as a bar above its tree (# in use, = not or not known, . a gap, - a table, x locked)",
+    )
     parser.add_argument("-b", "--bytes", action="store_true", help="show exact sizes, in bytes")
-    parser.add_argument(
-        "--search",
-        action="store_true",
-        help="look everywhere, for what nothing points to: this reads the whole image "
-        "(not found so: what has a signature of two bytes or none)",
-    )
-    parser.add_argument(
-        "--align",
-        type=shared.some_bytes,
-        metavar="BYTES",
-        help="search at every so many bytes, down to 1 (default: at every sector, and at every fourth byte "
-        "for what firmware is made of); implies --search",
-    )
-    parser.add_argument(
-        "--free",
-        action="store_true",
-        help="read all that tells how much is free, also where that is much (a large FAT, many bitmaps)",
-    )
+    shared.add_search(parser)
     parser.add_argument(
         "--strict", action="store_true", help="exit with 3 when anything is not plain and whole"
     )
@@ -172,7 +160,14 @@ def _print(scan: Scan, options: argparse.Namespace) -> None:
             force_terminal=options.color,
             width=None if sys.stdout.isatty() else 1 << 16,
         )
-        for tree in report.trees(scan):
+        drawn = {}
+        if options.bar:
+            from pyimount.reports.bar import bars
+
+            drawn = bars(scan, cli.columns())
+        for tree, disk in zip(report.trees(scan), report.shown(scan), strict=True):
+            for line in drawn.get(disk.id, ()):
+                console.print(line)
             console.print(tree)
         for line in report.of_all(scan):
             console.print(line)
