@@ -10,6 +10,8 @@ READ_CAP = 16 << 20
 """No parser reads more than this many bytes at once, whatever a length field says."""
 
 _KEPT = 1 << 20
+_LEAST_LOST = 512
+"""What is lost with a member of an array begins at a multiple of this."""
 
 
 class ShortRead(Exception):  # noqa: N818  (a signal between parser and prober, not an error of the program)
@@ -26,6 +28,7 @@ class View:
     """
 
     __slots__ = (
+        "_lost",
         "_runs",
         "_size_kept",
         "_starts",
@@ -56,6 +59,7 @@ class View:
         self._starts: list[int] = []
         self._runs: dict[int, bytes] = {}
         self._size_kept = 0
+        self._lost: list[tuple[int, int, str]] = []
         self.read_errors: list[str] = []
 
     def preload(self, runs: Iterable[tuple[int, int]]) -> None:
@@ -65,7 +69,26 @@ class View:
         """
         for offset, length in runs:
             if 0 <= offset < self.size and self._known(offset, length) is None:
-                self._keep(offset, self._try(offset, length))
+                try:
+                    self._keep(offset, self._fetch(offset, length))
+                except ReadError as error:
+                    self._preload_around(offset, min(length, self.size - offset), str(error))
+
+    def _preload_around(self, offset: int, length: int, why: str) -> None:
+        """Read what there is of a run that fails, as far as it is known which parts of it are lost."""
+        at = start = offset
+        end = offset + length
+        while at < end:
+            lost = self.source.lost_around(at)
+            if lost is None:
+                at = (at // _LEAST_LOST + 1) * _LEAST_LOST
+                continue
+            if start < at:
+                self._keep(start, self._try(start, at - start))
+            self._lost.append((*lost, why))
+            at = start = max(lost[1], at + 1)
+        if offset < start < end:
+            self._keep(start, self._try(start, end - start))
 
     def run(self, offset: int, length: int) -> tuple[int, bytes]:
         """The run read so far that holds these bytes, and its start; else just these, by ``glance``."""
@@ -118,11 +141,19 @@ class View:
         return None
 
     def _fetch(self, offset: int, length: int) -> bytes:
+        for start, end, why in self._lost:
+            # One failure is enough for all that is lost with it.
+            if offset < end and start < offset + length:
+                raise ReadError(why)
         try:
             return self.source.read_at(offset, length)
         except ReadError as error:
             if str(error) not in self.read_errors:
                 self.read_errors.append(str(error))
+            for at in (offset, offset + length - 1):
+                lost = self.source.lost_around(at)
+                if lost is not None:
+                    self._lost.append((*lost, str(error)))
             raise
 
     def _try(self, offset: int, length: int) -> bytes:
