@@ -3,15 +3,23 @@
 from bisect import bisect_right, insort
 from collections.abc import Iterable
 
-from pyimount.sources.errors import ReadError
+from pyimount.problems import Code, Problem, Range, together
+from pyimount.sources.errors import MissingBytes, ReadError
 from pyimount.sources.source import Source
 
 READ_CAP = 16 << 20
 """No parser reads more than this many bytes at once, whatever a length field says."""
 
 _KEPT = 1 << 20
-_LEAST_LOST = 512
-"""What is lost with a member of an array begins at a multiple of this."""
+
+_PAGE = 4096
+"""What cannot be read as a whole is read in pages: a bad sector costs its page, and no more."""
+
+_SECTOR = 512
+"""What is known to be lost begins at a multiple of this."""
+
+_NOTES = 512
+"""Problems of reading that are noted before those of one cause are put together."""
 
 
 class ShortRead(Exception):  # noqa: N818  (a signal between parser and prober, not an error of the program)
@@ -24,7 +32,7 @@ class View:
     ``size``: bytes in the layer. ``sector_size``: bytes, where the container or the caller knows it, else
     None; ``caller_knows``: that it is the caller who says so. ``disk_offset``: where the layer starts on its
     disk in bytes, None where it is not one run of it. ``part_type``: the type that a partition table gives
-    the layer, None where it is no partition. ``read_errors``: what could not be read so far, a sentence each.
+    the layer, None where it is no partition. ``unread``: what could not be read so far, a problem a cause.
     """
 
     __slots__ = (
@@ -32,10 +40,10 @@ class View:
         "_runs",
         "_size_kept",
         "_starts",
+        "_unread",
         "caller_knows",
         "disk_offset",
         "part_type",
-        "read_errors",
         "sector_size",
         "size",
         "source",
@@ -59,36 +67,52 @@ class View:
         self._starts: list[int] = []
         self._runs: dict[int, bytes] = {}
         self._size_kept = 0
-        self._lost: list[tuple[int, int, str]] = []
-        self.read_errors: list[str] = []
+        self._lost: list[tuple[int, int, ReadError]] = []
+        self._unread: list[Problem] = []
+
+    @property
+    def unread(self) -> tuple[Problem, ...]:
+        """What could not be read so far: a problem for each cause, with the places."""
+        return together(self._unread)
 
     def preload(self, runs: Iterable[tuple[int, int]]) -> None:
         """Read these ``(offset, length)`` runs, as far as the layer reaches, for later reads.
 
-        What cannot be read is left for a later, smaller read to fail on.
+        Of a run that cannot be read as a whole, those pages are kept that can.
         """
         for offset, length in runs:
-            if 0 <= offset < self.size and self._known(offset, length) is None:
-                try:
-                    self._keep(offset, self._fetch(offset, length))
-                except ReadError as error:
-                    self._preload_around(offset, min(length, self.size - offset), str(error))
+            if not 0 <= offset < self.size or self._known(offset, length) is not None:
+                continue
+            try:
+                self._ask(offset, length)
+                self._keep(offset, self.source.read_at(offset, length))
+            except ReadError as error:
+                self._keep_pages(offset, min(offset + length, self.size), error)
 
-    def _preload_around(self, offset: int, length: int, why: str) -> None:
-        """Read what there is of a run that fails, as far as it is known which parts of it are lost."""
-        at = start = offset
-        end = offset + length
+    def _keep_pages(self, start: int, end: int, error: ReadError) -> None:
+        good, at = b"", start
         while at < end:
             lost = self.source.lost_around(at)
-            if lost is None:
-                at = (at // _LEAST_LOST + 1) * _LEAST_LOST
-                continue
-            if start < at:
-                self._keep(start, self._try(start, at - start))
-            self._lost.append((*lost, why))
-            at = start = max(lost[1], at + 1)
-        if offset < start < end:
-            self._keep(start, self._try(start, end - start))
+            if lost is not None:
+                stop, page = min(end, max(lost[1], at + 1)), b""
+                self._lost.append((*lost, error))
+                self._note(error, at, stop - at)
+            else:
+                stop = self._page_end(at, end)
+                page = self._try(at, stop - at)
+            good += page
+            if not page or stop >= end:
+                self._keep(at + len(page) - len(good), good)
+                good = b""
+            at = stop
+
+    def _page_end(self, start: int, end: int) -> int:
+        """Where the page ends, or what of it is not known to be lost."""
+        end = min(end, start + _PAGE)
+        for at in range((start // _SECTOR + 1) * _SECTOR, end, _SECTOR):
+            if self.source.lost_around(at) is not None:
+                return at
+        return end
 
     def run(self, offset: int, length: int) -> tuple[int, bytes]:
         """The run read so far that holds these bytes, and its start; else just these, by ``glance``."""
@@ -141,20 +165,34 @@ class View:
         return None
 
     def _fetch(self, offset: int, length: int) -> bytes:
-        for start, end, why in self._lost:
-            # One failure is enough for all that is lost with it.
-            if offset < end and start < offset + length:
-                raise ReadError(why)
         try:
+            self._ask(offset, length)
             return self.source.read_at(offset, length)
         except ReadError as error:
-            if str(error) not in self.read_errors:
-                self.read_errors.append(str(error))
-            for at in (offset, offset + length - 1):
-                lost = self.source.lost_around(at)
-                if lost is not None:
-                    self._lost.append((*lost, str(error)))
+            self._note_lost(error, offset, length)
+            self._note(error, offset, length)
             raise
+
+    def _ask(self, offset: int, length: int) -> None:
+        """Raise ReadError again for what is known to be lost: one failure is enough for all of it."""
+        for start, end, error in self._lost:
+            if offset < end and start < offset + length:
+                raise type(error)(str(error))
+
+    def _note_lost(self, error: ReadError, offset: int, length: int) -> None:
+        """Note what is known to be lost around the ends of what could not be read."""
+        for at in (offset, min(offset + length, self.size) - 1):
+            lost = self.source.lost_around(at)
+            if lost is not None and all(run[:2] != lost for run in self._lost):
+                self._lost.append((*lost, error))
+
+    def _note(self, error: ReadError, offset: int, length: int) -> None:
+        place = Range(offset, min(length, self.size - offset))
+        self._unread.append(
+            Problem(Code.READ_ERROR, str(error), ranges=(place,), explained=isinstance(error, MissingBytes))
+        )
+        if len(self._unread) >= _NOTES:
+            self._unread = list(together(self._unread))
 
     def _try(self, offset: int, length: int) -> bytes:
         try:
