@@ -84,6 +84,10 @@ class Signature(Record):
     lasting: bool = False
 
 
+USER, JOURNAL = "file system", "journal"
+"""The roles of a file system whose journal lies on another device, and of that."""
+
+
 class Membership(Record, kw_only=True):
     """What a member says of the array or volume group that it belongs to.
 

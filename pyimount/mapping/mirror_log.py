@@ -61,6 +61,16 @@ class MirrorLog:
         first, last = start // self._region, -(-end // self._region)
         return sum(each.bit_count() for each in self._bits(first, last)) == last - first
 
+    def out_of_step_around(self, at: int) -> tuple[int, int] | None:
+        """The region around a byte where it is not in step, all where none is; None where it is in step."""
+        start = at // self._region * self._region
+        try:
+            if self.in_step() == 0:
+                return 0, self.regions * self._region
+            return None if self.is_in_step(start, start + self._region) else (start, start + self._region)
+        except ReadError:
+            return 0, self.regions * self._region
+
     def _bits(self, first: int, last: int) -> Iterator[int]:
         """The bits of the regions from ``first`` to before ``last``, as numbers."""
         while first < last:
@@ -94,3 +104,7 @@ class MirrorLeg(Device):
             # The same words for all of it: a report says each thing once.
             raise ReadError("this leg of the mirror was not in step with the first one, by the mirror's log")
         return super().read(at, length)
+
+    def lost_around(self, at: int) -> tuple[int, int] | None:
+        """As for any device; the regions that are not in step, too."""
+        return super().lost_around(at) or self._log.out_of_step_around(at)

@@ -108,6 +108,10 @@ class UnreadableSource(Source):
         # The same words for all of it: a report says each thing once.
         raise ReadError(self._why)
 
+    def lost_around(self, offset: int) -> tuple[int, int] | None:  # noqa: ARG002
+        """All of it."""
+        return 0, self.size
+
 
 def open_mapped(parameters: Details, inputs: Sequence[Source]) -> Source:
     """The bytes of a volume from its recipe; raises OpenError for a recipe that is none."""

@@ -298,6 +298,8 @@ class Places:
             return "this kernel has no device-mapper"
         if "cryptsetup" not in self._machine.tools:
             return "cryptsetup is not installed"
+        if self._locks.locked(volume).details.get("requirements"):
+            return "it is being reencrypted, and cryptsetup would go on with that"
         word, kinds = CRYPTSETUP[volume.recipe.kind]
         if self._locks.all_open and not needs_no_key(self._locks.locked(volume)):
             return None

@@ -293,7 +293,7 @@ class _Planner:
             raise Refused("unsupported", f"nothing here knows file systems of type {volume.type}")
         group = volume.group
         together = [way for way in declared.mounts if isinstance(way, KernelMount) and way.every_member]
-        if group is not None and group.members != 1 and not together:
+        if group is not None and group.type == volume.type and group.members != 1 and not together:
             why = f"over several devices: the {volume.type} driver finds the others by itself, or not at all"
             raise Refused("unsupported", why)
         if group is not None and together:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeAlias
 
 from pyimount.formats import Identity, Membership
+from pyimount.formats.declarations import JOURNAL, USER
 from pyimount.layers import Group, VolumeLayer
 from pyimount.mapping.assembly import Assembly, Member
 from pyimount.problems import Code, Problem
@@ -179,7 +180,7 @@ class Groups:
                 continue
             own = next(member for member in mine.all if member.id == volume.id)
             copies = [each.index for each in same[mine.key, identity_of(own)] if each is not own]
-            problems = (*volume.problems, *mine.problems_of(own))
+            problems = (*volume.problems, *mine.problems_of(own), *mine.problems_without_journal(own, volume))
             yield volume.replaced(group=mine.group_of(own, copies), problems=problems)
 
 
@@ -234,6 +235,15 @@ class _Done:
             found=(*(member.index for member in there), *self.unmarked),
             copies=tuple(copies),
         )
+
+    def problems_without_journal(self, own: Member, volume: VolumeLayer) -> Iterator[Problem]:
+        """What a file system lacks whose journal lies on another device that is not here."""
+        roles = {member.membership.role for member in self.found.members}
+        if own.membership.role == USER and JOURNAL not in roles and volume.state != "clean":
+            message = (
+                "its journal lies on another device, which is not here: what was written last may be missing"
+            )
+            yield Problem(Code.MISSING_MEMBER, message)
 
     def problems_of(self, own: Member) -> Iterator[Problem]:
         """What is wrong with a member's part in its group; what is wrong with that is the first one's."""

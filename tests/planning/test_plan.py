@@ -163,6 +163,13 @@ def test_luks_by_our_own_server(machine: pyimount.planning.machine.Machine, back
     assert not of(made, OpenEncrypted)
 
 
+def test_luks_that_is_being_reencrypted_is_left_to_our_own_server() -> None:
+    locked = LUKS.volumes[0].replaced(details={"requirements": ["online-reencrypt-v2"]})
+    made = planned(Scan(LUKS.disks, (locked, *LUKS.volumes[1:])), keys_for={"1": frozenset("p")})
+    assert of(made, ExposeRaw)
+    assert not of(made, OpenEncrypted)
+
+
 def test_a_lock_whose_key_is_not_there_is_refused() -> None:
     made = planned(LUKS, keys_for={})
     assert codes(made) == {"1.0": "locked"}

@@ -1,4 +1,4 @@
-"""File systems over several devices, some of which do not say so: btrfs over a seed, F2FS."""
+"""What belongs together and does not always say so: btrfs over a seed, F2FS, journals elsewhere."""
 
 import struct
 from collections.abc import Sequence
@@ -9,12 +9,14 @@ import pytest
 
 from pyimount import detect
 from pyimount.layers import Group, Scan
+from pyimount.parsers.filesystems import ext
 from pyimount.parsers.filesystems.btrfs import PRIMARY, SUPERBLOCK
 from pyimount.parsers.filesystems.btrfs_allocation import ITEM, SYSTEM_CHUNKS_AT
 from pyimount.parsers.filesystems.f2fs import OFFSETS
+from pyimount.parsers.filesystems.xfs import LOG_RECORD
 from pyimount.planning.steps import Mount
 from tests.kept import kept, put
-from tests.parsers.filesystems import test_btrfs, test_f2fs
+from tests.parsers.filesystems import test_btrfs, test_ext, test_f2fs, test_xfs
 from tests.planning.scans import of, planned
 
 MIB = 1 << 20
@@ -172,3 +174,69 @@ def test_what_may_be_another_is_not_taken(sizes: Sequence[int], tmp_path: Path) 
     scan = detect(written(tmp_path, a=phone(own_segments(), 4), **others))
     assert (group(scan, "1.0").present, group(scan, "1.0").complete) == (1, False)
     assert all(scan[f"{number}.0"].group is None for number in range(2, 2 + len(sizes)))
+
+
+# Journals on another device.
+
+COMPAT_JOURNAL, NEEDS_RECOVERY = 0x4, 0x4
+
+
+def with_external_journal(journal: bytes, *, dirty: bool = False) -> bytearray:
+    image = kept("ext4")
+    before = ext.SUPERBLOCK.construct.parse(bytes(image[1024:2048]))
+    incompat = before.s_feature_incompat | (NEEDS_RECOVERY if dirty else 0)
+    return test_ext.changed(
+        image, s_journal_uuid=journal, s_journal_inum=0, s_feature_incompat=incompat,
+        s_feature_compat=before.s_feature_compat | COMPAT_JOURNAL,
+    )  # fmt: skip
+
+
+def journal_of(*users: bytes) -> bytearray:
+    image = kept("jbd")
+    parsed = ext.JOURNAL_SUPERBLOCK.construct.parse(bytes(image[2048:3072]))
+    parsed.s_nr_users, parsed.s_users = len(users), b"".join(users).ljust(768, b"\0")
+    put(image, 2048, ext.JOURNAL_SUPERBLOCK.construct.build(parsed))
+    return image
+
+
+def uuid_of(image: bytearray) -> bytes:
+    uuid: bytes = ext.SUPERBLOCK.construct.parse(bytes(image[1024:2048])).s_uuid
+    return uuid
+
+
+def test_an_ext4_and_its_journal_on_another_device_belong_together(tmp_path: Path) -> None:
+    """As mke2fs -J device= writes it: the journal's UUID into the one, the user's into the other."""
+    name = uuid_of(kept("jbd"))
+    volume, journal = with_external_journal(name, dirty=True), journal_of(uuid_of(kept("ext4")))
+    scan = detect(written(tmp_path, volume=volume, journal=journal))
+    for index, role in (("1.0", "file system"), ("2.0", "journal")):
+        found = group(scan, index)
+        assert (found.role, found.members, found.present, found.complete) == (role, 2, 2, True)
+        assert found.found == ("1.0", "2.0")
+        assert codes(scan, index) == []
+    assert len(of(planned(scan), Mount)) == 1
+
+
+@pytest.mark.parametrize(("dirty", "said"), [(True, ["missing-member"]), (False, [])])
+def test_an_ext4_without_its_journal(dirty: bool, said: list[str], tmp_path: Path) -> None:
+    scan = detect(written(tmp_path, volume=with_external_journal(uuid_of(kept("jbd")), dirty=dirty)))
+    assert (group(scan, "0").present, group(scan, "0").complete) == (1, False)
+    assert codes(scan, "0") == said
+
+
+def test_a_journal_that_nobody_uses_belongs_to_nothing(tmp_path: Path) -> None:
+    scan = detect(written(tmp_path, journal=journal_of(), volume=kept("ext4")))
+    assert [volume.group for volume in scan.volumes] == [None, None]
+
+
+def test_an_xfs_and_its_log_on_another_device_belong_together(tmp_path: Path) -> None:
+    log = kept("xfs-log")
+    record = LOG_RECORD.construct.parse(bytes(log[: LOG_RECORD.size]))
+    volume = test_xfs.changed(kept("xfs"), sb_logstart=0, sb_uuid=record.h_fs_uuid)
+    scan = detect(written(tmp_path, log=log, volume=volume))
+    for index, role in (("1.0", "journal"), ("2.0", "file system")):
+        found = group(scan, index)
+        assert (found.role, found.members, found.present, found.complete) == (role, 2, 2, True)
+        assert codes(scan, index) == []
+    alone = detect(written(tmp_path, volume=volume))
+    assert (group(alone, "0").present, codes(alone, "0")) == (1, ["missing-member"])
