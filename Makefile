@@ -17,7 +17,7 @@ $(VENV)/.base: pyproject.toml
 # A dependency group, and what it is about: everything. Debian 12's pip, 23.0, knows no groups.
 $(VENV)/.with-%: $(VENV)/.base
 	$(PIP) install 'pip>=25.1'
-	$(PIP) install --editable '.[mount,fast,zstd$(BUILT)]' --group $*
+	$(PIP) install --editable '.[mount,fast,zstd,remote$(BUILT)]' --group $*
 	touch $@
 .PRECIOUS: $(VENV)/.with-%
 

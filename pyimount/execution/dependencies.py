@@ -129,6 +129,7 @@ MODULES: tuple[PythonModuleDependency, ...] = tuple(
         ("numpy", "pyimount[fast]", "LUKS, BitLocker and degraded arrays several times as fast"),
         (ZSTD, "pyimount[zstd]", "what is packed with Zstandard"),
         ("liblzfse", "pyimount[lzfse]", "Apple disk images packed with LZFSE"),
+        ("fsspec", "pyimount[remote]", "images elsewhere: https://, s3:// …"),
         ("dissect.volume", "dissect.volume", "a second opinion on partition tables"),
     )
 )

@@ -124,6 +124,8 @@ class _Scanner:
             over = self._work(self._beneath({*self._holders} - parents), None, Meter(self._budget))
             if over is not None:
                 self._stopped(over)
+        for number in self._images:
+            self._note_change(number)
         volumes = map(_with_told, with_reasons(self._groups.on(self._volumes), self._holders))
         problems = told((*self._problems, *self._for_no_volume()))
         return Scan(tuple(map(_with_told, self._disks)), tuple(volumes), problems)
@@ -183,8 +185,16 @@ class _Scanner:
         self._disks.append(self._disk(place, opened_image, meter))
         meter.pause()
         if number not in self._wanted:
+            self._note_change(number)
             del self._images[number]
             image.close()
+
+    def _note_change(self, number: int) -> None:
+        """Say so where an image is no longer what was opened."""
+        wrong = tuple(Problem(Code.CHANGED, said) for said in self._images[number][0].changed())
+        if wrong:
+            (at,) = (at for at, disk in enumerate(self._disks) if disk.id == number)
+            self._disks[at] = self._disks[at].replaced(problems=(*self._disks[at].problems, *wrong))
 
     def _recipe(self, segments: Segments, found: tuple[Image, Opened]) -> Recipe:
         image, opened_image = found

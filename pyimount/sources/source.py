@@ -42,6 +42,10 @@ class Source(ABC):
     def _read(self, offset: int, length: int) -> bytes:
         """Return exactly ``length`` (> 0) bytes at ``offset``; the range lies within ``size``."""
 
+    def changed(self) -> str | None:
+        """What says that these are no longer the bytes that were opened, where that is known."""
+        return None
+
     def close(self) -> None:  # noqa: B027  (most sources hold nothing)
         """Give back what the source holds open; reading afterwards is an error."""
 
