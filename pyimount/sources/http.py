@@ -7,18 +7,16 @@ range tells as much.
 """
 
 import re
+from collections.abc import Mapping, Sequence
 from html.parser import HTMLParser
 from time import sleep
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urljoin
 
 from pyimount.sources.errors import OpenError, ReadError
-from pyimount.sources.place import Place, changed
+from pyimount.sources.place import ChangedError, Place, changed
 from pyimount.sources.source import LAST
 from pyimount.sources.urls import given
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 CONNECT_SECONDS = 30.0
 SILENT_SECONDS = 60.0
@@ -27,6 +25,12 @@ WHOLE_SECONDS = 900.0
 """Seconds that one answer may take in all."""
 WAITS = (0.5, 2.0)
 """Seconds to wait before each further try, where the connection or the server failed."""
+_RANGES = 64
+"""Ranges in one request: servers allow some hundred, and lines of some KiB."""
+_AT_ONCE = 8
+"""Requests at a time, of a server that sends one range for each."""
+_PART_HEAD = 1 << 10
+"""Bytes, at most, that a server writes around each of many ranges."""
 LISTING_CAP = 4 << 20
 """Bytes of a folder's page that are looked at."""
 
@@ -53,6 +57,7 @@ class HttpPlace(Place):
         self.first = b""
         self._pinned: str | None = None
         self._opened = False
+        self._has_many = True
         try:
             self.first = self._asked(0, wanted)
         except ReadError as error:
@@ -77,6 +82,91 @@ class HttpPlace(Place):
             if wait is not None:
                 sleep(wait)
         raise ReadError(f"{self.name}: cannot read at {offset}: {why}")
+
+    def fetch_many(self, runs: Sequence[tuple[int, int]]) -> Sequence[bytes | None]:
+        """As Place's: in one request where the server has that; else in several at once."""
+        came: dict[int, bytes] = {}
+        for first in range(0, len(runs), _RANGES) if self._has_many else ():
+            some = runs[first : first + _RANGES]
+            try:
+                came |= _sync(self._filesystem, self._answer_to_many, some)
+            except ChangedError:
+                raise
+            except (ReadError, _AgainError):
+                self._has_many = False
+                break
+        if self._has_many:
+            return [
+                next(
+                    (d[at - s : at - s + n] for s, d in came.items() if s <= at and at + n <= s + len(d)),
+                    None,
+                )
+                for at, n in runs
+            ]
+        return list(_sync(self._filesystem, self._answers, runs))
+
+    async def _answers(self, filesystem: Any, runs: Sequence[tuple[int, int]]) -> list[bytes | None]:
+        """Each by a request of its own, several at a time."""
+        from asyncio import Semaphore, gather
+
+        room = Semaphore(_AT_ONCE)
+
+        async def one(offset: int, length: int) -> bytes | None:
+            async with room:
+                try:
+                    return await self._answer(filesystem, offset, length)
+                except ChangedError:
+                    raise
+                except (ReadError, _AgainError):
+                    return None
+
+        return list(await gather(*(one(*run) for run in runs)))
+
+    async def _answer_to_many(self, filesystem: Any, runs: Sequence[tuple[int, int]]) -> dict[int, bytes]:
+        """What came of these ranges, by where it begins. Raises ReadError where the server has not that."""
+        import aiohttp
+
+        ranges = ",".join(f"{at}-{at + length - 1}" for at, length in runs)
+        headers = {"Range": f"bytes={ranges}", "Accept-Encoding": "identity"}
+        if self._pinned is not None:
+            headers["If-Match"] = self._pinned
+        most = sum(length for _, length in runs) + _PART_HEAD * (len(runs) + 1)
+        try:
+            async with await _get(filesystem, given(self.name), headers) as answer:
+                if answer.status == 412:
+                    raise changed(self.name, "the server has another state of it")
+                kind = answer.content_type == "multipart/byteranges"
+                boundary = answer.headers.get("Content-Type", "").partition("boundary=")[2].strip('" ')
+                if answer.status != 206 or not kind or not boundary:
+                    raise ReadError(f"{self.name}: the server sends one range at a time")
+                data = bytearray()
+                async for piece in answer.content.iter_chunked(1 << 16):
+                    data += piece
+                    if len(data) > most:
+                        raise ReadError(f"{self.name}: the server sends more than was asked for")
+                return self._parts(bytes(data), boundary.encode(), answer.headers)
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise _AgainError(type(error).__name__) from None
+
+    def _parts(self, data: bytes, boundary: bytes, headers: Mapping[str, str]) -> dict[int, bytes]:
+        """The parts of an answer to many ranges: each has as many bytes as it says (RFC 9110, 14.6)."""
+        found: dict[int, bytes] = {}
+        at = data.find(b"--" + boundary)
+        while at >= 0 and not data.startswith(b"--" + boundary + b"--", at):
+            end = data.find(b"\r\n\r\n", at)
+            told = re.search(rb"(?im)^content-range:[ \t]*(.*?)[ \t]*\r$", data[at : end + 2])
+            place = _RANGE.fullmatch(told[1].decode("latin-1")) if told and end > 0 else None
+            if place is None or place[1] is None or place[3] == "*":
+                raise ReadError(
+                    f"{self.name}: the server's answer has parts that do not say what they are of"
+                )
+            self._compare(int(place[3]), headers)
+            start, length = int(place[1]), int(place[2]) + 1 - int(place[1])
+            found[start] = data[end + 4 : end + 4 + length]
+            if len(found[start]) != length:
+                raise ReadError(f"{self.name}: the server's answer ended in the middle")
+            at = data.find(b"--" + boundary, end + 4 + length)
+        return found
 
     async def _answer(self, filesystem: Any, offset: int, length: int) -> bytes:
         import aiohttp
@@ -114,7 +204,7 @@ class HttpPlace(Place):
             raise _AgainError(f"{len(data)} of {wanted} bytes came")
         return bytes(data)
 
-    def _checked(self, status: int, headers: "Mapping[str, str]", offset: int, length: int) -> int:
+    def _checked(self, status: int, headers: Mapping[str, str], offset: int, length: int) -> int:
         """How many bytes are to come. Raises ReadError, and _AgainError."""
         place = _RANGE.fullmatch(headers.get("Content-Range", "").strip())
         if status == 416 and not self._opened and place is not None and place[3] == "0":
@@ -146,7 +236,7 @@ class HttpPlace(Place):
             )
         return end + 1 - start
 
-    def _compare(self, size: int, headers: "Mapping[str, str]") -> None:
+    def _compare(self, size: int, headers: Mapping[str, str]) -> None:
         """Hold an answer's facts against the first answer's."""
         mark = headers.get("ETag") or headers.get("Last-Modified")
         if not self._opened:
@@ -206,7 +296,7 @@ def _sync(filesystem: Any, asked: Any, *arguments: Any) -> Any:
     return sync(filesystem.loop, asked, filesystem, *arguments)
 
 
-async def _get(filesystem: Any, url: str, headers: "Mapping[str, str]") -> Any:
+async def _get(filesystem: Any, url: str, headers: Mapping[str, str]) -> Any:
     from aiohttp import ClientTimeout
 
     session = await filesystem.set_session()

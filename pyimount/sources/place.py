@@ -1,6 +1,7 @@
 """A file that lies elsewhere, as the one thing that is asked of it: exactly these bytes."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 from pyimount.sources.errors import ReadError
 
@@ -23,6 +24,13 @@ class Place(ABC):
     @abstractmethod
     def fetch(self, offset: int, length: int) -> bytes:
         """Exactly these bytes, which lie within the size. Raises ReadError, ChangedError."""
+
+    def fetch_many(self, runs: Sequence[tuple[int, int]]) -> Sequence[bytes | None]:
+        """The bytes of several runs, ``(offset, length)``, at once; None for those that did not come.
+
+        Raises ChangedError.
+        """
+        return [None for _ in runs]
 
     def look_again(self) -> None:  # noqa: B027  (HTTP's answers say with each what it is of)
         """Raise ChangedError where this is no longer what was opened; ReadError."""

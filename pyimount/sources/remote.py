@@ -7,6 +7,7 @@ A link has a cost for each request and one for each byte. What a scan reads lies
 import sys
 from _thread import allocate_lock
 from collections import OrderedDict
+from collections.abc import Sequence
 from typing import Any
 
 from pyimount.sources.budget import Meter
@@ -21,6 +22,12 @@ _KEPT = 64
 """Blocks that are kept of each file."""
 _AHEAD = 16
 """Blocks that are fetched at once, at most, of a file that is read from front to back."""
+
+_PAGE = 4 << 10
+"""Bytes in a page: what is expected is fetched in these."""
+_PAGES_KEPT = 4096
+_CLOSE = 8
+"""Pages between two runs that cost less to fetch along than to leave out."""
 
 _NAMES_CAP = 1 << 14
 """No more names than this are looked at beside a file."""
@@ -38,7 +45,7 @@ class RemoteSource(Source):
     Once it is seen to have changed, nothing more is read of it: bytes of two states are of none.
     """
 
-    __slots__ = ("_blocks", "_changed", "_last", "_lock", "_meter", "_place", "_run", "path")
+    __slots__ = ("_blocks", "_changed", "_last", "_lock", "_meter", "_pages", "_place", "_run", "path")
 
     def __init__(self, place: Place, meter: Meter | None = None, first: bytes = b"") -> None:
         self.path = place.name
@@ -47,6 +54,7 @@ class RemoteSource(Source):
         self._meter = meter or Meter()
         self._lock = allocate_lock()
         self._blocks: OrderedDict[int, bytes] = OrderedDict()
+        self._pages: OrderedDict[int, bytes] = OrderedDict()
         self._changed: str | None = None
         self._last, self._run = -1, 1
         if first and len(first) == min(BLOCK, self.size):
@@ -81,6 +89,9 @@ class RemoteSource(Source):
         with self._lock:
             if self._changed is not None:
                 raise ChangedError(self._changed)
+            expected = self._expected(offset, length)
+            if expected is not None:
+                return expected
             try:
                 blocks = self._have(first, last)
             except ChangedError as error:
@@ -88,6 +99,56 @@ class RemoteSource(Source):
                 raise
         start = offset - first * BLOCK
         return b"".join(blocks)[start : start + length]
+
+    @property
+    def is_far(self) -> bool:
+        """As Source's."""
+        return True
+
+    def expect(self, runs: Sequence[tuple[int, int]]) -> None:
+        """As Source's: these alone, not the blocks around them, in as few requests as the server allows."""
+        with self._lock:
+            wanted = self._missing(runs)
+            if len(wanted) < 2 or self._changed is not None:
+                return  # one alone is as well read when it is wanted
+            try:
+                came = self._place.fetch_many(wanted)
+            except ChangedError as error:
+                self._changed = str(error)
+                return
+            for (offset, _), data in zip(wanted, came, strict=True):
+                for at in range(0, len(data or b""), _PAGE):
+                    self._pages[(offset + at) // _PAGE] = (data or b"")[at : at + _PAGE]
+            while len(self._pages) > _PAGES_KEPT:
+                self._pages.popitem(last=False)
+
+    def _missing(self, runs: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+        """What is not here yet of these runs, in whole pages, with those put together that lie close."""
+        pages = sorted(
+            {
+                page
+                for offset, length in runs
+                for page in range(offset // _PAGE, (min(offset + length, self.size) - 1) // _PAGE + 1)
+                if page not in self._pages and page * _PAGE // BLOCK not in self._blocks
+            }
+        )[:_PAGES_KEPT]
+        found: list[list[int]] = []
+        for page in pages:
+            if found and page - found[-1][1] <= _CLOSE:
+                found[-1][1] = page + 1
+            else:
+                found.append([page, page + 1])
+        return [(start * _PAGE, min(end * _PAGE, self.size) - start * _PAGE) for start, end in found]
+
+    def _expected(self, offset: int, length: int) -> bytes | None:
+        """These bytes where they all came as expected."""
+        first, last = offset // _PAGE, (offset + length - 1) // _PAGE
+        if first not in self._pages or last - first >= len(self._pages):
+            return None
+        pages = [self._pages.get(page) for page in range(first, last + 1)]
+        data = b"".join(page for page in pages if page is not None)
+        at = offset - first * _PAGE
+        return None if None in pages or len(data) < at + length else data[at : at + length]
 
     def _have(self, first: int, last: int) -> list[bytes]:
         found: dict[int, bytes] = {}
@@ -188,6 +249,20 @@ class FilePlace(Place):
         if at != offset + length:
             raise ReadError(f"{self.name}: ends at {at}, and was {self.size} bytes long when it was opened")
         return b"".join(pieces)
+
+    def fetch_many(self, runs: Sequence[tuple[int, int]]) -> Sequence[bytes | None]:
+        """As Place's."""
+        if not getattr(self._filesystem, "async_impl", False):
+            return super().fetch_many(runs)
+        starts, ends = [at for at, _ in runs], [at + length for at, length in runs]
+        try:
+            came = self._filesystem.cat_ranges([self._path] * len(runs), starts, ends, on_error="return")
+        except _foreign():  # the reads themselves will tell
+            return super().fetch_many(runs)
+        return [
+            bytes(data) if isinstance(data, bytes) and len(data) == length else None
+            for data, (_, length) in zip(came, runs, strict=True)
+        ]
 
     def look_again(self) -> None:
         """As Place's."""
