@@ -64,6 +64,39 @@ def test_no_place_is_asked_for_twice(tmp_path: Path) -> None:
         assert len(set(ranges)) == len(ranges)
 
 
+@pytest.mark.parametrize("fault", ["", "mixed", "single", "mute", "torn", "untagged"])
+def test_many_ranges_at_once_give_what_one_by_one_gives(fault: str, tmp_path: Path) -> None:
+    image = large_disk()
+    with serving({"disk.img": image}, *filter(None, [fault])) as server:
+        assert volumes(pyimount.detect(server.url("disk.img"))) == volumes(pyimount.detect(image))
+        if fault in ("", "mixed"):
+            assert server.requests <= 20
+            assert server.sent < len(image) // 4
+
+
+@pytest.mark.needs("qemu-img")
+def test_through_a_container_as_well(tmp_path: Path) -> None:
+    raw, made = tmp_path / "disk.raw", tmp_path / "disk.qcow2"
+    raw.write_bytes(large_disk())
+    subprocess.run(["qemu-img", "convert", "-O", "qcow2", raw, made], check=True)
+    with serving({"disk.qcow2": made.read_bytes()}) as server:
+        assert volumes(pyimount.detect(server.url("disk.qcow2"))) == volumes(pyimount.detect(raw))
+        assert server.requests <= 20
+
+
+def large_disk() -> bytes:
+    """A disk with an MBR of four partitions, 32 MiB each, with a file system."""
+    from struct import pack
+
+    size = 32 << 20
+    volume = bytes(kept("ext2"))[:size].ljust(size, b"\0")
+    entries = b"".join(
+        pack("<B3sB3sII", 0, b"\0" * 3, 0x83, b"\0" * 3, (1 + 32 * number) << 11, 32 << 11)
+        for number in range(4)
+    )
+    return bytes(446) + entries + b"\x55\xaa" + bytes((1 << 20) - 512) + volume * 4
+
+
 def test_segments_are_looked_for_only_beside_what_may_be_one(tmp_path: Path) -> None:
     with serving({"disk.img": bytes(kept("ext2"))}) as server:
         pyimount.detect(server.url("disk.img"))
