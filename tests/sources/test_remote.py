@@ -27,7 +27,6 @@ TOP = Path(__file__).parents[2]
 @pytest.fixture(autouse=True)
 def _quickly(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http, "WAITS", (0.01, 0.01))
-    monkeypatch.setattr(http, "SILENT_SECONDS", 0.3)
 
 
 def files_of(name: str, folder: Path) -> dict[str, bytes]:
@@ -144,7 +143,9 @@ READING = {
 
 
 @pytest.mark.parametrize("fault", READING)
-def test_what_cannot_be_read_says_why_in_a_line(fault: str) -> None:
+def test_what_cannot_be_read_says_why_in_a_line(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if fault == "silent":
+        monkeypatch.setattr(http, "SILENT_SECONDS", 0.3)
     with serving({"disk.img": LARGE}, fault) as server:
         source = RemoteSource.open(server.url("disk.img"))
         assert source.read_at(0, 4096) == LARGE[:4096]
