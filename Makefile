@@ -22,7 +22,7 @@ $(VENV)/.base: pyproject.toml
 # A dependency group, and what it is about: everything. Debian 12's pip, 23.0, knows no groups.
 $(VENV)/.with-%: $(VENV)/.base
 	$(PIP) install 'pip>=25.1'
-	$(PIP) install --editable '.[mount,fast,zstd,lz4$(BUILT)]' --group $*
+	$(PIP) install --editable '.[mount,fast,zstd,lz4,remote$(BUILT)]' --group $*
 	touch $@
 .PRECIOUS: $(VENV)/.with-%
 

@@ -3,10 +3,10 @@
 import zlib
 from _thread import allocate_lock
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from pyimount.sources.budget import Meter
-from pyimount.sources.errors import ReadError
+from pyimount.sources.errors import ReadError, SourceError
 from pyimount.sources.source import Source
 
 CHUNK_CAP = 16 << 20
@@ -26,13 +26,22 @@ class ChunkSource(Source):
 
     ``load(number)`` gives a chunk's bytes, as many as belong to it, or raises ReadError. A few
     chunks are kept. Each that is loaded is charged to ``meter``, a byte as ``worth`` of them.
+    ``locate(number)``: where a chunk stands, ``(source, offset, length)``, for sources that are far; None, or
+    an error, where that is not known.
     """
 
-    __slots__ = ("_chunk_size", "_chunks", "_keep", "_load", "_lock", "_meter", "_worth")
+    __slots__ = ("_chunk_size", "_chunks", "_keep", "_load", "_locate", "_lock", "_meter", "_worth")
 
-    def __init__(
-        self, size: int, chunk_size: int, load: Callable[[int], bytes], meter: Meter, worth: int = 1
+    def __init__(  # noqa: PLR0917
+        self,
+        size: int,
+        chunk_size: int,
+        load: Callable[[int], bytes],
+        meter: Meter,
+        worth: int = 1,
+        locate: Callable[[int], tuple[Source, int, int] | None] | None = None,
     ) -> None:
+        self._locate = locate
         self._meter = meter
         self._worth = worth
         self.size = size
@@ -41,6 +50,31 @@ class ChunkSource(Source):
         self._chunks: OrderedDict[int, bytes] = OrderedDict()
         self._keep = max(2, _KEPT // chunk_size)
         self._lock = allocate_lock()
+
+    @property
+    def is_far(self) -> bool:
+        """As Source's."""
+        return self._locate is not None
+
+    def expect(self, runs: Sequence[tuple[int, int]]) -> None:
+        """As Source's."""
+        if self._locate is None:
+            return
+        numbers = {
+            number
+            for offset, length in runs
+            for number in range(offset // self._chunk_size, (offset + length - 1) // self._chunk_size + 1)
+        }
+        wanted: dict[Source, list[tuple[int, int]]] = {}
+        for number in sorted(numbers - self._chunks.keys()):
+            try:
+                place = self._locate(number)
+            except SourceError:  # reading it says so
+                continue
+            if place is not None:
+                wanted.setdefault(place[0], []).append(place[1:])
+        for source, places in wanted.items():
+            source.expect(places)
 
     def _read(self, offset: int, length: int) -> bytes:
         pieces = []

@@ -224,7 +224,8 @@ def _disk(segments: Sequence[Segment], size: int, meter: Meter) -> tuple[Source,
             gap = Range(head * chunk_size, min(tail * chunk_size, size) - head * chunk_size)
             problems.append(Problem(Code.TRUNCATED, "a part of the disk cannot be read", ranges=(gap,)))
     chunks = _Chunks(placed, chunk_size, size, always_packed=not hasattr(volume, "media_type"))
-    return ChunkSource(size, chunk_size, chunks.load, meter), problems
+    far = any(table.source.is_far for _, table in placed)
+    return ChunkSource(size, chunk_size, chunks.load, meter, locate=chunks.locate if far else None), problems
 
 
 class _Chunks:
@@ -247,6 +248,14 @@ class _Chunks:
             raise MissingBytes(f"chunk {number} of the image: {error}") from error
         except ReadError as error:
             raise ReadError(f"chunk {number} of the image: {error}") from error
+
+    def locate(self, number: int) -> tuple[Source, int, int] | None:
+        """Where a chunk stands, as ChunkSource wants it."""
+        at = bisect_right(self._starts, number) - 1
+        table = self._tables[at] if at >= 0 else None
+        if table is None or number - self._starts[at] >= table.entries.count:
+            return None
+        return table.source, *table.place(number - self._starts[at], self._chunk_size)
 
     def _load(self, number: int) -> bytes:
         at = bisect_right(self._starts, number) - 1

@@ -57,6 +57,14 @@ class Table:
                     continue
             raise
 
+    def place(self, index: int, chunk_size: int) -> tuple[int, int]:
+        """Where the chunk of an entry stands, as the entries tell, and how many bytes it takes at most."""
+        turned = index >= self._turning()
+        offset = self._offset(index, turned)
+        following = index + 1 < self.entries.count
+        end = self._offset(index + 1, turned or index + 1 >= self._turning()) if following else self._end
+        return offset, min(max(0, end - offset), packed_bound(chunk_size))
+
     def _load(self, index: int, turned: bool, chunk_size: int, wanted: int, *, packed: bool) -> bytes:
         offset = self._offset(index, turned)
         following = index + 1 < self.entries.count

@@ -2,7 +2,7 @@
 
 from _thread import allocate_lock  # threading takes long to import
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 from pyimount.formats import Container, Opened
@@ -10,7 +10,7 @@ from pyimount.formats.image import Image
 from pyimount.parsers.containers.file_names import file_name
 from pyimount.problems import Code, Problem
 from pyimount.records import Record
-from pyimount.sources.errors import MissingBytes, OpenError, ReadError
+from pyimount.sources.errors import MissingBytes, OpenError, ReadError, SourceError
 from pyimount.sources.source import Source
 
 _PAGE = 4096
@@ -35,11 +35,36 @@ class RunSource(Source):
     where there is none.
     """
 
-    __slots__ = ("_locate",)
+    __slots__ = ("_far", "_locate")
 
     def __init__(self, size: int, locate: Callable[[int], Run]) -> None:
         self.size = size
         self._locate = locate
+        self._far = False
+
+    @property
+    def is_far(self) -> bool:
+        """As Source's: whether what was read so far was."""
+        return self._far
+
+    def expect(self, runs: Sequence[tuple[int, int]]) -> None:
+        """As Source's."""
+        wanted: dict[Source, list[tuple[int, int]]] = {}
+        for start, length in runs:
+            offset, end = start, min(start + length, self.size)
+            while offset < end:
+                try:
+                    run = self._locate(offset)
+                except SourceError:  # reading it says so
+                    break
+                count = min(run.length, end - offset)
+                if count <= 0:
+                    break
+                if run.source is not None:
+                    wanted.setdefault(run.source, []).append((run.offset, count))
+                offset += count
+        for source, places in wanted.items():
+            source.expect(places)
 
     def _read(self, offset: int, length: int) -> bytes:
         pieces = []
@@ -52,6 +77,7 @@ class RunSource(Source):
                 piece = bytes(count)
             else:
                 piece = run.source.read_at(run.offset, count)
+                self._far = self._far or run.source.is_far
                 if len(piece) != count:
                     raise ReadError(
                         f"byte {offset + len(piece)} of the disk stands at {run.offset + len(piece)}"

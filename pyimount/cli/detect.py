@@ -48,7 +48,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "images",
         nargs="*",
-        type=shared.image,
+        type=shared.image_or_url,
         metavar="IMAGE",
         help="a disk image, one of its segments, or their folder",
     )

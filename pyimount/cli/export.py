@@ -38,7 +38,7 @@ _WHOLE_DISK = "disk"
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add this command's options."""
-    parser.add_argument("images", nargs="+", type=shared.image, metavar="IMAGE", help="as for detect")
+    parser.add_argument("images", nargs="+", type=shared.image_or_url, metavar="IMAGE", help="as for detect")
     parser.add_argument(
         "index",
         metavar="INDEX",

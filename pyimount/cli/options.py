@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyimount
 from pyimount import cli
+from pyimount.sources.urls import is_url
 
 if TYPE_CHECKING:
     from pyimount.keys import Keyring
@@ -105,11 +106,22 @@ def folder(text: str) -> str:
 
 def image(text: str) -> str:
     """What names an image, and is not something else; raises ArgumentTypeError."""
-    scheme, colon, _ = text.partition("://")
+    if is_url(text):
+        from pyimount.sources.urls import shown
+
+        raise argparse.ArgumentTypeError(
+            f"{shown(text)}: this is a URL: 'pyimount detect' and 'pyimount export' read it, "
+            "to be mounted it must be a file here: fetch it first"
+        )
+    return image_or_url(text)
+
+
+def image_or_url(text: str) -> str:
+    """The same where a URL will do as well; raises ArgumentTypeError."""
     if text == "-":
         raise argparse.ArgumentTypeError("an image is read at many places: save standard input to a file")
-    if colon and scheme.isascii() and scheme[:1].isalpha() and not os.path.lexists(text):
-        raise argparse.ArgumentTypeError(f"{text}: this is a URL, and images are files here: fetch it first")
+    if is_url(text):
+        return text
     if not os.path.isabs(text) and cli.is_homeless():
         raise argparse.ArgumentTypeError(f"{text}: {cli.HOMELESS}")
     return text

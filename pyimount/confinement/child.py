@@ -24,6 +24,7 @@ from pyimount.sources.budget import Budget, Meter
 from pyimount.sources.errors import NoFilesLeft, OpenError
 from pyimount.sources.file import FileSource
 from pyimount.sources.segments import Segments
+from pyimount.sources.source import Source
 
 
 class AskingBroker(Broker):
@@ -34,7 +35,7 @@ class AskingBroker(Broker):
         self.allow = allow
         self._other = other
 
-    def open(self, path: str, meter: Meter) -> FileSource:
+    def open(self, path: str, meter: Meter) -> Source:
         """As Broker's."""
         return self._file({"open": path}, meter)
 

@@ -101,8 +101,10 @@ def detect_apart(
     ``report`` or ``failure``. Raises TypeError and ValueError for options that are none.
     """
     from pyimount.scanning.telling import as_json
+    from pyimount.sources.urls import is_url, shown
 
-    request = {"path": path, "images": None, "options": as_json(options or {})}
+    request = {"path": shown(path), "urls": {}, "images": None, "options": as_json(options or {})}
+    request["urls"] = {shown(path): path} if is_url(path) else {}
     bounds = Limits(**(limits or {}))
     answer = scan_here(request, bounds)
     if answer.line is None or answer.lacked:
@@ -206,9 +208,12 @@ def _outcomes(
 
 def _request(named: "Named", told: Mapping[str, Any]) -> dict[str, Any]:
     from pyimount.scanning.telling import segments_as_json
+    from pyimount.sources.urls import given
 
+    paths = (path for each in named.images for path in each.paths)
     return {
         "path": named.path,
+        "urls": {path: given(path) for path in paths if given(path) != path},
         "images": [segments_as_json(each) for each in named.images],
         "options": told,
     }

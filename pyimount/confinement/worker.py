@@ -69,7 +69,7 @@ def _next(asked: BinaryIO) -> dict[str, Any] | None:
 def _answer(request: dict[str, Any]) -> tuple[int, str, bool]:
     from pyimount.scanning.telling import line_of
 
-    return line_of(request["path"], request["images"], request["options"])
+    return line_of(request["path"], request["images"], request["options"], request.get("urls", {}))
 
 
 def _size() -> int:

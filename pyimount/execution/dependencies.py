@@ -131,6 +131,7 @@ MODULES: tuple[PythonModuleDependency, ...] = tuple(
         ("lz4", "pyimount[lz4]", "what is packed with LZ4 several times as fast"),
         ("xxhash", "pyimount[lz4]", "the checksums of LZ4 several times as fast"),
         ("liblzfse", "pyimount[lzfse]", "Apple disk images packed with LZFSE"),
+        ("fsspec", "pyimount[remote]", "images elsewhere: https://, s3:// …"),
         ("dissect.volume", "dissect.volume", "a second opinion on partition tables"),
     )
 )

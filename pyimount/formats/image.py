@@ -69,6 +69,10 @@ class Image(Record):
         self.named_files.append(source)
         return source
 
+    def changed(self) -> list[str]:
+        """What says that files were changed since they were opened."""
+        return [said for file in (*self.files, *self.named_files) if (said := file.changed()) is not None]
+
     def close(self) -> None:
         """Close every file that was opened for this image."""
         for file in (*self.files, *self.named_files):

@@ -7,7 +7,7 @@ it is passed over and all parsers are imported.
 """
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from importlib import import_module
 from typing import Any, Generic, NamedTuple, TypeVar, cast
@@ -185,6 +185,11 @@ class SignatureTable(Generic[Declaration]):
         """The same for those of them that formatting anew often leaves."""
         return self._load(self._look(view, self._lasting))
 
+    def lasting_runs(self, size: int) -> Iterator[tuple[int, int]]:
+        """The runs, ``(offset, length)``, that ``lasting_hits`` looks at in a layer of this size."""
+        for offset, align, length, _ in self._lasting:
+            yield offset if offset >= 0 else size // align * align + offset, length
+
     def unsigned(self) -> list[Declaration]:
         """The formats that have no signature."""
         return self._load(number for number, entry in enumerate(self._entries) if not entry.signatures)
@@ -256,6 +261,11 @@ def head_runs() -> tuple[tuple[int, int], ...]:
 @cache
 def _ends() -> tuple[tuple[int, int, int], ...]:
     return (*volume_signatures().ends, *table_signatures().ends)
+
+
+def first_runs(size: int) -> tuple[tuple[int, int], ...]:
+    """All that is read of most layers of this size, whatever is in them."""
+    return (*head_runs(), *tail_runs(size), *volume_signatures().lasting_runs(size))
 
 
 _ROUND = 1 << 40

@@ -1,7 +1,7 @@
 """``detect``: what callers say of the images and their wishes, made into a scan."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from pyimount.layers import Scan
 from pyimount.problems import Code, Problem
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def detect(
-    paths: PathLike | Sequence[PathLike | Segments],
+    paths: "PathLike | bytes | IO[bytes] | Sequence[PathLike | bytes | IO[bytes] | Segments]",
     *,
     offset: int | None = None,
     size: int | None = None,
@@ -41,7 +41,9 @@ def detect(
     """Tell what is in these images, layer by layer. Needs no root and starts no other program.
 
     ``paths``: one image or several that belong together; any segment of a split image, or its
-    folder, stands for all of it. ``offset``, ``size``: bytes; look only there, as at one volume.
+    folder, stands for all of it. An image may be a URL that fsspec opens (https://, s3:// …), a file object
+    in binary mode, fsspec's among them, or bytes that hold it; of what has no path, layers cannot be opened
+    later. ``offset``, ``size``: bytes; look only there, as at one volume.
     ``sector_size``: bytes. ``vstype``: the type of partition table to look for, ``none`` for no
     table; for single disks and volumes ``{index: type}``. ``fstypes``: ``{index: type}``, with ``*``
     for every volume: read it as this and nothing else. ``free``: read whatever tells how much is free and
@@ -60,7 +62,7 @@ def detect(
     size None and a problem. Raises ValueError for arguments that contradict themselves, for a key that is not
     written as one (BadKey), and OpenError for a header that cannot be opened.
     """
-    named = listed(paths)
+    named, objects = listed(paths)
     if align is not None and align < 1:
         raise ValueError(f"a search looks at every byte at the most, not at every {align}")
     hints = hints_of(
@@ -72,4 +74,5 @@ def detect(
         images = images_in(named)
     except NoFilesLeft as error:
         return Scan((), (), (Problem(Code.OUT_OF_MEMORY, str(error)),))
-    return scan(images, Broker(allow), unlocking, hints, budget or Budget(), searching, net=net)
+    broker = Broker(allow, objects=objects)
+    return scan(images, broker, unlocking, hints, budget or Budget(), searching, net=net)

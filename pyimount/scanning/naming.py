@@ -2,11 +2,14 @@
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from pyimount.recognition.opening import LOOKED_AT, begins_like_image
 from pyimount.records import Record
+from pyimount.scanning.objects import is_object, of_object
+from pyimount.sources.budget import Meter
 from pyimount.sources.segments import Gathering, Segments, gather, is_folder, passed_over
+from pyimount.sources.source import Source
 
 PathLike: TypeAlias = str | os.PathLike[str]
 
@@ -21,22 +24,22 @@ class Named(Record, kw_only=True):
     images: tuple[Segments, ...]
 
 
-def listed(paths: PathLike | Sequence[PathLike | Segments]) -> list[PathLike | Segments]:
-    """The paths, one or several; raises TypeError for what is none, and says what is wanted."""
-    named = [paths] if isinstance(paths, str | os.PathLike) else paths
-    if isinstance(named, bytes | bytearray | memoryview) or hasattr(named, "read"):
-        raise TypeError(_WANTED.format(type(paths).__name__))
-    made = list(named)
-    for each in made:
-        if not isinstance(each, str | os.PathLike | Segments):
-            raise TypeError(_WANTED.format(type(each).__name__))
-    return made
+def listed(paths: Any) -> tuple[list[PathLike | Segments], dict[str, Callable[[Meter], Source]]]:
+    """What was named, one image or several; and what opens those that are objects, by what they go by.
 
-
-_WANTED = (
-    "an image is a path (str or os.PathLike), or several: not {}. What is in memory or open has to be a file"
-    " with a name first; a path of bytes becomes one by os.fsdecode()."
-)
+    Raises TypeError for what is no image, and says what is wanted.
+    """
+    one = isinstance(paths, str | os.PathLike | bytes | bytearray | memoryview) or is_object(paths)
+    named: list[PathLike | Segments] = []
+    objects: dict[str, Callable[[Meter], Source]] = {}
+    for each in [paths] if one else paths:
+        if isinstance(each, str | os.PathLike | Segments):
+            named.append(each)
+        else:
+            name, opener = of_object(each, objects)
+            objects[name] = opener
+            named.append(Segments((name,)))
+    return named, objects
 
 
 def images_in(named: Sequence[PathLike | Segments]) -> tuple[Segments, ...]:

@@ -125,6 +125,8 @@ class _Scanner:
             over = self._work(self._beneath({*self._holders} - parents), None, Meter(self._budget))
             if over is not None:
                 self._stopped(over)
+        for number in self._images:
+            self._note_change(number)
         volumes = map(_with_told, with_reasons(self._groups.on(self._volumes), self._holders))
         problems = told((*self._problems, *self._for_no_volume()))
         return Scan(tuple(map(_with_told, self._disks)), tuple(volumes), problems)
@@ -189,8 +191,16 @@ class _Scanner:
         meter.pause()
         if not any(place["id"] in self._wanted for place in disks):
             for place in disks:
+                self._note_change(place["id"])
                 del self._images[place["id"]]
             image.close()
+
+    def _note_change(self, number: int) -> None:
+        """Say so where an image is no longer what was opened."""
+        wrong = tuple(Problem(Code.CHANGED, said) for said in self._images[number][0].changed())
+        if wrong:
+            (at,) = (at for at, disk in enumerate(self._disks) if disk.id == number)
+            self._disks[at] = self._disks[at].replaced(problems=(*self._disks[at].problems, *wrong))
 
     def _place(self) -> dict[str, Any]:
         """The id and the index of the next disk."""

@@ -3,10 +3,11 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pyimount.formats import Identity, Partition
+from pyimount.formats import Identity, Partition, Table
 from pyimount.layers import Recipe, VolumeLayer
 from pyimount.mapping.assembly import Mapped, Unlocked
 from pyimount.recognition.probing import Probe
+from pyimount.recognition.registry import first_runs
 from pyimount.records import EMPTY, Record
 from pyimount.scanning.extents import partition_problems, rest_of
 from pyimount.sources.source import SliceSource, Source
@@ -39,6 +40,18 @@ def run_of(parent: int, index: str, offset: int, size: int, *, base: int | None)
     }
 
 
+def _about_to_be_read(table: Table, size: int) -> list[tuple[int, int]]:
+    """What the looks into all partitions of a table begin with, so that it can be fetched at once."""
+    wanted = []
+    for partition in table.partitions:
+        inside = min(partition.size, size - partition.offset)
+        if not partition.meta and partition.offset >= 0 and inside > 0:
+            wanted += [
+                (partition.offset + at, length) for at, length in first_runs(inside) if 0 <= at < inside
+            ]
+    return wanted
+
+
 def in_table(
     found: Probe,
     source: Source,
@@ -58,6 +71,8 @@ def in_table(
     # A partition that starts where its table does shows the same table again.
     same_bytes = known_tables | {table.pttype} | {candidate.type for candidate in found.candidates}
     owned = found.identity.owns if found.identity else EMPTY
+    if source.is_far:
+        source.expect(_about_to_be_read(table, source.size))
     for partition, problems in partition_problems(table, source.size):
         place = run_of(identity, f"{prefix}{partition.number}", partition.offset, partition.size, base=base)
         place |= _entry(partition) | {"problems": (*partition.problems, *problems)}

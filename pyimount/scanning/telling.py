@@ -13,6 +13,7 @@ from pyimount.scanning.naming import images_in
 from pyimount.sources.budget import Budget
 from pyimount.sources.identity import stamp
 from pyimount.sources.segments import Segments
+from pyimount.sources.urls import remember
 
 _HINTS = ("offset", "size", "sector_size", "vstype", "fstypes", "free")
 _OTHERS = ("keys", "header", "try_veracrypt", "allow", "budget", "search", "align")
@@ -45,13 +46,14 @@ def as_json(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def line_of(
-    path: str, images: Sequence[Mapping[str, Any]] | None, told: Mapping[str, Any]
+    path: str, images: Sequence[Mapping[str, Any]] | None, told: Mapping[str, Any], urls: Mapping[str, str]
 ) -> tuple[int, str, bool]:
     """The exit status and the line of what ``path`` stands for; and whether memory was lacking for it.
 
     ``images``: its Segments as JSON values, where they have been looked for; ``told``: as ``as_json`` gives
-    it, and ``strict`` besides.
+    it, and ``strict`` besides; ``urls``: what stands behind paths that are shown of URLs.
     """
+    remember(urls)
     arguments = dict(told)
     strict = arguments.pop("strict", False)
     if "keys" in arguments:

@@ -1,7 +1,7 @@
 """Which files may be opened: the image, its segments, and what lies beside it; no more."""
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from itertools import islice
 
@@ -9,6 +9,8 @@ from pyimount.sources.budget import Meter
 from pyimount.sources.errors import OpenError
 from pyimount.sources.file import FileSource
 from pyimount.sources.pool import POOL
+from pyimount.sources.source import Source
+from pyimount.sources.urls import is_url
 
 LISTING_CAP = 1 << 14
 FOLDERS = frozenset(("bands",))
@@ -24,19 +26,31 @@ class Broker:
     in the image's own folder or below one of ``allow``.
 
     ``descriptors``: files that somebody else has opened, by their paths with links resolved. Where it is
-    given, these are all the files there are: no path is opened, no folder listed.
+    given, these are all the files there are: no path is opened, no folder listed. ``objects``: what makes
+    sources of files that the caller has opened, by the names that they go by.
     """
 
     def __init__(
         self,
         allow: Iterable[str | os.PathLike[str]] = (),
         descriptors: Mapping[str, int] | None = None,
+        objects: Mapping[str, Callable[[Meter], Source]] | None = None,
     ) -> None:
         self.allow = tuple(os.path.realpath(folder) for folder in allow)
         self._descriptors = descriptors
+        self._objects = objects or {}
 
-    def open(self, path: str, meter: Meter) -> FileSource:
-        """Open a path that the user named; raises OpenError."""
+    def open(self, path: str, meter: Meter) -> Source:
+        """Open what the user named: a path, a URL, or an open file; raises OpenError."""
+        if path in self._objects:
+            return self._objects[path](meter)
+        if self._descriptors is None and is_url(path):
+            from pyimount.sources.remote import RemoteSource
+
+            return RemoteSource.open(path, meter)
+        return self._open_file(path, meter)
+
+    def _open_file(self, path: str, meter: Meter) -> FileSource:
         if self._descriptors is None:
             return FileSource(path, meter)
         if path not in self._descriptors:
@@ -45,7 +59,7 @@ class Broker:
 
     def open_named(self, name: str, image: str, meter: Meter, folder: str = "") -> FileSource:
         """Open the file that ``image`` calls ``name``; raises OpenError as ``resolve`` does."""
-        return self.open(self.resolve(name, image, folder), meter)
+        return self._open_file(self.resolve(name, image, folder), meter)
 
     def resolve(self, name: str, image: str, folder: str = "") -> str:
         """The real path of the file that ``image`` calls ``name``.
@@ -55,6 +69,9 @@ class Broker:
         with folders is looked for beside the image first. Raises OpenError, which says whether
         the file is missing or not allowed.
         """
+        if is_url(image) or image in self._objects:
+            # Where that lies is nobody's word but the image's, and no image has one opened elsewhere.
+            raise OpenError(f"the image names {name!r}, which is not looked for where the image is")
         base = _beside(image, folder)
         wanted = name.replace("\\", "/")
         beside = os.path.basename(wanted.rstrip("/"))
@@ -88,6 +105,8 @@ class Broker:
 
     def names_in(self, image: str, folder: str = "", cap: int = LISTING_CAP) -> list[str]:
         """The names in the image's folder, or in one beside it, in no order, ``cap`` at most."""
+        if is_url(image) or image in self._objects:
+            return []
         path = _beside(image, folder)
         if self._descriptors is not None:
             return [os.path.basename(each) for each in self._descriptors if os.path.dirname(each) == path]

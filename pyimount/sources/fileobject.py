@@ -2,10 +2,12 @@
 
 import io
 from _thread import allocate_lock
+from contextlib import suppress
 from typing import Any, BinaryIO
 
-from pyimount.sources.errors import FOREIGN_ERRORS, ReadError, SourceError
-from pyimount.sources.source import Source
+from pyimount.sources.budget import Meter
+from pyimount.sources.errors import FOREIGN_ERRORS, OpenError, ReadError, SourceError
+from pyimount.sources.source import LAST, Source
 
 
 class SourceFile(io.RawIOBase):
@@ -53,6 +55,34 @@ class SourceFile(io.RawIOBase):
         data = self.read(len(buffer))
         buffer[: len(data)] = data
         return len(data)
+
+
+class ObjectSource(Source):
+    """A file object that a caller has opened, as a Source; every read is charged to ``meter``.
+
+    Closing it leaves the object open, where it stood. Raises OpenError for what cannot be sought in.
+    """
+
+    __slots__ = ("_at", "_meter", "_object", "_stream")
+
+    def __init__(self, file: BinaryIO, name: str, meter: Meter) -> None:
+        self._object = file
+        self._meter = meter
+        try:
+            self._at = file.tell()
+            self.size = min(file.seek(0, io.SEEK_END) or file.tell(), LAST)
+        except FOREIGN_ERRORS as error:
+            raise OpenError(f"{name}: {error or type(error).__name__}") from error
+        self._stream = StreamSource(file, self.size, name)
+
+    def _read(self, offset: int, length: int) -> bytes:
+        self._meter.charge(length)
+        return self._stream.read_at(offset, length)
+
+    def close(self) -> None:
+        """Let the object stand where it stood."""
+        with suppress(*FOREIGN_ERRORS):  # its owner may have closed it
+            self._object.seek(self._at)
 
 
 class StreamSource(Source):

@@ -11,6 +11,7 @@ from functools import partial
 from pyimount.records import Record
 from pyimount.sources.pool import POOL
 from pyimount.sources.series import IMAGE_SUFFIXES, Letters, Name, Series, extension, series_of, splits
+from pyimount.sources.urls import given, is_signed, is_url, last_part, shown
 
 LISTING_CAP = 1 << 14
 """No more entries of a folder than this are looked at."""
@@ -68,7 +69,11 @@ class Gathering:
 
     def images(self, named: str | os.PathLike[str]) -> Iterator[Segments]:
         """The images that this path stands for: one, or those in a folder."""
-        path = _plain(os.fspath(named))
+        text = os.fspath(named)
+        if is_url(text):
+            yield _elsewhere(shown(text))
+            return
+        path = _plain(text)
         if is_folder(path):
             yield from _images_in(_list(path))
         else:
@@ -205,6 +210,25 @@ def _around(path: str, folders: dict[str, _Folder]) -> Segments:
     if parent not in folders:
         folders[parent] = _list(parent)
     return _set_of(folders[parent], name) or Segments((path,))
+
+
+def _elsewhere(name: str) -> Segments:
+    """The set that a URL is of, by the names that its server lists beside it; or it alone."""
+    last = last_part(name)
+    if extension(last) in IMAGE_SUFFIXES | _PACKED_SUFFIXES or is_signed(name):
+        return Segments((name,))
+    if not any(True for parts in splits(last) for _ in series_of(parts)):
+        return Segments((name,))
+    from pyimount.sources.remote import names_beside
+
+    parent = given(name).rpartition("/")[0]
+    folder = _Folder(parent)
+    for each, size in names_beside(name).items():
+        folder.add(each, size)
+    found = _set_of(folder, last)
+    if found is None:
+        return Segments((name,))
+    return found.replaced(paths=tuple(map(shown, found.paths)))
 
 
 def _set_of(folder: _Folder, name: str) -> Segments | None:

@@ -22,6 +22,17 @@ class Source(ABC):
 
     size: int
 
+    @property
+    def is_far(self) -> bool:
+        """Whether each read takes a way so long that it pays to say beforehand what will be read."""
+        return False
+
+    def expect(self, runs: Sequence[tuple[int, int]]) -> None:  # noqa: B027  (what is near fetches nothing ahead)
+        """Take note that these runs, ``(offset, length)``, are about to be read: of what is far, all at once.
+
+        Never raises: what could not be fetched, the reads will tell.
+        """
+
     def read_at(self, offset: int, length: int) -> bytes:
         """Return ``length`` bytes at ``offset``, fewer only where the source ends.
 
@@ -47,6 +58,10 @@ class Source(ABC):
 
         Nothing is read to find out.
         """
+        return None
+
+    def changed(self) -> str | None:
+        """What says that these are no longer the bytes that were opened, where that is known."""
         return None
 
     def close(self) -> None:  # noqa: B027  (most sources hold nothing)
@@ -104,6 +119,16 @@ class SliceSource(Source):
         self._parent = parent
         self._start = offset
         self.size = max(0, min(size, parent.size - offset, LAST))
+
+    @property
+    def is_far(self) -> bool:
+        """As Source's."""
+        return self._parent.is_far
+
+    def expect(self, runs: Sequence[tuple[int, int]]) -> None:
+        """As Source's."""
+        inside = ((at, min(length, self.size - at)) for at, length in runs if 0 <= at < self.size)
+        self._parent.expect([(self._start + at, length) for at, length in inside])
 
     def _read(self, offset: int, length: int) -> bytes:
         return self._parent.read_at(self._start + offset, length)

@@ -80,6 +80,9 @@ class View:
 
         Of a run that cannot be read as a whole, those pages are kept that can.
         """
+        if self.source.is_far:
+            runs = tuple(runs)
+            self.source.expect(runs)
         for offset, length in runs:
             if not 0 <= offset < self.size or self._known(offset, length) is not None:
                 continue

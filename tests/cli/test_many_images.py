@@ -1,4 +1,4 @@
-"""``pyimount detect`` for many images: lines as they are done, every image once, however often it stops."""
+"""``pyimount detect`` for many images: a line as each is done, each once, however often it is stopped."""
 
 import csv
 import io

@@ -84,7 +84,6 @@ def test_help_is_broken_between_words(
         (["detect", "--veracrypt-key-file", "y", "x"], "goes with a key"),
         (["detect", "--key-file", "/nosuch", "x"], "/nosuch"),
         (["detect", "-"], "standard input"),
-        (["detect", "https://example.org/disk.img"], "URL"),
         (["export", "-", "1"], "standard input"),
         (["mount", "s3://bucket/disk.img"], "URL"),
         (["mount", "--allow-fs", "foo", "x"], "no driver"),

@@ -14,7 +14,7 @@ from pyimount.scanning import telling
 usual = telling.line_of
 
 
-def line_of(path: str, images: Any, told: Any) -> tuple[int, str, bool]:
+def line_of(path: str, images: Any, told: Any, urls: Any) -> tuple[int, str, bool]:
     word = Path(path).stem.partition("-")[0]
     if word == "abort":
         os.abort()
@@ -34,7 +34,7 @@ def line_of(path: str, images: Any, told: Any) -> tuple[int, str, bool]:
         os.abort()
     elif word == "print":
         os.write(1, b"what a library prints")
-    return usual(path, images, told)
+    return usual(path, images, told, urls)
 
 
 telling.line_of = line_of

@@ -59,8 +59,8 @@ def test_a_record_tells_its_fields() -> None:
 
 
 def test_what_is_no_path_is_told_what_is_wanted(demo: Path) -> None:
-    with demo.open("rb") as file:
-        for wrong in (b"disk.img", bytearray(b"EVF"), file, [file], [7]):
+    with demo.open("r", encoding="latin-1") as text:
+        for wrong in (b"disk.img", bytearray(b"EVF"), text, [text], [7]):
             with pytest.raises(TypeError, match="an image is a path"):
                 pyimount.detect(wrong)  # type: ignore[arg-type]
 
