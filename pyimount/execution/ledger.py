@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Any, Self, TypeAlias
 
 from pyimount.execution import folders
-from pyimount.execution.errors import LedgerError, NoSession, StepFailed
+from pyimount.execution.errors import LedgerError, NoSession, StepFailed, Taken
 from pyimount.planning.steps import Names, Step, step_from_dict
 from pyimount.records import EMPTY, Record
 
@@ -147,7 +147,9 @@ def _own(base: str, *, passable: bool) -> None:
     ``passable``: others may pass through it, to folders in it that are theirs.
     """
     try:
-        folders.make(base, mode=0o711 if passable else 0o700)
+        # Another first session may make it at the same moment: what it is then is looked at all the same.
+        with contextlib.suppress(Taken):
+            folders.make(base, mode=0o711 if passable else 0o700)
         is_ = os.stat(base, follow_symlinks=False)
     except StepFailed as error:
         raise LedgerError(str(error)) from error

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pyimount.execution import mounts
+from pyimount.execution import folders, mounts
+from pyimount.execution.errors import Taken
 from pyimount.execution.plan_executor import Executor
 from pyimount.planning.steps import AttachLoop, MakeDirectory, Mount, MountPlan, Result
 from tests.mounting.ground import EXT4, MIB, Ground, same_content
@@ -175,3 +176,21 @@ def test_the_command(ground: Ground, image: Path) -> None:
         assert list(folder.iterdir()) == []
     finally:
         subprocess.run(["umount", folder], check=True)
+
+
+def test_the_folder_of_ledgers_that_another_makes_now(
+    ground: Ground, image: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two first mounts at once: the slower one uses what the faster made."""
+    real = folders.make
+
+    def overtaken(path: str, **how: int) -> list[folders.MadeFolder]:
+        made = real(path, **how)
+        if made and path == str(ground.base):
+            raise Taken(path)
+        return made
+
+    monkeypatch.setattr(folders, "make", overtaken)
+    plan = ground.mounting(image)
+    same_content(Path(ground.run(plan).places[3]))
+    assert ground.undo(plan.session).ended
