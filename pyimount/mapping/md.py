@@ -247,15 +247,15 @@ def _missing(facts: Details, slots: Sequence[Member | None], stale: Sequence[Mem
         what = [f"slot {', '.join(gone)} of {len(slots)} is missing{old}"] if gone else []
         what += [f"slot {', '.join(partly)} is not rebuilt entirely"] if partly else []
         how = "what lay there is read from the others as far as they have it"
+        spare = {"raid4": 1, "raid5": 1, "raid6": 2}.get(level, len(slots))
+        if level in PARITY:
+            how = "what lay there is reckoned from the others"
         if level not in REDUNDANT:
             how = "what lay there cannot be read"
-        elif level in PARITY:
-            spare = 2 if level == "raid6" else 1
-            how = "what lay there is reckoned from the others"
-            if len(gone) > spare:
-                how = f"{level} can do without {spare}: what lay there cannot be read"
-            elif isinstance(facts.get("resync_offset"), int):
-                how += ", and may be wrong where the array was written last: it was not stopped cleanly"
+        elif len(gone) > spare:
+            how = f"{level} can do without {spare}: what lay there cannot be read"
+        elif isinstance(facts.get("resync_offset"), int):
+            how += ", and may be wrong where the array was written last: it was not stopped cleanly"
         problems.append(Problem(Code.MISSING_MEMBER, f"{level} array: {' and '.join(what)}; {how}"))
     features = facts.get("features")
     if isinstance(features, list) and "journal" in features and isinstance(facts.get("resync_offset"), int):

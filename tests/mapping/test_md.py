@@ -411,6 +411,16 @@ def test_an_array_that_was_not_stopped_cleanly_says_so_where_parity_is_needed() 
     assert "not stopped cleanly" in volume.problems[0].message
 
 
+@pytest.mark.parametrize(("resync", "said"), [(0, True), (None, False)])
+def test_a_mirror_whose_copies_were_not_made_to_agree_says_so_where_one_is_missing(
+    resync: int | None, said: bool
+) -> None:
+    facts: dict[str, Any] = {} if resync is None else {"resync_offset": resync}
+    data = content(64 * CHUNK)
+    _, volume, _ = opened(told(members([data, data], level=1, layout=0, **facts))[1:])
+    assert ("not stopped cleanly" in volume.problems[0].message) is said
+
+
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
