@@ -7,7 +7,12 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 BUILT := $(shell command -v cc >/dev/null && $(PYTHON) -c \
 	'import os, sysconfig; os.stat(sysconfig.get_path("include") + "/Python.h")' 2>/dev/null && echo ,lzfse)
 
-.PHONY: demo test lint bench docs dist signatures fixtures clean
+# How long `make fuzz` takes, and what it is told besides: the fuzzer's seed (0: another each time), and targets.
+SECONDS ?= 60
+SEED ?= 0
+TARGETS ?=
+
+.PHONY: demo test lint fuzz bench docs dist signatures fixtures clean
 
 $(VENV)/.base: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -17,7 +22,7 @@ $(VENV)/.base: pyproject.toml
 # A dependency group, and what it is about: everything. Debian 12's pip, 23.0, knows no groups.
 $(VENV)/.with-%: $(VENV)/.base
 	$(PIP) install 'pip>=25.1'
-	$(PIP) install --editable '.[mount,fast,zstd$(BUILT)]' --group $*
+	$(PIP) install --editable '.[mount,fast,zstd,lz4$(BUILT)]' --group $*
 	touch $@
 .PRECIOUS: $(VENV)/.with-%
 
@@ -32,6 +37,9 @@ lint: $(VENV)/.with-lint
 
 test: $(VENV)/.with-test lint  ## everything that must hold
 	$(BIN)/pytest -n auto --dist loadfile $(TESTS)
+
+fuzz: $(VENV)/.with-fuzz  ## coverage-guided fuzzing of all formats, for SECONDS; what it finds is in build/fuzz
+	$(BIN)/python -m tests.fuzz guided --seconds $(SECONDS) --seed $(SEED) $(TARGETS)
 
 bench: $(VENV)/.with-bench  ## how fast, beside the other tools on this machine
 	$(BIN)/python -m tests.benchmarks

@@ -9,7 +9,7 @@ from pathlib import Path
 import pdoc
 from pdoc import render, render_helpers
 
-PAGES = ("migration",)
+PAGES = ("migration", "mounting")
 MODULES = (
     "pyimount",
     "pyimount.imagemounter",

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from pyimount.version import __version__
 
 if TYPE_CHECKING:
+    from pyimount.confinement.crew import Limits
+    from pyimount.confinement.many import Failure, detect_apart, detect_many
     from pyimount.imagemounter import BLOCK_SIZE, DISK_MOUNTERS, FILE_SYSTEM_TYPES, VOLUME_SYSTEM_TYPES
     from pyimount.imagemounter.disk import Disk
     from pyimount.imagemounter.image_parser import ImageParser
@@ -28,9 +30,11 @@ __all__ = [
     "Budget",
     "Disk",
     "DiskLayer",
+    "Failure",
     "ImageParser",
     "Key",
     "Keyring",
+    "Limits",
     "Scan",
     "Unmounter",
     "Volume",
@@ -38,6 +42,8 @@ __all__ = [
     "VolumeSystem",
     "__version__",
     "detect",
+    "detect_apart",
+    "detect_many",
     "open_volume",
 ]
 
@@ -49,15 +55,19 @@ _HOME = {
     "Budget": "pyimount.sources.budget",
     "Disk": "pyimount.imagemounter.disk",
     "DiskLayer": "pyimount.layers",
+    "Failure": "pyimount.confinement.many",
     "ImageParser": "pyimount.imagemounter.image_parser",
     "Key": "pyimount.keys",
     "Keyring": "pyimount.keys",
+    "Limits": "pyimount.confinement.crew",
     "Scan": "pyimount.layers",
     "Unmounter": "pyimount.imagemounter.unmounter",
     "Volume": "pyimount.imagemounter.volume",
     "VolumeLayer": "pyimount.layers",
     "VolumeSystem": "pyimount.imagemounter.volume",
     "detect": "pyimount.scanning",
+    "detect_apart": "pyimount.confinement.many",
+    "detect_many": "pyimount.confinement.many",
     "open_volume": "pyimount.mapping",
 }
 

@@ -57,7 +57,7 @@ class DiskLayer(Record, kw_only=True):
     """One image: its files, its container, its size, the partition table on it.
 
     ``size`` and ``sector_size`` in bytes. ``size`` is None when the image could not be opened, or is a folder
-    of files and no image; ``problems`` then says why.
+    of files and no image; ``problems`` then says why. A file that holds several disks is several of these.
     """
 
     id: int
@@ -134,6 +134,12 @@ class VolumeLayer(Record, kw_only=True):
     details: Details = EMPTY
     problems: tuple[Problem, ...] = ()
 
+    @property
+    def claimed_size(self) -> int:
+        """Bytes that it is said to have: by what declares it, and by a file system that misses its end."""
+        is_cut = any(problem.code == "truncated" for problem in self.problems)
+        return max(self.size or 0, (self.fs_size or 0) if is_cut else 0)
+
 
 Layer: TypeAlias = DiskLayer | VolumeLayer
 
@@ -167,10 +173,11 @@ class Scan(Record):
         )
 
     def _repr_html_(self) -> str:
-        """The tree, for notebooks: text that is escaped, without a script or anything from elsewhere."""
-        from pyimount.notebook import page
+        """The picture and the tree, for notebooks: escaped, without a script or anything from elsewhere."""
+        from importlib import import_module
 
-        return page(self)
+        # By its name: reports know layers, which know no report.
+        return str(import_module("pyimount.reports.html").notebook(self))
 
     @cached_property
     def _by_id(self) -> Mapping[int, Layer]:

@@ -53,6 +53,10 @@ class Code(StrEnum):
     """The caller, or the image's container, said what the bytes do not show: a type, the size of sectors."""
     BUDGET = "budget"
     """A limit of this scan was reached; what lies beyond was not looked at."""
+    CHANGED = "changed-while-read"
+    """The image changed while it was read: what was read is of no one state of it. The exit status is 1."""
+    CRASHED = "crashed"
+    """The process that looked into the image ended before it could tell. The exit status is 1."""
     OUT_OF_MEMORY = "out-of-memory"
     """The machine, or a limit set for this process, lacks the memory or the open files that this takes:
     nothing is known of it, and elsewhere it may be read. The exit status is 1."""
@@ -60,7 +64,7 @@ class Code(StrEnum):
     """pyimount itself failed at this, by a fault that should be reported. The exit status is 1."""
 
 
-NOT_DONE = frozenset((Code.OUT_OF_MEMORY, Code.INTERNAL_ERROR))
+NOT_DONE = frozenset((Code.CHANGED, Code.CRASHED, Code.OUT_OF_MEMORY, Code.INTERNAL_ERROR))
 """What is no fact about the image, but kept this run from finding one out."""
 
 

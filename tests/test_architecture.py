@@ -16,7 +16,6 @@ CORE = sorted({path.resolve() for path in CORE})
 ROOMS = (
     ("records",),
     ("problems", "keys", "exceptions", "version", "wording"),
-    ("notebook",),
     ("sources",),
     ("formats",),
     ("parsers",),

@@ -13,6 +13,9 @@ from tests.needing import needs
 def test_a_committed_image_reads_as_expected(fixture: Fixture, tmp_path: Path) -> None:
     report = pyimount.detect(fixture.unpack(tmp_path)).to_dict()
     assert differences(fixture.expected, as_found(report)) == []
+    for index, volume in as_found(report)["volumes"].items():
+        if volume["usage"] == "filesystem" and volume["fstype"] and volume["free"] is None:
+            assert volume["details"].get("free_unknown"), f"{index}: not a word on why nothing is free"
 
 
 @pytest.mark.parametrize("recipe", recipes().values(), ids=lambda recipe: recipe.name)

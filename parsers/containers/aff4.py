@@ -14,6 +14,7 @@ from urllib.parse import unquote
 from construct import Int32ul, Int64ul, Struct
 
 from pyimount.formats import Container, ContainerFormat, Json, NotThisFormat, Opened, Signature
+from pyimount.formats.container import several
 from pyimount.formats.image import Image
 from pyimount.formats.layouts import layout, parse_struct
 from pyimount.parsers.containers.chunks import CHUNK_CAP, OWN_WORTH, ChunkSource, inflate, packed_bound
@@ -70,6 +71,8 @@ _VOLUMES_CAP = 64
 _SIZE_CAP = 1 << 62
 _TILE = 1 << 20
 _OPEN_BEVIES = 64
+_IMAGES_CAP = 64
+_INDEX_CAP = 1 << 20
 
 
 def parse(view: View) -> Container:
@@ -175,28 +178,56 @@ class _Objects:
 
 
 def open(container: Container, image: Image) -> Opened:  # noqa: A001
-    """The disk inside. Volumes that hold other parts of it are looked for beside this one."""
+    """The disks inside. Volumes that hold other parts of them are looked for beside this one."""
     volumes = _Volumes(image)
     objects = volumes.objects
-    urn = _image_urn(objects)
-    problems = [*container.problems]
-    details: dict[str, Json] = {**container.details, **_about(volumes, urn)}
-    if urn is None:
+    urns = _images(objects)
+    if not urns:
         logical = any("fileimage" in objects.types(each) for each in objects.by_urn)
         message = "this holds copies of files, and no disk" if logical else "the volume describes no image"
-        problems.append(Problem(Code.UNSUPPORTED, message))
-        details["variant"] = "logical" if logical else None
-        return Opened(container=container.replaced(details=details, problems=tuple(problems)), source=None)
+        details = {
+            **container.details,
+            **_about(volumes, None),
+            "variant": "logical" if logical else None,
+        }
+        problems = (*container.problems, Problem(Code.UNSUPPORTED, message))
+        return Opened(container=container.replaced(details=details, problems=problems), source=None)
+    disks = [_disk(container, volumes, urn, alone=len(urns) == 1) for urn in urns[:_IMAGES_CAP]]
+    if len(urns) > _IMAGES_CAP:
+        message = f"the volume describes {len(urns)} images, of which {_IMAGES_CAP} are looked at"
+        first = disks[0].container
+        problem = Problem(Code.UNSUPPORTED, message)
+        disks[0] = disks[0].replaced(container=first.replaced(problems=(*first.problems, problem)))
+    return several(disks)
+
+
+def _disk(container: Container, volumes: "_Volumes", urn: str, *, alone: bool) -> Opened:
+    """One of the images; ``alone``: the only one."""
+    objects, problems = volumes.objects, [*container.problems]
     data = _data_stream(volumes, urn)
     streams = _Streams(volumes)
-    source = streams.open(data, 0)
+    source = None
+    try:
+        source = streams.open(data, 0)
+    except (NotThisFormat, ReadError, ShortRead) as error:
+        if alone:
+            raise
+        problems.append(Problem(Code.DAMAGED, str(error)))
     size = objects.number(urn, "size")
     sector = objects.number(urn, "blocksize")
     if size is not None and source is not None and size != source.size:
         message = f"the image says that it has {size} bytes, and its data has {source.size}"
         problems.append(Problem(Code.DAMAGED, message))
-    details |= {"variant": "disk", **streams.details, "hashes": objects.hashes(urn) or objects.hashes(data)}
-    details["volumes"] = len(volumes.open_ones)
+    details: dict[str, Json] = {
+        **container.details,
+        **_about(volumes, urn),
+        "variant": "disk",
+        **streams.details,
+        "hashes": objects.hashes(urn) or objects.hashes(data),
+        "volumes": len(volumes.open_ones),
+    }
+    if not alone:
+        details["disk"] = urn
     return Opened(
         container=container.replaced(
             size=source.size if source else size,
@@ -205,19 +236,24 @@ def open(container: Container, image: Image) -> Opened:  # noqa: A001
             problems=(*problems, *streams.problems),
         ),
         source=source,
+        part=None if alone else urn,
     )
 
 
-def _image_urn(objects: _Objects) -> str | None:
-    """The image of a disk, of a memory where there is none; never one of a file."""
+def _images(objects: _Objects) -> list[str]:
+    """The images of disks, and of memory behind these; never those of files.
+
+    What is the data of another image is no image of its own.
+    """
     images = [
         urn
         for urn in objects.by_urn
         if objects.types(urn) & {"image", "diskimage", "contiguousimage"}
         and not objects.types(urn) & {"fileimage", "zipsegmentimage", "folderimage"}
     ]
-    disks = [urn for urn in images if "diskimage" in objects.types(urn)]
-    return next(iter(disks or images), None)
+    inner = {stream for urn in images for stream in objects.texts(urn, "datastream") if stream != urn}
+    whole = [urn for urn in images if urn not in inner] or images[:1]
+    return sorted(whole, key=lambda urn: "diskimage" not in objects.types(urn))
 
 
 def _data_stream(volumes: "_Volumes", urn: str) -> str:
@@ -487,7 +523,11 @@ class _Bevies:
         if source is None:
             if len(self._open) >= _OPEN_BEVIES:
                 self._open.clear()
-            source = self._open[name] = self._volume.member(f"{self._urn}/{name}", self._meter)
+            source = self._volume.member(f"{self._urn}/{name}", self._meter)
+            if name.endswith("index") and source.size <= _INDEX_CAP:
+                # What is wrong about it shows before any chunk is looked for.
+                source.read_at(0, source.size)
+            self._open[name] = source
         return source
 
 

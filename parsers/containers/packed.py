@@ -40,6 +40,10 @@ class EndsEarlyError(ReadError):
     """The file ends before what is compressed in it does."""
 
 
+class HeldBackError(ReadError):
+    """All that is compressed was given but its last byte, as its checksum is wrong."""
+
+
 class Stream(ABC):
     """A decompressor on its way through a file; ``position``: of its next byte in what it unpacks.
 
@@ -199,6 +203,9 @@ class PackedSource(Source):
                 code, why = Code.BUDGET, "that is all that the budget allows for"
         except EndsEarlyError as error:
             code, why = Code.TRUNCATED, str(error)
+        except HeldBackError as error:
+            self.size += 1
+            return Problem(Code.DAMAGED, str(error))
         except ReadError as error:
             code, why = Code.DAMAGED, str(error)
         except BudgetError as error:

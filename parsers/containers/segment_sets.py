@@ -4,7 +4,7 @@ A file's name says little: segments number themselves, and carry the identifier 
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Protocol, TypeVar
 
 from pyimount.formats.image import told_missing
@@ -62,9 +62,7 @@ def in_order(
             segments[segment.number] = segment
     ordered = [segments[number] for number in sorted(segments)]
     if ordered and not missing and not unread:
-        problems += _gaps(
-            [number for number in range(1, ordered[-1].number) if number not in segments], foreign
-        )
+        problems += _gaps(ordered[-1].number, segments.keys() | foreign)
     if ordered and ordered[-1].whole and not ordered[-1].last and ordered[-1].number + 1 not in foreign:
         message = f"the segments that follow {ordered[-1].name} are missing"
         problems.append(Problem(Code.MISSING_SEGMENT, message))
@@ -80,12 +78,18 @@ def _in_common(found: Sequence[NumberedSegment]) -> dict[str, str]:
     return {name: counted.most_common(1)[0][0] for name, counted in values.items()}
 
 
-def _gaps(gaps: list[int], foreign: set[int]) -> list[Problem]:
-    unsaid = [number for number in gaps if number not in foreign]
-    if not unsaid:
+def _gaps(last: int, known: Set[int]) -> list[Problem]:
+    """What to say where numbers from 1 to ``last``, a segment's own, are not known.
+
+    A damaged number may be 2^32: what is missing is counted, not listed.
+    """
+    before = sorted(number for number in known if 1 <= number < last)
+    count = last - 1 - len(before)
+    if count <= 0:
         return []
-    first, last = unsaid[0], unsaid[-1]
-    which = (
-        f"segment {first} is" if len(unsaid) == 1 else f"{len(unsaid)} segments from {first} to {last} are"
-    )
+    first = next((at for at, number in enumerate(before, 1) if number != at), len(before) + 1)
+    final = last - 1
+    while final in known:
+        final -= 1
+    which = f"segment {first} is" if count == 1 else f"{count} segments from {first} to {final} are"
     return [Problem(Code.MISSING_SEGMENT, f"{which} missing")]

@@ -11,7 +11,8 @@ from pyimount.formats import NotThisFormat
 
 RDF_TYPE = "http://www.w3.org/1999/02/22-rdf-syntax-ns#type"
 
-_STATEMENTS_CAP = 1 << 17
+_STATEMENTS_CAP = 1 << 16
+"""No more statements are kept than these: some 20 MB, whatever they say."""
 # Nothing is matched in two ways: the text is anybody's, and going back over it could take for ever. Only
 # single characters are repeated possessively: with whole groups Python before 3.11.5 errs (gh-106052).
 _BLANK = r"\s*+(?:\#[^\n]*+\s*+)*"
@@ -51,10 +52,9 @@ def read_turtle(text: str) -> Graph:
     """The statements of a document; raises NotThisFormat where it is none, or not of this kind."""
     graph: Graph = {}
     reader = _Reader(text)
-    for _ in range(_STATEMENTS_CAP):
-        if not reader.statement(graph):
-            return graph
-    raise NotThisFormat(f"more than {_STATEMENTS_CAP} statements")
+    while reader.statement(graph):
+        pass
+    return graph
 
 
 class _Reader:
@@ -65,6 +65,7 @@ class _Reader:
         self._base = ""
         self._tokens = _tokens(text)
         self._held: list[tuple[str, str]] = []
+        self._count = 0
 
     def statement(self, graph: Graph) -> bool:
         """Take in a statement, or what is said of one subject; False at the end."""
@@ -83,6 +84,9 @@ class _Reader:
             predicate = RDF_TYPE if (kind, value) == ("word", "a") else self._iri(kind, value)
             end = ","
             while end == ",":
+                self._count += 1
+                if self._count > _STATEMENTS_CAP:
+                    raise NotThisFormat(f"more than {_STATEMENTS_CAP} statements")
                 subject.setdefault(predicate, []).append(self._object())
                 kind, end = self._next()
                 if kind != "mark":

@@ -6,11 +6,13 @@ Layout: https://git.proxmox.com/?p=pve-qemu.git, vma_spec.txt
 import hashlib
 from array import array
 from bisect import bisect_left
+from collections.abc import Iterable
 from typing import Any
 
 from construct import Array, Bytes, Int16ub, Int32ub, Int64sb, Int64ub, Struct
 
 from pyimount.formats import Container, ContainerFormat, Json, NotThisFormat, Opened, Signature
+from pyimount.formats.container import several
 from pyimount.formats.image import Image
 from pyimount.formats.layouts import layout, parse_struct, read_struct
 from pyimount.formats.notation import text, unix_time, uuid_text
@@ -87,7 +89,6 @@ def parse(view: View) -> Container:
         problems.append(Problem(Code.BAD_CHECKSUM, "the header's MD5 is wrong"))
     blobs = whole[header.blob_buffer_offset : header.blob_buffer_offset + header.blob_buffer_size]
     devices = _devices(view, blobs)
-    chosen = _chosen(devices)
     configs: dict[str, Json] = {
         _name(blobs, name) or str(number): text(_blob(blobs, data)[:_CONFIG_CAP])
         for number, (name, data) in enumerate(zip(header.config_names, header.config_data, strict=True))
@@ -102,11 +103,9 @@ def parse(view: View) -> Container:
         "uuid": uuid_text(header.uuid),
         "created": unix_time(header.ctime),
         "devices": listed,
-        "device": chosen,
         "configuration": configs,
     }
-    size = devices[chosen][1] if chosen is not None else None
-    return Container(type="vma", size=size, sector_size=512, details=details, problems=tuple(problems))
+    return Container(type="vma", sector_size=512, details=details, problems=tuple(problems))
 
 
 def _blob(blobs: bytes, at: int) -> bytes:
@@ -132,67 +131,105 @@ def _devices(view: View, blobs: bytes) -> dict[int, tuple[str | None, int]]:
     return found
 
 
-def _chosen(devices: dict[int, tuple[str | None, int]]) -> int | None:
-    """The first disk; the first device, where none is a disk."""
-    disks = [
-        number
-        for number, (name, _) in devices.items()
-        if not any(word in (name or "") for word in SIDE_DEVICES)
-    ]
-    return next(iter(disks or devices), None)
-
-
-def open(container: Container, image: Image) -> Opened:  # noqa: A001
-    """The first disk: an image is one disk here, and the others are only named."""
-    view = View(image.files[0])
-    header = read_struct(view, HEADER, 0)
-    problems = list(container.problems)
-    number, devices = container.details["device"], container.details["devices"]
-    if not isinstance(number, int) or not isinstance(devices, list):
-        problems.append(Problem(Code.UNSUPPORTED, "the archive holds no disk"))
-        return Opened(container=container.replaced(problems=tuple(problems)), source=None)
-    if len(devices) > 1:
-        message = f"the archive holds {len(devices)} devices; only device {number} is looked at"
-        problems.append(Problem(Code.UNSUPPORTED, message))
-    index = _Index(image.files[0], header, number)
-    problems += index.problems
-    size = container.size or 0
-    if not index.problems and len(index.clusters) < -(-size // CLUSTER):
-        message = f"{len(index.clusters)} of {-(-size // CLUSTER)} clusters are in the archive"
-        problems.append(Problem(Code.DAMAGED, message))
-    return Opened(
-        container=container.replaced(problems=tuple(problems)), source=RunSource(size, index.locate)
+def _disks_first(devices: dict[int, tuple[str | None, int]]) -> list[int]:
+    """The numbers of the disks, and behind them of what else the machine has."""
+    return sorted(
+        devices, key=lambda number: any(word in (devices[number][0] or "") for word in SIDE_DEVICES)
     )
 
 
-class _Index:
-    """Where the clusters of one device stand: found by going from extent to extent, as no table says it."""
+def open(container: Container, image: Image) -> Opened:  # noqa: A001
+    """Every device, each a disk of its own: the machine's disks, and behind them what it has beside these."""
+    view = View(image.files[0])
+    header = read_struct(view, HEADER, 0)
+    blobs = view.read(header.blob_buffer_offset, header.blob_buffer_size)
+    devices = _devices(view, blobs)
+    if not devices:
+        problem = Problem(Code.UNSUPPORTED, "the archive holds no disk")
+        return Opened(container=container.replaced(problems=(*container.problems, problem)), source=None)
+    index = _Index(image.files[0], header, devices)
+    return several([_device(container, index, devices, number) for number in _disks_first(devices)])
 
-    def __init__(self, file: Source, header: Any, device: int) -> None:
+
+def _device(
+    container: Container, index: "_Index", devices: dict[int, tuple[str | None, int]], number: int
+) -> Opened:
+    name, size = devices[number]
+    clusters, wanted = index.devices[number], -(-size // CLUSTER)
+    problems = [*container.problems, *index.problems]
+    if not index.problems and len(clusters) < wanted:
+        message = f"{len(clusters)} of {wanted} clusters are in the archive"
+        problems.append(Problem(Code.DAMAGED, message))
+    details = {**container.details, "device": number, "disk": name}
+    return Opened(
+        container=container.replaced(size=size, details=details, problems=tuple(problems)),
+        source=RunSource(size, clusters.locate),
+        part=str(number),
+    )
+
+
+class _Clusters:
+    """Where the clusters of one device stand in the file."""
+
+    def __init__(self, file: Source) -> None:
+        self._file = file
+        self._numbers, self._places, self._masks = array("L"), array("Q"), array("H")
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def add(self, cluster: int, place: int, mask: int) -> None:
+        """Take in a cluster, of which the blocks in ``mask`` stand at ``place``."""
+        self._numbers.append(cluster)
+        self._places.append(place)
+        self._masks.append(mask)
+
+    def sort(self) -> None:
+        """Put them in order: a machine that runs while it is saved has what it overwrites saved first."""
+        numbers = self._numbers
+        if all(numbers[at - 1] < numbers[at] for at in range(1, len(numbers))):
+            return
+        order = sorted(range(len(numbers)), key=numbers.__getitem__)
+        self._numbers = array("L", map(numbers.__getitem__, order))
+        self._places = array("Q", map(self._places.__getitem__, order))
+        self._masks = array("H", map(self._masks.__getitem__, order))
+
+    def locate(self, offset: int) -> Run:
+        """The run at this byte of the disk, within its block; a block that is not stored is zeros."""
+        cluster, within = divmod(offset, CLUSTER)
+        number = bisect_left(self._numbers, cluster)
+        if number == len(self._numbers) or self._numbers[number] != cluster:
+            raise MissingBytes("clusters of the disk are not in the archive")
+        block, within = divmod(within, BLOCK)
+        mask = self._masks[number]
+        if not mask >> block & 1:
+            return Run(None, 0, BLOCK - within)
+        before = (mask & (1 << block) - 1).bit_count()
+        return Run(self._file, self._places[number] + before * BLOCK + within, BLOCK - within)
+
+
+class _Index:
+    """Where all devices' clusters stand: found by going from extent to extent, as no table says it."""
+
+    def __init__(self, file: Source, header: Any, devices: Iterable[int]) -> None:
         self._file = file
         self.problems: list[Problem] = []
-        self.clusters, self._places, self._masks = array("L"), array("Q"), array("H")
+        self.devices = {number: _Clusters(file) for number in devices}
+        self._count = 0
         at = header.header_size
         while at < file.size:
-            if len(self.clusters) > _CLUSTERS_CAP:
+            if self._count > _CLUSTERS_CAP:
                 message = f"more than {_CLUSTERS_CAP} clusters; the rest is not read"
                 self.problems.append(Problem(Code.UNSUPPORTED, message))
                 break
-            following = self._extent(at, header.uuid, device)
+            following = self._extent(at, header.uuid)
             if following is None:
                 break
             at = following
-        ascending = all(
-            self.clusters[number - 1] < self.clusters[number] for number in range(1, len(self.clusters))
-        )
-        if not ascending:
-            # A machine that runs while it is saved has what it overwrites saved first.
-            order = sorted(range(len(self.clusters)), key=self.clusters.__getitem__)
-            self.clusters = array("L", map(self.clusters.__getitem__, order))
-            self._places = array("Q", map(self._places.__getitem__, order))
-            self._masks = array("H", map(self._masks.__getitem__, order))
+        for clusters in self.devices.values():
+            clusters.sort()
 
-    def _extent(self, at: int, uuid: bytes, device: int) -> int | None:
+    def _extent(self, at: int, uuid: bytes) -> int | None:
         """Take in an extent; where the next one begins, None where this one is no extent."""
         data = self._file.read_at(at, EXTENT_HEADER.size)
         if len(data) < EXTENT_HEADER.size:
@@ -209,10 +246,10 @@ class _Index:
         place = at + EXTENT_HEADER.size
         for info in integers(extent.blockinfo, 8, "big"):
             mask, owner, cluster = info >> 48, info >> 32 & 0xFF, info & 0xFFFFFFFF
-            if owner == device:
-                self.clusters.append(cluster)
-                self._places.append(place)
-                self._masks.append(mask)
+            clusters = self.devices.get(owner)
+            if clusters is not None:
+                clusters.add(cluster, place, mask)
+                self._count += 1
             place += mask.bit_count() * BLOCK if owner else 0
         if place != at + EXTENT_HEADER.size + extent.block_count * BLOCK:
             self._wrong(Code.DAMAGED, f"the extent at byte {at} contradicts itself")
@@ -224,19 +261,6 @@ class _Index:
 
     def _wrong(self, code: Code, message: str) -> None:
         self.problems.append(Problem(code, f"{message}; what follows is not read"))
-
-    def locate(self, offset: int) -> Run:
-        """The run at this byte of the disk, within its block; a block that is not stored is zeros."""
-        cluster, within = divmod(offset, CLUSTER)
-        number = bisect_left(self.clusters, cluster)
-        if number == len(self.clusters) or self.clusters[number] != cluster:
-            raise MissingBytes("clusters of the disk are not in the archive")
-        block, within = divmod(within, BLOCK)
-        mask = self._masks[number]
-        if not mask >> block & 1:
-            return Run(None, 0, BLOCK - within)
-        before = (mask & (1 << block) - 1).bit_count()
-        return Run(self._file, self._places[number] + before * BLOCK + within, BLOCK - within)
 
 
 FORMAT = ContainerFormat(

@@ -6,7 +6,8 @@ https://pkware.cachefly.net/webdocs/casestudies/APPNOTE.TXT
 
 from pyimount.formats import Container, ContainerFormat, Json, Opened, Signature
 from pyimount.formats.image import Image
-from pyimount.parsers.containers.zip_directory import ENCRYPTED, MAGIC, READABLE, Directory, Member, method
+from pyimount.parsers.containers.zip_directory import ENCRYPTED, MAGIC, STORED, Directory, Member, method
+from pyimount.parsers.containers.zip_methods import unpacker, why_unread
 from pyimount.problems import Code, Problem
 from pyimount.sources.view import View
 
@@ -58,10 +59,9 @@ def open(container: Container, image: Image) -> Opened:  # noqa: A001
         problem = Problem(Code.UNSUPPORTED, message)
     elif member.flag_bits & ENCRYPTED:
         problem = Problem(Code.LOCKED, f"{member.filename} is encrypted, and is not read")
-    elif member.compress_type not in READABLE:
-        problem = Problem(
-            Code.UNSUPPORTED, f"{member.filename} is packed by {method(member)}, and is not read"
-        )
+    elif member.compress_type != STORED and unpacker(member.compress_type) is None:
+        message = f"{member.filename} is packed by {method(member)}{why_unread(member.compress_type)}"
+        problem = Problem(Code.UNSUPPORTED, message)
     else:
         return Opened(container=container, source=directory.source(member, image.meter))
     return Opened(container=container.replaced(problems=(problem,)), source=None)

@@ -16,9 +16,10 @@ from construct import Bytes, Int16ul, Int32ul, Struct
 
 from pyimount.formats import NotThisFormat
 from pyimount.formats.layouts import layout, read_struct
-from pyimount.parsers.containers.checked import Crc32Source
-from pyimount.parsers.containers.deflate import RAW, DeflateStream
-from pyimount.parsers.containers.packed import Input, PackedSource
+from pyimount.parsers.containers.checked import crc32_source
+from pyimount.parsers.containers.deflate import RAW
+from pyimount.parsers.containers.packed import PackedSource
+from pyimount.parsers.containers.zip_methods import unpacker
 from pyimount.records import Record
 from pyimount.sources.budget import Meter
 from pyimount.sources.errors import ReadError
@@ -44,9 +45,10 @@ LOCAL_FILE_HEADER = layout(
 MAGIC = b"PK\3\4"
 ENCRYPTED, UTF8 = 0x1, 0x800
 STORED, DEFLATED = 0, 8
-READABLE = (STORED, DEFLATED)
-"""Methods that are read here."""
-METHODS = {0: None, 8: "deflate", 9: "deflate64", 12: "bzip2", 14: "lzma", 93: "zstd", 95: "xz"}
+METHODS = {
+    0: None, 1: "shrunk", 6: "imploded", 8: "deflate", 9: "deflate64", 10: "imploded (DCL)", 12: "bzip2",
+    14: "lzma", 20: "zstd", 93: "zstd", 95: "xz", 96: "jpeg", 97: "wavpack", 98: "ppmd",
+}  # fmt: skip
 
 # Not construct's: a directory can have 300,000 of them, and these are read in a loop.
 _FILE_HEADER = struct.Struct("<4s6H3I5H2I")
@@ -185,10 +187,13 @@ class Directory:
         """
         source = packed = self._packed(member)
         if member.compress_type != STORED:
-            source = PackedSource(lambda _: DeflateStream(Input(packed), RAW), meter, member.file_size)
+            begin = unpacker(member.compress_type)
+            if begin is None:
+                self._refuse(member, f"its compression ({method(member)}) is not read here")
+            source = PackedSource(lambda _: begin(packed), meter, member.file_size)
         if source.size != member.file_size:
             return source  # cut off, which is said elsewhere
-        return Crc32Source(source, member.crc, f"{member.filename} in the zip file")
+        return crc32_source(source, member.crc, f"{member.filename} in the zip file")
 
     def read(self, name: str, cap: int) -> bytes | None:
         """A small member's bytes, None where there is none; raises ReadError when it is damaged or large."""
@@ -197,6 +202,8 @@ class Directory:
             return None
         if max(member.file_size, member.compress_size) > cap:
             self._refuse(member, f"it has {member.file_size} bytes")
+        if member.compress_type not in (STORED, DEFLATED):
+            self._refuse(member, f"its compression ({method(member)}) is not read here")
         data = self._packed(member).read_at(0, member.compress_size)
         if member.compress_type == DEFLATED:
             try:
@@ -210,8 +217,6 @@ class Directory:
     def _packed(self, member: Member) -> Source:
         if member.flag_bits & ENCRYPTED:
             self._refuse(member, "it is encrypted")
-        if member.compress_type not in READABLE:
-            self._refuse(member, f"its compression ({method(member)}) is not read here")
         header = read_struct(View(self.file), LOCAL_FILE_HEADER, member.header_offset)
         if header.signature != MAGIC:
             self._refuse(member, "it is not where the directory says")

@@ -233,6 +233,7 @@ def _identity(view: View, offset: int) -> Identity:
     return Identity(
         type="bcachefs",
         fstype="bcachefs",
+        free_unknown="its counters lie in its b-trees, which are not read",
         label=text(sb.label),
         uuid=uuid,
         uuid_sub=_string(this.get("uuid")),

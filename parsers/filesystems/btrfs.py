@@ -4,7 +4,7 @@ Layout: btrfs.readthedocs.io, "On-disk format", "Superblock"
 https://btrfs.readthedocs.io/en/latest/dev/On-disk-format.html#superblock
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -20,7 +20,7 @@ from pyimount.formats import (
     Signature,
     Usage,
 )
-from pyimount.formats.allocation import Allocation
+from pyimount.formats.allocation import Allocation, Reader, TooMuch
 from pyimount.formats.checksums import crc32c, xxh64
 from pyimount.formats.layouts import layout, parse_struct
 from pyimount.formats.notation import flag_names, text, uuid_text
@@ -29,8 +29,10 @@ from pyimount.parsers.filesystems.btrfs_allocation import (
     SYSTEM_CHUNKS_SIZE,
     FileSystem,
     count_free,
+    device_items,
 )
 from pyimount.problems import Code, Problem
+from pyimount.records import EMPTY
 from pyimount.sources.view import ShortRead, View
 
 MAGIC = b"_BHRfS_M"
@@ -134,6 +136,7 @@ FLAGS = {
     1 << 40: "changing_meta_csum",
 }
 ERROR = 0x4
+SEEDING = 1 << 32
 
 
 def _crc32c(data: bytes) -> bytes:
@@ -229,6 +232,7 @@ def _identity(view: View, offset: int, *problems_so_far: Problem) -> Identity:
         fs_size=device.total_bytes or None,
         state=state,
         group=group,
+        lends_to="btrfs" if sb.flags & SEEDING else None,
         offset=offset,
         checked=checked,
         details=_details(sb, name),
@@ -236,6 +240,20 @@ def _identity(view: View, offset: int, *problems_so_far: Problem) -> Identity:
         allocation=None if group or wrong else Allocation(view, partial(count_free, _trees(sb, data))),
         free_unknown="it is that of all devices together" if group else None,
     )
+
+
+def devices(view: View) -> Mapping[str, str]:
+    """The UUIDs of all devices that the file system on this one says it has, with their numbers.
+
+    Those of its seeds are among them, whose own superblocks name another file system. None where the tree
+    that says it lies on other devices, or is damaged. Raises ReadError and BudgetError as the source does.
+    """
+    try:
+        data = view.read(parse(view).offset, SIZE)
+        items = device_items(_trees(parse_struct(data, SUPERBLOCK), data), Reader(view))
+        return {uuid: str(number) for number, raw in items if (uuid := uuid_text(raw)) is not None}
+    except (NotThisFormat, ShortRead, TooMuch):
+        return EMPTY
 
 
 def _trees(sb: Any, data: bytes) -> FileSystem:

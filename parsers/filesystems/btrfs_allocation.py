@@ -1,4 +1,4 @@
-"""What is free in a btrfs of one device, by its chunks and block groups.
+"""What btrfs' trees say: what is free in one of one device, by its chunks and block groups; its devices.
 
 Layout: btrfs.readthedocs.io, "On-disk format", "Btree", "BLOCK_GROUP_ITEM", "CHUNK_ITEM"
 https://btrfs.readthedocs.io/en/latest/dev/On-disk-format.html
@@ -30,7 +30,9 @@ STRIPE = Struct("<QQ16x")
 BLOCK_GROUP = Struct("<QQQ")
 """used, chunk_objectid, flags."""
 ROOT_BYTENR_AT = 176
-ROOT_ITEM, BLOCK_GROUP_ITEM, CHUNK_ITEM = 132, 192, 228
+ROOT_ITEM, BLOCK_GROUP_ITEM, DEV_ITEM, CHUNK_ITEM = 132, 192, 216, 228
+DEVICE_UUID_AT = 66
+"""In a device's item, which is as the superblock's dev_item."""
 EXTENT_TREE, BLOCK_GROUP_TREE = 2, 11
 SYSTEM_CHUNKS_AT, SYSTEM_CHUNKS_SIZE = 811, 2048
 """Where the superblock keeps the chunks of the chunk tree itself, and how much room they have there."""
@@ -97,6 +99,20 @@ def count_free(fs: FileSystem, reader: Reader) -> Space:
     if logical != fs.used:
         raise NotThisFormat(f"the block groups have {logical} bytes in use, the superblock says {fs.used}")
     return Space(free=fs.total - used, used=used, found="block group items")
+
+
+def device_items(fs: FileSystem, reader: Reader) -> Iterator[tuple[int, bytes]]:
+    """The number and UUID of every device of the file system, from its chunk tree.
+
+    Raises NotThisFormat where that is damaged or not on this device; TooMuch, ShortRead as the reader does.
+    """
+    trees = _Trees(fs, reader)
+    trees.chunks = [_chunk(fs, key[2], data) for key, data in _system(fs)]
+    for (_, kind, number), data in trees.items(fs.chunk_root):
+        if kind != DEV_ITEM:
+            # They stand before the chunks.
+            break
+        yield number, data[DEVICE_UUID_AT : DEVICE_UUID_AT + 16]
 
 
 def _system(fs: FileSystem) -> Iterator[tuple[tuple[int, int, int], bytes]]:

@@ -15,6 +15,7 @@ from pyimount.formats import (
     Identity,
     Json,
     KernelMount,
+    Membership,
     NotThisFormat,
     Signature,
     ToolMount,
@@ -22,6 +23,7 @@ from pyimount.formats import (
 )
 from pyimount.formats.allocation import Allocation
 from pyimount.formats.checksums import crc32c
+from pyimount.formats.declarations import JOURNAL, USER
 from pyimount.formats.layouts import layout, parse_struct, read_struct
 from pyimount.formats.notation import flag_names, text, unix_time, uuid_text
 from pyimount.parsers.filesystems.ext_allocation import SMALL, Groups, count_free
@@ -272,6 +274,8 @@ def _identity(view: View, offset: int, copy_of: tuple[int, int] | None = None) -
     version = f"{sb.s_rev_level}.{sb.s_minor_rev_level}"
     kind = _type(sb, compat, incompat, ro_compat)
     if kind == "jbd":
+        journal_facts = _journal(view, block_size, problems)
+        users = journal_facts.get("journal_users")
         return Identity(
             type="jbd",
             usage=Usage.OTHER,
@@ -283,7 +287,16 @@ def _identity(view: View, offset: int, copy_of: tuple[int, int] | None = None) -
             created=_time(sb.s_mkfs_time, sb.s_times_hi[2]),
             offset=offset,
             checked=checked,
-            details={**details, "loguuid": uuid, **_journal(view, block_size, problems)},
+            group=Membership(
+                type="jbd",
+                uuid=uuid,
+                role=JOURNAL,
+                members=1 + len(users),
+                identity=uuid,
+            )
+            if uuid and isinstance(users, list) and users
+            else None,
+            details={**details, "loguuid": uuid, **journal_facts},
             problems=tuple(problems),
         )
     free = sb.s_free_blocks_count_lo | (sb.s_free_blocks_count_hi << 32 if high else 0)
@@ -325,9 +338,14 @@ def _identity(view: View, offset: int, copy_of: tuple[int, int] | None = None) -
         details |= _stripes(sb)
     if any(sb.s_error_count_to_s_last_error_func):
         details["errors"] = _errors(sb)
+    elsewhere, own_group = uuid_text(sb.s_journal_uuid), None
+    if compat & HAS_JOURNAL and not sb.s_journal_inum and elsewhere is not None:
+        # One journal may be that of several; this one knows of itself and of it.
+        own_group = Membership(type="jbd", uuid=elsewhere, role=USER, members=2, identity=uuid)
     return Identity(
         type=kind,
         fstype="ext",
+        group=own_group,
         label=label,
         uuid=uuid,
         version=version,

@@ -9,7 +9,7 @@ from typing import Any
 
 from construct import Bytes, Const, Int16ul, Int32ul, Int64ul, Struct
 
-from pyimount.formats import Format, Identity, Json, KernelMount, NotThisFormat, Signature, Usage
+from pyimount.formats import Format, Identity, Json, KernelMount, Membership, NotThisFormat, Signature, Usage
 from pyimount.formats.layouts import layout, parse_struct, read_struct
 from pyimount.formats.notation import flag_names, text, uuid_text
 from pyimount.problems import Code, Problem
@@ -160,6 +160,7 @@ def _identity(view: View, offset: int, *problems_so_far: Problem) -> Identity:
             "inodes": checkpoint.valid_inode_count,
             "mounted_seconds": checkpoint.elapsed_time,
         }
+    group = _group(sb, block_size, checkpoint)
     return Identity(
         type="f2fs",
         fstype="f2fs",
@@ -167,16 +168,58 @@ def _identity(view: View, offset: int, *problems_so_far: Problem) -> Identity:
         uuid=uuid_text(sb.uuid),
         version=version,
         block_size=block_size,
-        fs_size=sb.block_count * block_size,
-        free=free,
-        used=used,
+        fs_size=sb.block_count * block_size if group is None else _first_size(sb, block_size),
+        free=free if group is None else None,
+        used=used if group is None else None,
         free_from="checkpoint",
+        free_unknown="it is that of all devices together" if group else None,
         state=state,
+        group=group,
         offset=offset,
         checked=checked,
         details=details,
         problems=tuple(problems),
     )
+
+
+def _group(sb: Any, block_size: int, checkpoint: Any) -> Membership | None:
+    """The membership of the first of several devices: only that has superblocks, which name the others."""
+    segments, uuid = _device_segments(sb), uuid_text(sb.uuid)
+    if len(segments) < 2 or uuid is None:
+        return None
+    segment = block_size << sb.log_blocks_per_seg
+    return Membership(
+        type="f2fs",
+        uuid=uuid,
+        name=text(sb.volume_name, "utf-16-le"),
+        role="0",
+        members=len(segments),
+        identity=f"{uuid}/0",
+        as_of=() if checkpoint is None else (checkpoint.checkpoint_ver,),
+        # Of what is left over at the end of a device less than a segment stays unused.
+        unmarked={
+            str(number): (count * segment, (count + 1) * segment - 1)
+            for number, count in enumerate(segments[1:], 1)
+        },
+    )
+
+
+def _first_size(sb: Any, block_size: int) -> int:
+    """Bytes of the first of several devices; its segments begin behind the superblocks."""
+    return int(sb.segment0_blkaddr + (_device_segments(sb)[0] << sb.log_blocks_per_seg)) * block_size
+
+
+def _device_segments(sb: Any) -> list[int]:
+    """How many segments each of several devices has; f2fs_scan_devices in fs/f2fs/super.c."""
+    return [each for _, each in _devices(sb)]
+
+
+def _devices(sb: Any) -> list[tuple[str, int]]:
+    return [
+        (path, int.from_bytes(sb.devs[at + 64 : at + 68], "little"))
+        for at in range(0, 8 * 68, 68)
+        if (path := text(sb.devs[at : at + 64]))
+    ]
 
 
 def _block_size(sb: Any) -> int:
@@ -228,11 +271,7 @@ def _checkpoint(view: View, block: int, block_size: int) -> Any:
 
 
 def _details(sb: Any) -> dict[str, Json]:
-    devices: list[Json] = [
-        {"path": path, "segments": int.from_bytes(sb.devs[at + 64 : at + 68], "little")}
-        for at in range(0, 8 * 68, 68)
-        if (path := text(sb.devs[at : at + 64]))
-    ]
+    devices: list[Json] = [{"path": path, "segments": segments} for path, segments in _devices(sb)]
     details: dict[str, Json] = {
         "features": [*flag_names(sb.feature, FEATURES, "feature")],
         "sector_size": 1 << sb.log_sectorsize,

@@ -18,6 +18,7 @@ def parse(view: View) -> Identity:
     return Identity(
         type="gfs",
         fstype="gfs",
+        free_unknown="its counters lie in the resource groups, which are not read",
         label=text(sb.sb_locktable),
         uuid=uuid_text(sb.sb_uuid),
         offset=OFFSET,

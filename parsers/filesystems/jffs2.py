@@ -112,6 +112,7 @@ def _identity(view: View, start: int, *, big: bool) -> Identity:
     return Identity(
         type="jffs2",
         fstype="jffs2",
+        free_unknown="a log: only reading all of its nodes tells",
         modified=unix_time(walk.newest),
         offset=start,
         checked=not walk.bad,

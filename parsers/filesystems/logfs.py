@@ -107,6 +107,7 @@ def _identity(view: View, offset: int) -> Identity:
     return Identity(
         type="logfs",
         fstype="logfs",
+        free_unknown="a log: only reading all of its segments tells",
         block_size=1 << sb.ds_block_shift,
         fs_size=sb.ds_filesystem_size,
         offset=offset,

@@ -58,6 +58,7 @@ def parse(view: View) -> Identity:
     return Identity(
         type="nss",
         fstype="nss",
+        free_unknown="its layout behind the superblock is not published",
         uuid=uuid_text(sb.SBH_PoolID),
         version=f"{sb.SBH_VersionMediaMajor}.{sb.SBH_VersionMediaMinor:02}",
         fs_size=sb.totalblocks * BLOCK_SIZE,

@@ -81,6 +81,7 @@ def parse(view: View) -> Identity:
     return Identity(
         type="ocfs",
         fstype="ocfs",
+        free_unknown="its bitmap is not read",
         label=label,
         uuid=uuid,
         version=f"{header.major_version}.{header.minor_version}",

@@ -87,7 +87,12 @@ def parse(view: View) -> Identity:
 
 def _identity(header: Any, details: dict[str, Json], size: int | None) -> Identity:
     return Identity(
-        type="oracleasm", fstype="oracleasm", label=text(header.dl_id), fs_size=size or None, details=details
+        type="oracleasm",
+        fstype="oracleasm",
+        label=text(header.dl_id),
+        fs_size=size or None,
+        details=details,
+        free_unknown="its allocation tables are not read",
     )
 
 

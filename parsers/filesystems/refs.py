@@ -110,6 +110,7 @@ def _identity(view: View, offset: int) -> Identity:
     return Identity(
         type="ReFS",
         fstype="refs",
+        free_unknown="its allocators lie in its trees, which are not read",
         fs_size=size,
         offset=offset,
         checked=checked,

@@ -53,6 +53,7 @@ def parse(view: View) -> Identity:
     return Identity(
         type="scoutfs_meta" if meta else "scoutfs_data",
         fstype="scoutfs",
+        free_unknown="its counters lie in its trees, which are not read",
         uuid=uuid_text(sb.uuid),
         version=f"{sb.fmt_vers}",
         block_size=block_size,

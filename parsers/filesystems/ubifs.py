@@ -87,6 +87,7 @@ def parse(view: View) -> Identity:
     return Identity(
         type="ubifs",
         fstype="ubifs",
+        free_unknown="its counters lie in the master node, which is not read",
         uuid=uuid_text(sb.uuid),
         version=f"w{sb.fmt_version}r{sb.ro_compat_version}",
         fs_size=sb.leb_cnt * sb.leb_size,

@@ -343,6 +343,9 @@ def _read(view: View, structures: list[str], pointed: tuple[int, int, Any]) -> I
         allocation=Allocation(view, partial(count_free, partitions, block_size))
         if has_space(partitions) and not growing
         else None,
+        free_unknown="what is left of a medium that is written once, its drive alone tells"
+        if growing
+        else "its partitions name no bitmap or table of free space",
     )
 
 

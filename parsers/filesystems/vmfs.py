@@ -51,6 +51,7 @@ def parse(view: View) -> Identity:
     return Identity(
         type="VMFS",
         fstype="vmfs",
+        free_unknown="its bitmaps lie in files of its own, which are not read",
         label=text(found.fsLabel),
         uuid=vmfs_uuid(found.uuid),
         version=f"{found.minorVersion}",

@@ -8,8 +8,9 @@ from typing import Any
 
 from construct import Bytes, Const, Int8ub, Int16ub, Int32ub, Int32ul, Int64ub, Struct
 
-from pyimount.formats import Format, Identity, Json, KernelMount, NotThisFormat, Signature, Usage
+from pyimount.formats import Format, Identity, Json, KernelMount, Membership, NotThisFormat, Signature, Usage
 from pyimount.formats.checksums import crc32c
+from pyimount.formats.declarations import JOURNAL, USER
 from pyimount.formats.layouts import layout, read_struct
 from pyimount.formats.notation import flag_names, text, uuid_text
 from pyimount.parsers.filesystems.xfs_allocation import allocation, left
@@ -178,7 +179,8 @@ def identity(view: View, sb: Any, offset: int, *problems_so_far: Problem) -> Ide
         if not checked:
             message = f"the checksum of the superblock at {offset} does not match"
             problems.append(Problem(Code.BAD_CHECKSUM, message))
-    details = _details(sb, version, sb.sb_features_incompat if version == 5 else 0)
+    incompat = sb.sb_features_incompat if version == 5 else 0
+    details = _details(sb, version, incompat)
     if offset:
         details |= dict.fromkeys(("free_blocks", "inodes", "free_inodes", "in_progress"))
     elif sb.sb_fdblocks > sb.sb_dblocks:
@@ -188,9 +190,14 @@ def identity(view: View, sb: Any, offset: int, *problems_so_far: Problem) -> Ide
         problems.append(Problem(Code.DAMAGED, "making or copying this file system was never finished"))
     needs_repair = version == 5 and sb.sb_features_incompat & NEEDS_REPAIR
     state = "error" if needs_repair else left(view, sb)
+    known = uuid_text(sb.sb_meta_uuid if incompat & META_UUID else sb.sb_uuid)
+    group = None
+    if not sb.sb_logstart and known is not None:
+        group = Membership(type="xfs", uuid=known, role=USER, members=2, identity=f"{known}/{USER}")
     return Identity(
         type="xfs",
         fstype="xfs",
+        group=group,
         label=text(sb.sb_fname),
         uuid=uuid_text(sb.sb_uuid),
         block_size=sb.sb_sectsize,
@@ -277,12 +284,16 @@ def log_record(view: View, offset: int) -> Identity:
     record = read_struct(view, LOG_RECORD, offset)
     if record.h_version not in (1, 2, 3) or record.h_fmt not in LOG_FORMATS or not 0 < record.h_len < 1 << 31:
         raise NotThisFormat("no record of a log")
+    uuid = uuid_text(record.h_fs_uuid)
     return Identity(
         type="xfs_external_log",
         usage=Usage.OTHER,
         offset=offset,
+        group=Membership(type="xfs", uuid=uuid, role=JOURNAL, members=2, identity=f"{uuid}/{JOURNAL}")
+        if uuid
+        else None,
         details={
-            "loguuid": uuid_text(record.h_fs_uuid),
+            "loguuid": uuid,
             "log_version": record.h_version,
             "log_format": LOG_FORMATS[record.h_fmt],
             "cycle": record.h_cycle,

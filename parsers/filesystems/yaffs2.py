@@ -91,7 +91,12 @@ def parse(view: View) -> Identity:
             "modified": unix_time(header.yst_mtime),
         },
     }
-    return Identity(type="yaffs2", fstype="yaffs2", details=details)
+    return Identity(
+        type="yaffs2",
+        fstype="yaffs2",
+        details=details,
+        free_unknown="a log: only reading all of its chunks tells",
+    )
 
 
 def _plausible(header: Any) -> None:

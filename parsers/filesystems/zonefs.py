@@ -57,6 +57,7 @@ def parse(view: View) -> Identity:
     return Identity(
         type="zonefs",
         fstype="zonefs",
+        free_unknown="each zone is a file: what is written of it, the drive alone tells",
         label=text(sb.s_label),
         uuid=uuid_text(sb.s_uuid),
         block_size=BLOCK_SIZE,

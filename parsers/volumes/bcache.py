@@ -137,6 +137,8 @@ def parse(view: View) -> Identity:
             type="bcache",
             uuid=set_uuid,
             role=f"cache-{sb.nr_this_dev}" if cache else "backing",
+            # The kernel knows sets of one cache only; how many devices it backs, it does not say itself.
+            members=None if cache else 2,
             identity=uuid_text(sb.uuid),
         )
         if set_uuid

@@ -160,7 +160,12 @@ def parse(view: View) -> Identity:
         fstype="raid",
         version=version,
         group=Membership(
-            type="isw", uuid=uuid, name=", ".join(names) or None, members=head.num_disks or None
+            type="isw",
+            uuid=uuid,
+            name=", ".join(names) or None,
+            members=head.num_disks or None,
+            # Which of the disks this is, the metadata does not say: all have the same.
+            as_of=(head.generation_num, head.check_sum),
         ),
         offset=at,
         checked=checked,

@@ -139,6 +139,7 @@ def parse(view: View) -> Identity:
     return Identity(
         type="zfs_member",
         fstype="zfs",
+        free_unknown="it is that of its pool, whose object sets are not read",
         label=name,
         uuid=_text(pool),
         uuid_sub=_text(guid),

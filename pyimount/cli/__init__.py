@@ -18,6 +18,7 @@ EXIT_INTERRUPTED = 130
 
 _COMMANDS = {
     "detect": "tell what is in disk images, layer by layer",
+    "report": "draw disk images, and tell all of them, in one HTML file",
     "export": "write the bytes of a disk or volume to a file",
     "mount": "mount the file systems in disk images, read-only",
     "unmount": "take mounts down again",
@@ -177,7 +178,9 @@ def _run(arguments: Sequence[str]) -> int:
         only = arguments[0] if arguments and arguments[0] in _COMMANDS else None
         parsed = parser(only).parse_args(arguments)
         if parsed.command in _ON_LINUX and not _is_linux():
-            complain(f"{parsed.command} is for Linux; detect, export, formats and completion work here too")
+            complain(
+                f"{parsed.command} is for Linux; detect, report, export, formats and completion work here too"
+            )
             return 1
         run: Callable[[argparse.Namespace], int] = parsed.run
         status = run(parsed)

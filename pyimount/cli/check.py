@@ -7,8 +7,6 @@ import argparse
 import json
 import sys
 
-from pyimount.cli import bars, here
-from pyimount.execution.asking import installed_helper
 from pyimount.execution.dependencies import MODULES
 from pyimount.execution.protocol import HELPER
 from pyimount.execution.survey import fuse_library, survey
@@ -41,6 +39,10 @@ def missing_drivers(machine: Machine) -> dict[str, list[str]]:
 
 def run(options: argparse.Namespace) -> int:
     """Print what there is; returns the exit status."""
+    # What only Linux has is not loaded before it is used: its help is everywhere.
+    from pyimount.cli import bars, here
+    from pyimount.execution.asking import installed_helper
+
     machine = survey()
     library, missing = fuse_library(), missing_drivers(machine)
     parts = {

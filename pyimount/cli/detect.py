@@ -6,6 +6,9 @@ without another program, and without writing anything.
 Images of one call belong together: arrays and volume groups are matched across them. Any segment
 of a split image, or its folder, stands for the whole image.
 
+With --each, and all that goes with many images, they do not belong together: each is scanned by itself, in a
+process apart, and one that crashes, hangs or grows costs itself alone.
+
 Exit status: 0 every image was read; 1 one could not be read; 2 the arguments are wrong; 3 with
 --strict, something is locked, incomplete, damaged, ambiguous or unknown.
 """
@@ -18,9 +21,9 @@ from typing import TYPE_CHECKING
 
 import pyimount
 from pyimount import cli
+from pyimount.cli import many_images
 from pyimount.cli import options as shared
 from pyimount.layers import Scan
-from pyimount.sources.budget import NO_LIMIT
 from pyimount.sources.errors import OpenError
 
 if TYPE_CHECKING:
@@ -35,6 +38,8 @@ EXAMPLES = """examples:
   pyimount detect --ask disk.img               ask for a passphrase, look behind the lock
   pyimount detect --allow base/ child.qcow2    its backing file may be opened there
   pyimount detect --search firmware.bin        file systems that stand anywhere in it
+  pyimount detect --jsonl --recursive FOLDER   many images, a line of JSON for each as it is done
+  pyimount detect --jsonl --resume FILE *.img  the lines into FILE; after a stop, what is left
 """
 
 
@@ -42,63 +47,50 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """Add this command's options."""
     parser.add_argument(
         "images",
-        nargs="+",
+        nargs="*",
         type=shared.image,
         metavar="IMAGE",
         help="a disk image, one of its segments, or their folder",
     )
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print one JSON document")
+    form.add_argument(
+        "--jsonl", action="store_true", help="print a line of JSON for each image, as it is done (--each)"
+    )
+    form.add_argument("--csv", action="store_true", help="print a table for spreadsheets, a row a volume")
     form.add_argument("--export", action="store_true", help="print KEY=value blocks, as blkid does")
     parser.add_argument("-a", "--all", action="store_true", help="show gaps, tables and other readings too")
     parser.add_argument("-v", "--details", action="store_true", help="show every fact of each layer")
+    parser.add_argument(
+        "--bar",
+        action="store_true",
+        help="draw each disk as a bar above its tree (# in use, = not or not known, . a gap, - a table, "
+        "x locked)",
+    )
     parser.add_argument("-b", "--bytes", action="store_true", help="show exact sizes, in bytes")
-    parser.add_argument(
-        "--search",
-        action="store_true",
-        help="look everywhere, for what nothing points to: this reads the whole image "
-        "(not found so: what has a signature of two bytes or none)",
-    )
-    parser.add_argument(
-        "--align",
-        type=shared.some_bytes,
-        metavar="BYTES",
-        help="search at every so many bytes, down to 1 (default: at every sector, and at every fourth byte "
-        "for what firmware is made of); implies --search",
-    )
-    parser.add_argument(
-        "--free",
-        action="store_true",
-        help="read all that tells how much is free, also where that is much (a large FAT, many bitmaps)",
-    )
+    shared.add_search(parser)
     parser.add_argument(
         "--strict", action="store_true", help="exit with 3 when anything is not plain and whole"
     )
     parser.add_argument(
         "--color", action=argparse.BooleanOptionalAction, help="colours (default: on a terminal)"
     )
+    many_images.arguments(parser)
     shared.add_keys(parser)
     shared.add_told(parser)
 
 
 def run(options: argparse.Namespace) -> int:
     """Scan the images and print the report; returns the exit status."""
-    told = shared.told(options)
-    searching = options.search or options.align is not None
-    if searching and options.max_read is None:
-        # The whole image is read, however large it is; the other limits stand as they were asked for.
-        told["budget"] = told["budget"].replaced(bytes_read=NO_LIMIT.bytes_read, unpacked=NO_LIMIT.unpacked)
+    if many_images.are_meant(options):
+        return many_images.run(options, _print)
+    if not options.images:
+        cli.complain("which image? Name one, or a file of names with --files0-from")
+        return cli.EXIT_USAGE
+    told = shared.scan_options(options)
     try:
-        with _progress(wanted=searching) as progress:
-            scan = pyimount.detect(
-                options.images,
-                keys=shared.keyring(options),
-                search=searching,
-                align=options.align,
-                free=options.free,
-                progress=progress,
-                **told,
-            )
+        with _progress(wanted=told["search"]) as progress:
+            scan = pyimount.detect(options.images, keys=shared.keyring(options), progress=progress, **told)
     except (ValueError, OpenError) as error:
         cli.complain(str(error))
         return cli.EXIT_USAGE
@@ -148,6 +140,10 @@ def _print(scan: Scan, options: argparse.Namespace) -> None:
 
         # json.dump would do without json's C code.
         print(json.dumps(scan.to_dict(strict=options.strict), indent=2 if sys.stdout.isatty() else None))
+    elif options.csv:
+        from pyimount.reports.table import write
+
+        write(scan, sys.stdout)
     elif options.export:
         from pyimount.reports.export import blocks
 
@@ -165,7 +161,14 @@ def _print(scan: Scan, options: argparse.Namespace) -> None:
             force_terminal=options.color,
             width=None if sys.stdout.isatty() else 1 << 16,
         )
-        for tree in report.trees(scan):
+        drawn = {}
+        if options.bar:
+            from pyimount.reports.bar import bars
+
+            drawn = bars(scan, cli.columns())
+        for tree, disk in zip(report.trees(scan), report.shown(scan), strict=True):
+            for line in drawn.get(disk.id, ()):
+                console.print(line)
             console.print(tree)
         for line in report.of_all(scan):
             console.print(line)

@@ -39,7 +39,11 @@ _WHOLE_DISK = "disk"
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add this command's options."""
     parser.add_argument("images", nargs="+", type=shared.image, metavar="IMAGE", help="as for detect")
-    parser.add_argument("index", metavar="INDEX", help="index or UUID of the volume, or 'disk'")
+    parser.add_argument(
+        "index",
+        metavar="INDEX",
+        help="index or UUID of the volume, or 'disk'; of several disks, a disk's index",
+    )
     parser.add_argument(
         "-o", "--output", metavar="FILE", help="file to write, not there yet; -: standard output"
     )
@@ -87,7 +91,8 @@ def run(options: argparse.Namespace) -> int:
 
 def _layer(scan: Scan, index: str) -> Layer:
     if index != _WHOLE_DISK:
-        return scan[index]
+        # One of several disks is called by its number, and no volume is then.
+        return next((disk for disk in scan.disks if disk.index == index), None) or scan[index]
     if len(scan.disks) != 1:
         raise KeyError(f"{len(scan.disks)} disks: which one is meant?")
     return scan.disks[0]

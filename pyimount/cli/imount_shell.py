@@ -6,6 +6,7 @@ import os
 import shlex
 from collections.abc import Sequence
 
+from pyimount.cli import signals
 from pyimount.exceptions import ImageMounterError
 from pyimount.imagemounter.disk import Disk
 from pyimount.imagemounter.image_parser import ImageParser
@@ -187,11 +188,16 @@ class Shell(cmd.Cmd):
 def run(paths: Sequence[str]) -> int:
     """Run the shell until it is ended; returns the exit status."""
     shell = Shell(paths)
-    while True:
-        try:
-            shell.cmdloop()
-        except KeyboardInterrupt:
-            print("\n'quit' ends this, and unmounts everything")
-            shell.intro = ""
-            continue
-        return 0
+    try:
+        with signals.raising():
+            while True:
+                try:
+                    shell.cmdloop()
+                except KeyboardInterrupt:
+                    print("\n'quit' ends this, and unmounts everything")
+                    shell.intro = ""
+                    continue
+                return 0
+    except signals.Ended as end:
+        shell.do_quit("")
+        return signals.EXIT_SIGNAL + end.number

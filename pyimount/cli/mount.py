@@ -2,12 +2,21 @@
 
 A folder of files without an image in it is shown as it is, read-only too.
 
+A mounted file system meets this machine's kernel: one that was made to break a driver may take it over.
+The policy 'forensic' allows well-kept drivers alone, and ntfs-3g where the kernel has no ntfs3; what else
+there is has to be named (--allow-fs), by root. To be safe from it, look without mounting (pyimount export),
+or mount in a virtual machine.
+
 Everything that runs as root can be read beforehand: --dry-run prints it. What is mounted stays until
 'pyimount unmount' takes it down, also after this command has ended; without --keep, on a terminal, it waits
 for Enter and takes it down itself.
 
-Exit status: 0 everything that should be mounted is; 1 an image could not be read; 2 the arguments are wrong;
-4 a volume that should be mounted (or carved) is not, and the message says why and what to do.
+A signal that ends it while it waits (SIGHUP, SIGTERM) is as Enter.
+
+Exit status: 0 everything that should be mounted is; 1 an image could not be read, or not all that was
+written could be kept; 2 the arguments are wrong; 4 a volume that should be mounted (carved, writable) is
+not, or there is nothing to mount, and the message says why and what to do; 128 and a signal's number after
+that signal.
 """
 
 import argparse
@@ -15,15 +24,17 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pyimount
 from pyimount import cli
 from pyimount.cli import options as shared
-from pyimount.cli import privilege
+from pyimount.cli import privilege, signals, unmount
 from pyimount.execution.errors import LedgerError, StepFailed
 from pyimount.planning.mounters import MOUNTERS, UNLOCKERS
 from pyimount.planning.naming import Naming
+from pyimount.planning.nothing import NOTHING
 from pyimount.planning.policy import POLICIES, Policy
 from pyimount.reports.wording import printable
 from pyimount.sources.errors import OpenError
@@ -68,6 +79,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     where = parser.add_argument_group("where")
     where.add_argument("--mountdir", metavar="FOLDER", help="make the mount points in this folder")
     where.add_argument("--pretty", action="store_true", help="call them after labels and last mount points")
+    where.add_argument(
+        "--readable", action="store_true", help="whoever calls reads every file, whosever it is in the image"
+    )
     where.add_argument("--casename", metavar="NAME", help="a folder that they have in common")
     how = parser.add_argument_group("how")
     how.add_argument(
@@ -107,6 +121,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--read-write", action="store_true", help="what is written goes to a cache, not the image"
     )
     how.add_argument("--rwpath", metavar="FOLDER", help="the folder of that cache (default: made, and told)")
+    how.add_argument("--discard", action="store_true", help="remove that cache when this takes mounts down")
     then = parser.add_argument_group("and then")
     then.add_argument("--keep", action="store_true", help="leave mounts standing when this ends")
     then.add_argument("--no-interaction", action="store_true", help="ask nothing, wait for nothing")
@@ -128,6 +143,9 @@ def run(options: argparse.Namespace) -> int:
     if options.show_policy:
         print(json.dumps({name: _plain(getattr(policy, name)) for name in policy.fields}, indent=2))
         return 0
+    if options.readable and (options.reconstruct or options.read_write):
+        cli.complain("--readable goes with neither --reconstruct nor --read-write")
+        return cli.EXIT_USAGE
     if not options.images:
         cli.complain("which image?")
         return cli.EXIT_USAGE
@@ -187,6 +205,7 @@ def _mount(options: argparse.Namespace, policy: Policy, keyring: "Keyring | None
         "fstypes": dict(options.fstypes),
         "shadows": options.vshadow,
         "folder": None if options.mountdir is None else os.path.realpath(options.mountdir),
+        "readable": options.readable,
         "naming": Naming(pretty=options.pretty, casename=options.casename),
     }
     if options.read_write:
@@ -197,28 +216,55 @@ def _mount(options: argparse.Namespace, policy: Policy, keyring: "Keyring | None
         wanted["carve"] = os.path.realpath(carved)
     if options.dry_run:
         return _dry_run(scan, policy, keyring, wanted, as_json=options.json)
+    waits = not (options.keep or options.no_interaction or options.json) and sys.stdin.isatty()
     try:
-        with privilege.executor(_narrate if options.verbose else None) as executor:
-            mounted = mounting.mount(scan, executor, policy=policy, keys=keyring, **wanted)
-            if options.reconstruct:
-                mounted = mounting.reconstruct(mounted, executor)
-        _report(mounted, options)
-        if options.volume_detector == "dissect":
-            _second_opinion(mounted)
-        if options.wait and _exit_status(mounted) and not options.no_interaction and sys.stdin.isatty():
-            print("press Enter to go on …", end="", flush=True)
-            sys.stdin.readline()
-        if not (options.keep or options.no_interaction or options.json) and sys.stdin.isatty():
-            _wait_and_clean(mounted, options)
-        elif sys.stderr.isatty() and mounted.standing:
+        with signals.raising(wanted=not options.keep):
+            mounted = _stand(scan, policy, keyring, wanted, options)
+            if waits:
+                _wait("press Enter to unmount …")
+                kept = _clean(options, session)
+    except signals.Ended as end:
+        with suppress(OSError):  # the terminal has gone
+            _clean(options, session)
+        return signals.EXIT_SIGNAL + end.number
+    except (KeyboardInterrupt, LedgerError):
+        _clean(options, session)
+        raise
+    except OSError:
+        if waits:
+            with suppress(OSError):
+                _clean(options, session)
+        raise
+    if not waits:
+        kept = True
+        if sys.stderr.isatty() and mounted.standing:
             cli.complain(f"'pyimount unmount {session}' takes this down")
         if mounted.plan.steps and not mounted.standing:
             # What was made on the way serves nobody.
-            _clean(session, lazy=options.lazy_unmount)
-    except (KeyboardInterrupt, LedgerError):
-        _clean(session, lazy=options.lazy_unmount)
-        raise
-    return _exit_status(mounted) or status
+            kept = _clean(options, session)
+    return _exit_status(mounted) or status or int(not kept)
+
+
+def _stand(
+    scan: pyimount.Scan,
+    policy: Policy,
+    keyring: "Keyring | None",
+    wanted: dict[str, Any],
+    options: argparse.Namespace,
+) -> "Mounted":
+    """Mount, and tell what came of it."""
+    from pyimount.mounting import mounting
+
+    with privilege.executor(_narrate if options.verbose else None) as executor:
+        mounted = mounting.mount(scan, executor, policy=policy, keys=keyring, **wanted)
+        if options.reconstruct:
+            mounted = mounting.reconstruct(mounted, executor)
+    _report(mounted, options)
+    if options.volume_detector == "dissect":
+        _second_opinion(mounted)
+    if options.wait and _exit_status(mounted) and not options.no_interaction and sys.stdin.isatty():
+        _wait("press Enter to go on …")
+    return mounted
 
 
 def _names_volume(scan: pyimount.Scan, name: str) -> bool:
@@ -276,11 +322,17 @@ def _narrate(moment: str, step: Any) -> None:
 
 
 def _exit_status(mounted: "Mounted") -> int:
-    if any(each.volume is not None or each.is_folder for each in mounted.failed):
+    if mounted.unwritable or any(_was_there(each) for each in mounted.failed):
         return EXIT_NOT_MOUNTED
     if any(each.refusal is not None for each in mounted.carved):
         return EXIT_NOT_MOUNTED
     return 1 if mounted.failed else 0  # a whole image, which could not be read
+
+
+def _was_there(each: "MountedVolume") -> bool:
+    """Whether something was there to be read, and so to be mounted."""
+    nothing = each.refusal is not None and each.refusal.code == NOTHING
+    return each.volume is not None or each.is_folder or nothing
 
 
 def _report(mounted: "Mounted", options: argparse.Namespace) -> None:
@@ -291,16 +343,26 @@ def _report(mounted: "Mounted", options: argparse.Namespace) -> None:
     width = max((len(each.index) for each in mounted.volumes), default=0)
     for each in mounted.standing:
         print(f"{each.index:{width}}  {_kind(each)}  {printable(each.mountpoint or '')}")
+    for each in mounted.standing:
+        if each.missing:
+            cli.complain(
+                f"{each.index:{width}}  the image ends {each.missing} bytes before this volume does:"
+            )
+            cli.complain(f"{'':{width}}  what lies there cannot be read (Input/output error)")
     if mounted.standing and options.mountdir is None and privilege.sudo_user() is not None:
         cli.complain(f"only root reads what stands there, not {printable(privilege.sudo_user() or '')}: call")
         cli.complain("  pyimount without sudo (it asks for root itself), or name a --mountdir")
+    for each in mounted.unwritable:
+        if each.refusal is not None:
+            cli.complain(f"{each.index:{width}}  {printable(each.refusal.reason)}")
     for each in mounted.failed:
         refusal = each.refusal
-        if refusal is not None and (each.volume is not None or each.is_folder):
-            cli.complain(f"{each.index:{width}}  {_kind(each)} is not mounted: {printable(refusal.reason)}")
+        if refusal is not None and _was_there(each):
+            what = f"{_kind(each)} is not mounted: " if each.volume is not None or each.is_folder else ""
+            cli.complain(f"{each.index:{width}}  {what}{printable(refusal.reason)}".lstrip())
             if refusal.remedy:
                 cli.complain(f"{'':{width}}  {printable(refusal.remedy)}")
-    if mounted.cache is not None and mounted.standing:
+    if mounted.cache is not None and len(mounted.standing) > len(mounted.unwritable):
         print(f"what is written goes to {printable(mounted.cache)}")
     for carved in mounted.carved:
         _report_carved(carved)
@@ -326,7 +388,8 @@ def _report_tree(tree: "Tree") -> None:
         print(f"the tree stands at {printable(tree.path or '?')}{f'  ({system})' if system else ''}")
         for placed in tree.placed:
             print(f"  {printable(placed.target)}: volume {placed.index}, by {placed.by}")
-    for unplaced in tree.unplaced:
+    # Without a root nothing has a place, and that is said.
+    for unplaced in tree.unplaced if tree.root is not None else ():
         cli.complain(f"{unplaced.index} has no place in the tree: {printable(unplaced.reason)}")
 
 
@@ -374,18 +437,20 @@ def _second_opinion(mounted: "Mounted") -> None:
             cli.complain(printable(difference))
 
 
-def _wait_and_clean(mounted: "Mounted", options: argparse.Namespace) -> None:
-    print("press Enter to unmount …", end="", flush=True)
-    sys.stdin.readline()
-    _clean(mounted.session, lazy=options.lazy_unmount)
+def _wait(message: str) -> None:
+    print(message, end="", flush=True)
+    with suppress(OSError):  # A terminal that has gone is an answer, too.
+        sys.stdin.readline()
 
 
-def _clean(session: str, *, lazy: bool) -> None:
+def _clean(options: argparse.Namespace, session: str) -> bool:
+    """Take all of it down; whether what was written was kept whole."""
     with privilege.standing() as standing:
         if session not in (each["session"] for each in standing.sessions()):
-            return
-        undone = standing.undo(session, None, lazy=lazy)
-    for left in undone["left"]:
-        cli.complain(f"{printable(left['place'] or left['step'])} is left: {printable(left['reason'])}")
+            return True
+        undone = standing.undo(session, None, lazy=options.lazy_unmount, discard=options.discard)
+    for line in unmount.told(undone):
+        cli.complain(line)
     if undone["left"]:
         cli.complain(f"'pyimount unmount {session}' tries again")
+    return not any(note["lost"] for note in undone["notes"])

@@ -176,6 +176,28 @@ def add_told(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_search(parser: argparse.ArgumentParser) -> None:
+    """Add the options for what is looked for and counted besides."""
+    parser.add_argument(
+        "--search",
+        action="store_true",
+        help="look everywhere, for what nothing points to: this reads the whole image "
+        "(not found so: what has a signature of two bytes or none)",
+    )
+    parser.add_argument(
+        "--align",
+        type=some_bytes,
+        metavar="BYTES",
+        help="search at every so many bytes, down to 1 (default: at every sector, and at every fourth byte "
+        "for what firmware is made of); implies --search",
+    )
+    parser.add_argument(
+        "--free",
+        action="store_true",
+        help="read all that tells how much is free, also where that is much (a large FAT, many bitmaps)",
+    )
+
+
 def told(options: argparse.Namespace) -> dict[str, Any]:
     """What ``add_told`` and ``add_keys`` took, as arguments of ``detect``, save the keys themselves."""
     limits = {
@@ -205,6 +227,20 @@ def misplaced(options: argparse.Namespace, scan: "Scan") -> bool:
             cli.complain(f"--offset {options.offset} lies behind {end}")
             return True
     return False
+
+
+def scan_options(options: argparse.Namespace) -> dict[str, Any]:
+    """The same with what ``detect`` has besides: a search, and counting all that is free."""
+    from pyimount.sources.budget import NO_LIMIT
+
+    wanted = told(options)
+    searching = options.search or options.align is not None
+    if searching and options.max_read is None:
+        # The whole image is read, however large it is; the other limits stand as they were asked for.
+        wanted["budget"] = wanted["budget"].replaced(
+            bytes_read=NO_LIMIT.bytes_read, unpacked=NO_LIMIT.unpacked
+        )
+    return {**wanted, "search": searching, "align": options.align, "free": options.free}
 
 
 def _tables(options: argparse.Namespace) -> str | dict[str, str] | None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from pyimount.execution.asking import AskingExecutor, Helper
     from pyimount.execution.plan_executor import Executor, Observer
+    from pyimount.execution.wanted import Wanted
 
 
 def is_root() -> bool:
@@ -32,11 +33,19 @@ class Standing(Protocol):
     def sessions(self) -> list[dict[str, Any]]:
         """The sessions, the oldest first; those that cannot be read have ``damaged``."""
 
-    def undo(self, session: str, only: Collection[int] | None, *, lazy: bool) -> dict[str, Any]:
-        """Take a session down, or these steps of it; what was done and what is left."""
+    def undo(
+        self, session: str, only: Collection[int] | None, *, lazy: bool, discard: bool = False
+    ) -> dict[str, Any]:
+        """Take a session down, or these steps of it, and what was written with ``discard``.
+
+        What was done and what is left.
+        """
 
     def preview(self, session: str, only: Collection[int] | None) -> list[Sequence[str]]:
         """The commands that this stands for."""
+
+    def whose(self, wanted: "Wanted") -> list[dict[str, Any]]:
+        """The sessions of others that have this: their names, and whose they are."""
 
 
 class _Own:
@@ -53,15 +62,21 @@ class _Own:
         self._bases = {each.id: base for base, those in found.items() for each in those}
         return [each.to_dict() for those in found.values() for each in those]
 
-    def undo(self, session: str, only: Collection[int] | None, *, lazy: bool) -> dict[str, Any]:
+    def undo(
+        self, session: str, only: Collection[int] | None, *, lazy: bool, discard: bool = False
+    ) -> dict[str, Any]:
         from pyimount.execution.undoing import undo_session
 
-        return undo_session(session, base=self._bases[session], lazy=lazy, only=only).to_dict()
+        base = self._bases[session]
+        return undo_session(session, base=base, lazy=lazy, only=only, discard=discard).to_dict()
 
     def preview(self, session: str, only: Collection[int] | None) -> list[Sequence[str]]:
         from pyimount.execution.undoing import would_undo
 
         return [argv for _, argv in would_undo(session, base=self._bases[session], only=only)]
+
+    def whose(self, wanted: "Wanted") -> list[dict[str, Any]]:  # noqa: ARG002
+        return []  # There are no others.
 
 
 class _Asked:
@@ -73,13 +88,31 @@ class _Asked:
     def sessions(self) -> list[dict[str, Any]]:
         return list(self._helper.ask("list", None)["sessions"])
 
-    def undo(self, session: str, only: Collection[int] | None, *, lazy: bool) -> dict[str, Any]:
+    def undo(
+        self,
+        session: str,
+        only: Collection[int] | None,
+        *,
+        lazy: bool,
+        discard: bool = False,  # noqa: ARG002  (root keeps no cache for a user)
+    ) -> dict[str, Any]:
         steps = None if only is None else sorted(only)
         return self._helper.ask("undo", {"session": session, "only": steps, "lazy": lazy})
 
     def preview(self, session: str, only: Collection[int] | None) -> list[Sequence[str]]:
         steps = None if only is None else sorted(only)
         return list(self._helper.ask("preview", {"session": session, "only": steps})["commands"])
+
+    def whose(self, wanted: "Wanted") -> list[dict[str, Any]]:
+        said = {"word": wanted.word, "path": wanted.path, "spelt": wanted.spelt}
+        try:
+            file = os.open(wanted.word, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError:
+            return list(self._helper.ask("whose", said)["owners"])
+        try:
+            return list(self._helper.ask("whose", said, [file])["owners"])
+        finally:
+            os.close(file)
 
 
 @contextmanager

@@ -29,3 +29,11 @@ def set_limits(*, alone: bool, lasting: bool = False, writes: bool = False) -> N
         _, hard = resource.getrlimit(kind)
         limit = most if hard == resource.RLIM_INFINITY else min(most, hard)
         resource.setrlimit(kind, (limit, limit))
+
+
+def limit_memory(most: int) -> None:
+    """Let this process map no more bytes than this, for good, and write no core. Raises OSError."""
+    for kind, wanted in ((resource.RLIMIT_CORE, 0), (resource.RLIMIT_AS, most)):
+        _, hard = resource.getrlimit(kind)
+        limit = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(kind, (limit, limit))

@@ -25,6 +25,7 @@ from pyimount.execution.protocol import HELPER, greeting, mismatch
 from pyimount.execution.scanned_files import open_scanned
 from pyimount.execution.servers import Server, serve_as_user
 from pyimount.execution.tools import SEARCH_PATH
+from pyimount.execution.wanted import identity
 from pyimount.planning.steps import (
     AttachLoop,
     ExposeRaw,
@@ -186,7 +187,9 @@ class AskingExecutor:
         if self._helper is None:
             self._helper = self._stack.enter_context(Helper(self._way))
         if self._begun is None:
-            said = self._helper.ask("begin", {"session": plan.session, "images": list(plan.images)})
+            lying = [identity(path) for path in plan.images]
+            begin = {"session": plan.session, "images": list(plan.images), "lying": lying}
+            said = self._helper.ask("begin", begin)
             if "failed" in said:
                 raise StepFailed(str(said["failed"]), said.get("remedy"))
             _hand_over(self._helper, _paths(plan), files)

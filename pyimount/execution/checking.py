@@ -13,6 +13,7 @@ from typing import Any, TypeGuard
 from pyimount.execution.errors import Misleading, Refused
 from pyimount.planning.steps import (
     MOUNTPOINTS,
+    READABLE,
     AssembleArray,
     AttachLoop,
     BindMount,
@@ -26,6 +27,7 @@ from pyimount.planning.steps import (
     Result,
     Step,
     TableLine,
+    readable_arguments,
 )
 
 NAME_CAP = 255
@@ -263,6 +265,9 @@ class Checker:
 
     def mount_with_tool(self, step: MountWithTool) -> None:
         """A file system on a device that was made before, by a program of the list with its very options."""
+        if step.tool == READABLE:
+            self._readable(step)
+            return
         options, owner = TOOLS.get(step.tool) or (None, frozenset())
         if options is None:
             raise Refused(f"root runs no {step.tool!r} for a user")
@@ -280,6 +285,15 @@ class Checker:
             raise Refused(f"options that {step.tool} does not get")
         if not all(each in options or self._is_owner(each, owner) for each in told):
             raise Refused(f"an option that {step.tool} does not get")
+
+    def _readable(self, step: MountWithTool) -> None:
+        """What was mounted before, as this user's alone."""
+        self._made(step.source, Mount, MountWithTool)
+        self._free(step.at)
+        if self._user is None or step.arguments not in {
+            readable_arguments(self._user, group) for group in self._groups
+        }:
+            raise Refused(f"arguments that {step.tool} does not get")
 
     def bind_mount(self, step: BindMount) -> None:
         """What was mounted before, within what was mounted before."""

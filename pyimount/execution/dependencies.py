@@ -128,6 +128,8 @@ MODULES: tuple[PythonModuleDependency, ...] = tuple(
         ("mfusepy", "pyimount[mount]", "mounting: layers as files"),
         ("numpy", "pyimount[fast]", "LUKS, BitLocker and degraded arrays several times as fast"),
         (ZSTD, "pyimount[zstd]", "what is packed with Zstandard"),
+        ("lz4", "pyimount[lz4]", "what is packed with LZ4 several times as fast"),
+        ("xxhash", "pyimount[lz4]", "the checksums of LZ4 several times as fast"),
         ("liblzfse", "pyimount[lzfse]", "Apple disk images packed with LZFSE"),
         ("dissect.volume", "dissect.volume", "a second opinion on partition tables"),
     )

@@ -9,6 +9,7 @@ __all__ = [
     "NoSession",
     "Refused",
     "StepFailed",
+    "Taken",
     "ToolFailed",
     "ToolMissing",
     "WrongKey",
@@ -33,6 +34,10 @@ class Refused(StepFailed):
 
 class Misleading(Refused):
     """A step that no plan of ours has, and that can only be meant to mislead."""
+
+
+class Taken(StepFailed):
+    """Another process has just taken the name that a step was about to give; the next may be free."""
 
 
 class WrongKey(StepFailed):

@@ -5,7 +5,7 @@ import os
 import stat
 
 from pyimount.execution import syscalls
-from pyimount.execution.errors import Refused, StepFailed
+from pyimount.execution.errors import Refused, StepFailed, Taken
 from pyimount.records import Record
 
 _FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -75,7 +75,7 @@ def make(path: str, *, owner: int = -1, mode: int = 0o700) -> list[MadeFolder]:
     """Make a folder, and those above it that are missing, each for its owner alone; the outermost first.
 
     The last of them, if it was made now, gets ``owner`` and ``mode``: by a descriptor, so that whatever takes
-    its name meanwhile gets neither. Raises Refused, StepFailed.
+    its name meanwhile gets neither. Raises Refused, Taken when another makes one of them now, StepFailed.
     """
     made: list[MadeFolder] = []
     missing = missing_from(path)
@@ -85,13 +85,17 @@ def make(path: str, *, owner: int = -1, mode: int = 0o700) -> list[MadeFolder]:
         try:
             os.mkdir(name, 0o700, dir_fd=at)
             folder = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=at)
+        except FileExistsError as error:
+            raise Taken(f"{each}: another process makes it at the same time") from error
         except OSError as error:
             raise _why(error, each) from error
         finally:
             os.close(at)
         try:
             is_ = os.fstat(folder)
-            if is_.st_uid != os.geteuid() or stat.S_IMODE(is_.st_mode) & 0o077 or not is_empty(folder):
+            # Only we could have put something in, in another process; what is given away is empty.
+            kept = owner == -1 and mode == 0o700
+            if is_.st_uid != os.geteuid() or is_.st_mode & 0o077 or not (kept or is_empty(folder)):
                 raise Refused(f"{each}: another folder took its place as it was made")
             made.append(MadeFolder(each, is_.st_dev, is_.st_ino))
             if each == missing[-1] and (owner, mode) != (-1, 0o700):

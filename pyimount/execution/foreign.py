@@ -13,7 +13,7 @@ from typing import Any
 from pyimount.execution import folders, mounts, nodes, tools
 from pyimount.execution.errors import Held, Refused, StepFailed
 from pyimount.execution.ledger import Entry, Made
-from pyimount.execution.step_acts import Act, Given, mounted, soon
+from pyimount.execution.step_acts import Act, Given, mounted, soon, type_of
 from pyimount.planning.steps import (
     Carve,
     ExposeShadows,
@@ -30,17 +30,25 @@ _ENDS_WITHIN = 10.0
 _CARVES_WITHIN = 24 * 60 * 60.0
 
 
-def start(argv: tuple[str, ...], at: str, *, data: bytes = b"", pass_fds: tuple[int, ...] = ()) -> Made:
+def start(
+    argv: tuple[str, ...],
+    at: str,
+    *,
+    data: bytes = b"",
+    pass_fds: tuple[int, ...] = (),
+    fstype: str | None = None,
+) -> Made:
     """Run a program that mounts at a folder of ours and stays in the background.
 
-    ``data``: for its standard input; ``pass_fds``: descriptors that it gets. Raises StepFailed.
+    ``data``: for its standard input; ``pass_fds``: descriptors that it gets; ``fstype``: what it shows.
+    Raises StepFailed.
     """
     os.close(mounts.open_mountpoint(at))
     nodes.make(nodes.FUSE)
     tools.start_daemon(argv, data=data, pass_fds=pass_fds, timeout=_APPEARS_WITHIN)
     if not soon(lambda: not mounts.is_free(at), _APPEARS_WITHIN):
         raise StepFailed(f"{argv[0]} mounted nothing")
-    made = mounted(at)
+    made = mounted(at, fstype=fstype)
     return Made(at, {**made.identity, "pids": tools.marked(argv[0], at)})
 
 
@@ -89,10 +97,10 @@ class _ExposeShadows(Act[ExposeShadows]):
 class _MountWithTool(Act[MountWithTool]):
     """A file system, by a program of its own."""
 
-    def perform(self, step: MountWithTool, names: Names, given: Given) -> Made:  # noqa: ARG002
+    def perform(self, step: MountWithTool, names: Names, given: Given) -> Made:
         if not isinstance(step.source, Result):
             raise Refused(f"{step.source} was not made in this session")
-        return start(step.argv(names), names(step.at))
+        return start(step.argv(names), names(step.at), fstype=type_of(given.scan, step.layer))
 
     def undo(self, entry: Entry, step: MountWithTool, names: Names, *, lazy: bool) -> None:  # noqa: ARG002
         end(step.tool, names(step.at), lazy=lazy)

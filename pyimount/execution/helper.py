@@ -21,11 +21,12 @@ from pyimount.execution import rights
 from pyimount.execution.callers import groups_of
 from pyimount.execution.checking import PATH_CAP, Checker, is_text
 from pyimount.execution.errors import LedgerError, Misleading, Refused, StepFailed
-from pyimount.execution.ledger import USERS_BASE
+from pyimount.execution.ledger import BASE, USERS_BASE
 from pyimount.execution.plan_executor import Executor
 from pyimount.execution.protocol import greeting, mismatch
 from pyimount.execution.sessions import sessions
 from pyimount.execution.undoing import undo_session, would_undo
+from pyimount.execution.wanted import Wanted, identity, meant
 from pyimount.planning.steps import MountPlan, OpenEncrypted, Step, step_from_dict
 
 KEYS_CAP = 1000
@@ -116,6 +117,7 @@ class Service:
             "undo": self._undo,
             "preview": self._preview,
             "list": self._list,
+            "whose": self._whose,
         }
         try:
             while True:
@@ -179,7 +181,7 @@ class Service:
             raise StepFailed(hindrance.cause, hindrance.remedy)
         if len(self._own()) >= SESSIONS_CAP:
             raise Refused(f"{SESSIONS_CAP} sessions of yours stand already: 'pyimount unmount' ends them")
-        self._executor.claim(session, images)
+        self._executor.claim(session, images, _identities(value.get("lying", []), len(images)))
         self._session = session
         return {"done": True}
 
@@ -259,8 +261,34 @@ class Service:
     def _list(self, value: Any, files: list[int]) -> dict[str, Any]:  # noqa: ARG002
         return {"done": True, "sessions": [each.to_dict() for each in self._own()]}
 
+    def _whose(self, value: Any, files: list[int]) -> dict[str, Any]:
+        """Whose the sessions are that have what this user names. A file has to be handed over, open."""
+        if len(files) > 1 or not all(is_text(value[name], PATH_CAP) for name in ("word", "path", "spelt")):
+            raise Refused("a name that is none")
+        wanted = Wanted(
+            word=value["word"], path=value["path"], spelt=value["spelt"],
+            file=identity(files[0]) if files else None,
+        )  # fmt: skip
+        found = []
+        for each in (*sessions(BASE), *sessions(self._base)):
+            # A name alone does not tell who has mounted what: only where it is mounted, which all can see.
+            said = each.to_dict() if files else {**each.to_dict(), "images": []}
+            if each.owner not in (None, self._user) and meant(wanted, said) != set():
+                found.append({"session": each.id, "owner": each.owner})
+        return {"done": True, "owners": found}
+
     def _own(self) -> list[Any]:
         return [each for each in sessions(self._base) if each.owner == self._user]
+
+
+def _identities(said: Any, count: int) -> list[tuple[int, int, int] | None]:
+    """What the user says that lies at his images' paths: he may name them otherwise later."""
+    if not isinstance(said, list) or len(said) not in (0, count):
+        raise Refused("images and what they are do not fit")
+    for each in said:
+        if each is not None and not (len(each) == 3 and all(isinstance(one, int) for one in each)):
+            raise Refused("an image that is none")
+    return [None if each is None else tuple(each) for each in said]
 
 
 def _one(message: Any) -> tuple[str, Any]:

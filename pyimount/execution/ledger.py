@@ -15,7 +15,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 
 from pyimount.execution import folders
 from pyimount.execution.errors import LedgerError, NoSession, StepFailed
@@ -37,6 +37,10 @@ _USERS_CAP = 8 << 20
 """Bytes that the ledger of a user's session may take."""
 _SOON = 10.0
 """Seconds that who only looks may have a ledger locked."""
+
+
+FileId: TypeAlias = tuple[int, int, int] | None
+"""Device, inode, and the number of a block device or 0."""
 
 
 class Made(Record):
@@ -63,11 +67,12 @@ class Entry(Record, kw_only=True):
 class Header(Record, kw_only=True):
     """What session it is: the paths of its images, the process that began it, when, and for which user.
 
-    ``time``: seconds since 1970.
+    ``files``: what lay at these paths then (``wanted.identity``). ``time``: seconds since 1970.
     """
 
     session: str
     images: tuple[str, ...]
+    files: tuple[FileId, ...] = ()
     pid: int
     boot: str
     time: float
@@ -168,8 +173,9 @@ def _told(data: bytes, session: str) -> Story:
                 if said["version"] != VERSION or said["session"] != session:
                     raise ValueError("it is of another version or session")
                 header = Header(
-                    session=session, images=tuple(said["images"]), pid=said["pid"], boot=said["boot"],
-                    time=said["time"], owner=said["owner"],
+                    session=session, images=tuple(said["images"]),
+                    files=tuple(None if file is None else tuple(file) for file in said.get("files", ())),
+                    pid=said["pid"], boot=said["boot"], time=said["time"], owner=said["owner"],
                 )  # fmt: skip
             elif kind == "intended":
                 step = step_from_dict(said["step"])
@@ -202,11 +208,20 @@ class Ledger:
         self._descriptor = descriptor
 
     @classmethod
-    def create(cls, base: str, session: str, images: Sequence[str], *, user: int | None = None) -> Self:
+    def create(
+        cls,
+        base: str,
+        session: str,
+        images: Sequence[str],
+        *,
+        files: Sequence[FileId] = (),
+        user: int | None = None,
+    ) -> Self:
         """Begin a session. Raises LedgerError, also when there is one of this name.
 
-        ``user``: for whom the helper begins it. The folder of ledgers then lets others pass through, to what
-        is theirs, and the ledger does not grow without bounds.
+        ``files``: what lies at the paths of the images. ``user``: for whom the helper begins it. The folder
+        of ledgers then lets others pass through, to what is theirs, and the ledger does not grow without
+        bounds.
         """
         path = path_of(base, session)
         for _ in range(_TRIES):
@@ -229,7 +244,8 @@ class Ledger:
                 raise LedgerError(f"{path}: {error.strerror}") from error
             try:
                 ledger._write(
-                    line="session", version=VERSION, session=session, images=list(images), pid=os.getpid(),
+                    line="session", version=VERSION, session=session, images=list(images), files=list(files),
+                    pid=os.getpid(),
                     boot=boot_id(), time=time.time(), owner=os.getuid() if user is None else user,
                 )  # fmt: skip
             except LedgerError:

@@ -4,11 +4,10 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from pyimount.execution import tools
+from pyimount.execution import holding, tools
 from pyimount.execution.errors import Held, Refused, StepFailed, ToolFailed
 from pyimount.execution.ledger import Entry, Made
 from pyimount.execution.leftovers import beneath
-from pyimount.execution.mounts import holders
 from pyimount.execution.step_acts import Act, Given, soon
 from pyimount.planning.steps import ActivateVolumeGroup, Names, Result, Step
 
@@ -58,8 +57,8 @@ class _ActivateVolumeGroup(Act[ActivateVolumeGroup]):
         try:
             tools.run(step.deactivation(names))
         except ToolFailed as error:
-            who = ", ".join(f"{name} ({pid})" for pid, name in holders(f"/dev/{block}"))
-            raise Held(f"/dev/{block} is in use by {who}" if who else str(error)) from error
+            who = holding.by(f"/dev/{block}")
+            raise Held(f"/dev/{block} is in use{who}" if who else str(error)) from error
         if not soon(lambda: _block(step) is None, _GONE_WITHIN):
             raise Held(f"/dev/{block} does not go")
 

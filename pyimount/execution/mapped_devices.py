@@ -6,10 +6,9 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from pyimount.execution import folders, tools
+from pyimount.execution import folders, holding, tools
 from pyimount.execution.errors import Held, Refused, StepFailed, ToolFailed, WrongKey
 from pyimount.execution.ledger import Entry, Made
-from pyimount.execution.mounts import holders
 from pyimount.execution.scanned_files import open_scanned
 from pyimount.execution.step_acts import Act, Given, soon
 from pyimount.planning.steps import (
@@ -159,8 +158,8 @@ def _unmap(name: str, command: tuple[str, ...]) -> None:
     try:
         tools.run((*command, name))
     except ToolFailed as error:
-        who = ", ".join(f"{process} ({pid})" for pid, process in holders(f"/dev/mapper/{name}"))
-        raise Held(f"/dev/mapper/{name} is in use by {who}" if who else str(error)) from error
+        who = holding.by(f"/dev/mapper/{name}")
+        raise Held(f"/dev/mapper/{name} is in use{who}" if who else str(error)) from error
     if not soon(lambda: _dm_uuid(name) is None, _GONE_WITHIN):
         raise Held(f"/dev/mapper/{name} does not go")
 
@@ -199,8 +198,8 @@ class _AssembleArray(Act[AssembleArray]):
                 with contextlib.suppress(ToolFailed):
                     tools.run(("mdadm", "--stop", f"/dev/{name}"))
         for name in standing:
-            if who := ", ".join(f"{process} ({pid})" for pid, process in holders(f"/dev/{name}")):
-                raise Held(f"/dev/{name} is in use by {who}")
+            if who := holding.by(f"/dev/{name}"):
+                raise Held(f"/dev/{name} is in use{who}")
         if not soon(lambda: not _arrays(step.devices, names), _GONE_WITHIN):
             raise Held(f"{', '.join(_arrays(step.devices, names))} does not go")
         # Where no udev runs, mdadm makes its link itself, and leaves it behind.
@@ -249,11 +248,9 @@ class _ConnectNbd(Act[ConnectNbd]):
         argument = f"--description={names.mark(step.id)}"
         for pid in tools.marked("qemu-nbd", argument):
             served = next((one for one in tools.arguments(pid) if one.startswith("/dev/nbd")), "")
-            who = (
-                [f"{name} ({number})" for number, name in holders(served) if number != pid] if served else []
-            )
+            who = holding.by(served, besides=pid) if served else ""
             if who:
-                raise Held(f"{served} is in use by {', '.join(who)}")
+                raise Held(f"{served} is in use{who}")
             tools.end(pid, argument)
         if not soon(lambda: not tools.marked("qemu-nbd", argument), _GONE_WITHIN):
             raise Held("qemu-nbd does not end")

@@ -2,101 +2,48 @@
 
 import errno
 import os
-import re
 import time
-from collections.abc import Iterator
 from contextlib import suppress
 
-from pyimount.execution import folders, mount_api, syscalls
+from pyimount.execution import folders, holding, mount_api, syscalls
 from pyimount.execution.errors import Held, Refused
-from pyimount.execution.tools import printable
-from pyimount.records import Record
+from pyimount.execution.mountinfo import (
+    MountPoint,
+    device_of,
+    is_bound_on_itself,
+    is_free,
+    mount_of,
+    mounted_at,
+    mounts,
+    parse,
+    same,
+)
+
+__all__ = [
+    "MountPoint",
+    "bind",
+    "block_name",
+    "device_of",
+    "is_bound_on_itself",
+    "is_free",
+    "make_private",
+    "mount_of",
+    "mounted_at",
+    "mounts",
+    "open_mountpoint",
+    "parse",
+    "same",
+    "show_folder",
+    "unmount",
+]
 
 _TRIES = 5
 _PAUSE = 0.1
 """Who only looks at what is new (an indexer, udev) is gone by then, in seconds."""
 
-_HOLDERS_SHOWN = 5
 # Before Linux 5.12; or a sandbox that does not know the call yet.
 _NO_SUCH_CALL = (errno.ENOSYS, errno.EPERM)
 _RESTRICTED = syscalls.MS_RDONLY | syscalls.MS_NOSUID | syscalls.MS_NODEV | syscalls.MS_NOEXEC
-
-
-class MountPoint(Record, kw_only=True):
-    """One line of /proc/self/mountinfo. ``device``: major:minor; ``root``: the folder of it that shows.
-
-    ``options``: the mount's own; ``super_options``: those of the file system, at all places where it stands.
-    """
-
-    id: int
-    parent: int
-    device: str
-    root: str
-    path: str
-    options: str
-    shared: bool
-    type: str
-    source: str
-    super_options: str
-
-    @property
-    def read_only(self) -> bool:
-        """Whether nothing can be written through it."""
-        return "ro" in self.options.split(",") or "ro" in self.super_options.split(",")
-
-
-_ESCAPE = re.compile(rb"\\([0-7]{3})")
-
-
-def _text(raw: bytes) -> str:
-    return os.fsdecode(_ESCAPE.sub(lambda found: bytes((int(found[1], 8),)), raw))
-
-
-def parse(table: bytes) -> list[MountPoint]:
-    """The mounts that a mountinfo file lists, in its order: of several at one path the last is on top."""
-    made = []
-    # By line feeds alone: a carriage return in a name stands as it is.
-    for line in filter(None, table.split(b"\n")):
-        before, _, after = line.partition(b" - ")
-        number, parent, device, root, path, options, *optional = before.split(b" ")
-        kind, source, above, *_ = (*after.split(b" "), b"", b"")
-        made.append(
-            MountPoint(
-                id=int(number), parent=int(parent), device=device.decode(),
-                root=_text(root), path=_text(path),
-                options=options.decode(), shared=any(each.startswith(b"shared:") for each in optional),
-                type=_text(kind), source=_text(source), super_options=above.decode("utf-8", "replace"),
-            )
-        )  # fmt: skip
-    return made
-
-
-def mounts() -> list[MountPoint]:
-    """What this process sees mounted."""
-    with open("/proc/self/mountinfo", "rb") as file:
-        return parse(file.read())
-
-
-def mounted_at(path: str) -> list[MountPoint]:
-    """What is mounted at a folder, the uppermost last."""
-    return [each for each in mounts() if each.path == path]
-
-
-def is_free(path: str) -> bool:
-    """Whether nothing is mounted at a folder but itself, as ``make_private`` does."""
-    return all(map(is_bound_on_itself, mounted_at(path)))
-
-
-def mount_of(descriptor: int) -> MountPoint | None:
-    """The mount that a descriptor was opened in."""
-    with open(f"/proc/self/fdinfo/{descriptor}") as file:
-        number = next((int(line.split()[1]) for line in file if line.startswith("mnt_id:")), None)
-    return next((each for each in mounts() if each.id == number), None)
-
-
-def device_of(number: int) -> str:
-    """A device's number as mountinfo has it."""
-    return f"{os.major(number)}:{os.minor(number)}"
 
 
 def open_mountpoint(path: str) -> int:
@@ -200,15 +147,6 @@ def bind(source: int, at: int, *, read_only: bool) -> None:
         os.close(made)
 
 
-def is_bound_on_itself(mount: MountPoint) -> bool:
-    """Whether a mount is a folder bound onto itself, as ``make_private`` does."""
-    above = next((each for each in mounts() if each.id == mount.parent), None)
-    if above is None or above.device != mount.device:
-        return False
-    below = os.path.relpath(mount.path, above.path)
-    return mount.root == os.path.normpath(os.path.join(above.root, below))
-
-
 def unmount(mount: MountPoint, *, lazy: bool = False) -> None:
     """Unmount what is on top at a path. Raises Held with who holds it, or when another stands on top."""
     above, name = os.path.split(mount.path)
@@ -228,57 +166,7 @@ def unmount(mount: MountPoint, *, lazy: bool = False) -> None:
             if error.errno != errno.EBUSY:
                 raise Held(f"{mount.path}: {error.strerror}") from error
             if attempt + 1 == _TRIES:
-                raise Held(f"{mount.path} is in use{_by(mount.path)}") from error
+                raise Held(f"{mount.path} is in use{holding.by(mount.path)}") from error
             time.sleep(_PAUSE)
         finally:
             os.close(at)
-
-
-def _by(path: str) -> str:
-    below = [each.path for each in mounts() if each.path.startswith(f"{path}/")]
-    who = [f"{name} ({number})" for number, name in holders(path)]
-    who += [f"the mount {each}" for each in below]
-    shown = ", ".join(who[:_HOLDERS_SHOWN])
-    return f" by {shown}{' and others' if len(who) > _HOLDERS_SHOWN else ''}" if who else ""
-
-
-def holders(path: str) -> list[tuple[int, str]]:
-    """The processes that use what lies at or below a path (a mount's, or a device's): pid and name."""
-    return sorted(
-        (int(entry), _name(entry)) for entry in os.listdir("/proc")
-        if entry.isdigit() and any(_within(each, path) for each in _used_by(entry))
-    )  # fmt: skip
-
-
-def _within(used: str, path: str) -> bool:
-    return used == path or used.startswith(f"{path.rstrip('/')}/")
-
-
-def _name(process: str) -> str:
-    try:
-        with open(f"/proc/{process}/comm", "rb") as file:
-            return printable(os.fsdecode(file.read().rstrip(b"\n")).encode("utf-8", "replace").decode())
-    except OSError:
-        return "?"
-
-
-def _used_by(process: str) -> Iterator[str]:
-    """The paths that a process uses: no file is touched, so one that hangs does no harm."""
-    links = [f"/proc/{process}/{each}" for each in ("cwd", "root", "exe")]
-    try:
-        links += [f"/proc/{process}/fd/{each}" for each in os.listdir(f"/proc/{process}/fd")]
-    except OSError:
-        return  # It has ended.
-    for link in links:
-        try:
-            yield os.readlink(link)
-        except OSError:
-            continue
-    try:
-        with open(f"/proc/{process}/maps", "rb") as file:
-            for line in file:
-                _, slash, path = line.rstrip(b"\n").partition(b"/")
-                if slash:
-                    yield os.fsdecode(slash + path)
-    except OSError:
-        return

@@ -7,9 +7,10 @@ from typing import Any, TypeAlias
 
 from pyimount.execution import ledger as ledgers
 from pyimount.execution import rights, step_executor, udev
-from pyimount.execution.errors import Held, StepFailed
-from pyimount.execution.ledger import BASE, Entry, Ledger, Made, Story
+from pyimount.execution.errors import Held, StepFailed, Taken
+from pyimount.execution.ledger import BASE, Entry, FileId, Ledger, Made, Story
 from pyimount.execution.step_acts import Given, Keys
+from pyimount.execution.wanted import identity
 from pyimount.planning.steps import (
     ActivateVolumeGroup,
     AssembleArray,
@@ -25,6 +26,9 @@ from pyimount.records import EMPTY, Record
 from pyimount.sources.identity import FileIdentity
 
 NO_KEYS: Mapping[int, Keys] = MappingProxyType({})
+
+_TRIES = 100
+"""So often a step is tried whose name another process takes at the same moment."""
 
 EMPTY_FAILURES: Mapping[int, str] = MappingProxyType({})
 
@@ -82,12 +86,12 @@ class Executor:
         self._observe = observe
         self._claimed: _Run | None = None
 
-    def claim(self, session: str, images: Sequence[str]) -> None:
+    def claim(self, session: str, images: Sequence[str], files: Sequence[FileId] = ()) -> None:
         """Begin a session, and keep it from every other process until ``release``.
 
-        Raises LedgerError when there is one of this name.
+        ``files``: what lies at the paths of the images. Raises LedgerError when there is one of this name.
         """
-        ledger = Ledger.create(self.base, session, images, user=self._user)
+        ledger = Ledger.create(self.base, session, images, files=files, user=self._user)
         self._claimed = _Run(ledger, Story(), self._observe)
 
     def release(self) -> None:
@@ -124,13 +128,16 @@ class Executor:
                 Failure(step=step, reason=hindrance.cause, remedy=hindrance.remedy) for step in plan.steps
             )
             return Outcome(session=plan.session, plan=plan, places={}, failures=failures)
-        given = Given(scan=scan, opened=opened, files=files, user=self._user, hand_over=self._hand_over)
+        given = Given(
+            scan=scan, opened=opened, files=files, user=self._user, hand_over=self._hand_over, base=self.base
+        )
         if self._claimed is not None and self._claimed.session == plan.session:
             return self._run(self._claimed, plan, keys, given)
         if plan.session in ledgers.all_sessions(self.base):
             ledger, story = Ledger.open(self.base, plan.session)
         else:
-            ledger = Ledger.create(self.base, plan.session, plan.images, user=self._user)
+            files_now = [identity(path) for path in plan.images]
+            ledger = Ledger.create(self.base, plan.session, plan.images, files=files_now, user=self._user)
             story = Story()
         with ledger:
             run = _Run(ledger, story, self._observe)
@@ -257,8 +264,19 @@ class _Run:
         return Failure(step=step, reason=first.reason, remedy=first.remedy, because=cause)
 
     def _tried(self, step: Step, given: Given) -> Failure | None:
-        self._observe("intending", step)
+        for _ in range(_TRIES):
+            try:
+                return self._once(step, given)
+            except Taken:
+                continue  # It is written down anew, with the next name.
+        return Failure(step=step, reason="whatever name it takes, another process was faster")
+
+    def _once(self, wanted: Step, given: Given) -> Failure | None:
+        """As ``_tried``; raises Taken where the name of what it makes went to another just now."""
+        self._observe("intending", wanted)
+        step = wanted
         try:
+            step = step_executor.settled(wanted, self.names, given)
             before = step_executor.before(step, self.names, given)
             self._guard.before(*_for_udev(step, self.names))
         except StepFailed as error:
@@ -269,6 +287,8 @@ class _Run:
             self._observe("intended", step)
             made = step_executor.perform(step, self.names, given)
             self._observe("performed", step)
+        except Taken:
+            raise
         except StepFailed as error:
             self._ledger.failed(step, str(error))
             self._take_back(Entry(step=step, before=before))

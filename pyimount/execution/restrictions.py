@@ -1,8 +1,8 @@
 """What no mount of ours is without, whoever made it: set where it lacks, then read back from the kernel.
 
 mount(8), a program with its own idea of options, our server, a bind: all pass here before a step has
-succeeded. A program that mounts by itself (FUSE) may forget ``nodev``, and a device
-node in the evidence would be live.
+succeeded. A program that mounts by itself (FUSE) may forget ``nodev``, and a device node in the evidence
+would be live.
 """
 
 import os

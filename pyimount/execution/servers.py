@@ -211,6 +211,13 @@ def _told(
         raise Refused(f"this is no scan: {error}") from error
 
 
+def images_of(scan: Mapping[str, Any], number: int) -> list[str]:
+    """The paths of the images that a layer's bytes are of, in the order of the scan."""
+    layers = {layer["id"]: layer for layer in _layers(scan["disks"])}
+    needed = _needed(layers, [number])
+    return [path for disk in scan["disks"] if disk["id"] in needed for path in disk["paths"]]
+
+
 def _layers(disks: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
     pending = list(disks)
     while pending:

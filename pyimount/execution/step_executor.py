@@ -13,6 +13,7 @@ from typing import Any
 
 from pyimount.confinement.users import tidy
 from pyimount.execution import (
+    caches,
     drivers,
     flash,
     folders,
@@ -24,13 +25,14 @@ from pyimount.execution import (
     servers,
     unlocked,
 )
+from pyimount.execution.caches import Note
 from pyimount.execution.errors import Held, Refused, StepFailed
-from pyimount.execution.fuse_mounts import mount_fuse, open_shown
+from pyimount.execution.fuse_mounts import FUSE_TYPE, mount_fuse, open_shown
 from pyimount.execution.ledger import Entry, Made
+from pyimount.execution.making import MakingFolders
 from pyimount.execution.scanned_files import open_scanned
-from pyimount.execution.step_acts import Act, Given, mounted, soon, unmount_ours
+from pyimount.execution.step_acts import Act, Given, mounted, soon, type_of, unmount_ours
 from pyimount.planning.steps import (
-    MOUNTPOINTS,
     AttachLoop,
     BindMount,
     ExposeRaw,
@@ -44,48 +46,6 @@ from pyimount.planning.steps import (
 )
 
 _ENDS_WITHIN = 2.0
-
-
-class _MakeDirectory(Act[MakeDirectory]):
-    def before(self, step: MakeDirectory, names: Names, given: Given) -> dict[str, Any]:
-        return {"missing": list(folders.missing_from(_folder(step, names))), "user": given.user}
-
-    def perform(self, step: MakeDirectory, names: Names, given: Given) -> Made:
-        path = _folder(step, names)
-        if given.user is None:
-            made = folders.make(path)
-        elif path not in folders.missing_from(path):
-            raise Refused(f"{path} is there already, and was not made for this")
-        elif step.inside is None:
-            # On the way to what is the user's: nothing in it can be listed, and it stays root's.
-            made = folders.make(path, mode=0o711)
-        elif step.path == MOUNTPOINTS:
-            made = folders.make(path, owner=given.user, mode=0o500)
-        else:
-            made = folders.make(path)
-        # What is mounted within what we made stays in this namespace.
-        private = mounts.make_private(made[0].path) if made else None
-        known = [[each.path, each.device, each.inode] for each in made]
-        return Made(path, {"made": known, "private": private})
-
-    def undo(self, entry: Entry, step: MakeDirectory, names: Names, *, lazy: bool) -> None:  # noqa: ARG002
-        if entry.made is not None:
-            known = [tuple(each) for each in entry.made.identity["made"]]
-        else:
-            known = [(path, None, None) for path in entry.before["missing"]]
-        if known:
-            for mount in reversed(mounts.mounted_at(known[0][0])):
-                if mounts.is_bound_on_itself(mount):
-                    mounts.unmount(mount, lazy=lazy)
-        for path, device, inode in reversed(known):
-            gone = folders.remove(path, device, inode, entry.before.get("user"))
-            if not gone and entry.made is not None:
-                raise Held(f"{path} is not empty")
-
-
-def _folder(step: MakeDirectory, names: Names) -> str:
-    path = step.path if step.inside is None else f"{names(step.inside)}/{step.path}"
-    return "/" + "/".join(folders.parts(path))
 
 
 class _AttachLoop(Act[AttachLoop]):
@@ -140,6 +100,9 @@ def _open_backing(place: Place, names: Names, given: Given, *, read_only: bool) 
 
 
 class _ExposeRaw(Act[ExposeRaw]):
+    def before(self, step: ExposeRaw, names: Names, given: Given) -> dict[str, Any]:  # noqa: ARG002
+        return caches.made_before(step)
+
     def perform(self, step: ExposeRaw, names: Names, given: Given) -> Made:
         at = names(step.at)
         if given.hand_over is not None:
@@ -157,14 +120,17 @@ class _ExposeRaw(Act[ExposeRaw]):
             scanned=given.files,
         )
         made = mounted(at, read_only=step.cache is None)
-        shown = {**made.identity, **server.identity(), "failed": dict(server.failed)}
+        shown = {
+            **made.identity, **server.identity(), "failed": dict(server.failed),
+            "images": {name: servers.images_of(given.scan, layer) for layer, name in step.files},
+        }  # fmt: skip
         return Made(at, shown)
 
     def undo(self, entry: Entry, step: ExposeRaw, names: Names, *, lazy: bool) -> None:  # noqa: ARG002
         mark = names.mark(step.id)
         at = names(step.at)
-        for mount in reversed(mounts.mounted_at(at)):
-            if mount.source == mark:
+        for mount in reversed(mounts.mounts()):
+            if mount.source == mark and mount.type == FUSE_TYPE:
                 mounts.unmount(mount, lazy=lazy)
         # One that is just starting becomes another process, once.
         while found := servers.find(mark):
@@ -195,7 +161,7 @@ class _Mount(Act[Mount]):
             )
         finally:
             os.close(at)
-        return mounted(path, read_only=step.read_only)
+        return mounted(path, read_only=step.read_only, fstype=type_of(given.scan, step.layer))
 
     def undo(self, entry: Entry, step: Mount, names: Names, *, lazy: bool) -> None:
         unmount_ours(entry, names(step.at), names(step.device), lazy=lazy)
@@ -289,7 +255,7 @@ _ACTS: Mapping[type[Step], Act[Any]] = {
     **lvm_groups.ACTS,
     **flash.ACTS,
     **unlocked.ACTS,
-    MakeDirectory: _MakeDirectory(),
+    MakeDirectory: MakingFolders(),
     ExposeRaw: _ExposeRaw(),
     AttachLoop: _AttachLoop(),
     Mount: _Mount(),
@@ -303,6 +269,15 @@ def _act(step: Step) -> Act[Any]:
     if act is None:
         raise StepFailed(f"{type(step).__name__} cannot be done here")
     return act
+
+
+def settled(step: Step, names: Names, given: Given) -> Step:
+    """The step as it is to be run now, under a name that is free. Raises StepFailed."""
+    try:
+        found: Step = _act(step).settled(step, names, given)
+    except OSError as error:
+        raise _plain(error) from error
+    return found
 
 
 def before(step: Step, names: Names, given: Given) -> dict[str, Any]:
@@ -321,12 +296,18 @@ def perform(step: Step, names: Names, given: Given) -> Made:
         raise _plain(error) from error
 
 
-def undo(entry: Entry, names: Names, *, lazy: bool = False) -> None:
-    """Take back what stands of a step, if anything does. Raises Held with what keeps it."""
+def undo(entry: Entry, names: Names, *, lazy: bool = False, discard: bool = False) -> Note | None:
+    """Take back what stands of a step, if anything does. Raises Held with what keeps it.
+
+    Returns what is to be told of a cache, which ``discard`` removes also when something was written.
+    """
     try:
         _act(entry.step).undo(entry, entry.step, names, lazy=lazy)
     except (OSError, StepFailed) as error:
         raise Held(str(error)) from error
+    if isinstance(entry.step, ExposeRaw):
+        return caches.closed(entry.step, entry.before, discard=discard)
+    return None
 
 
 def _plain(error: OSError) -> StepFailed:

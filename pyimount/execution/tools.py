@@ -69,6 +69,7 @@ TOOLS: Mapping[str, Tool] = {
         Tool(name="vmfs-fuse", package="vmfs-tools", gives="VMFS up to version 5"),
         Tool(name="vmfs6-fuse", package="vmfs6-tools", gives="VMFS 6"),
         Tool(name="fsapfsmount", package="libfsapfs-utils", gives="APFS"),
+        Tool(name="bindfs", package="bindfs", gives="what is mounted as one user's (--readable)"),
         Tool(name="photorec", package="testdisk", gives="carving"),
     )
 }

@@ -8,33 +8,53 @@ from typing import Any
 from pyimount.confinement.users import tidy
 from pyimount.execution import ledger as ledgers
 from pyimount.execution import step_executor, udev
+from pyimount.execution.caches import Note
 from pyimount.execution.errors import Held, LedgerError, NoSession, StepFailed
 from pyimount.execution.ledger import BASE, Entry, Ledger, Story
 from pyimount.execution.plan_executor import Observer, nobody
-from pyimount.planning.steps import MakeDirectory, Mount, MountWithTool, Step
+from pyimount.planning.steps import MakeDirectory, Mount, MountWithTool, Step, shown_readable
 from pyimount.records import Record
 
 
 class Left(Record, kw_only=True):
-    """What could not be taken back: the step, what it made (None: not known), and why not."""
+    """What could not be taken back: the step, what it made (None: not known), and why not.
+
+    ``because``: the step that is in the way, where this one only lies beneath it.
+    """
 
     step: Step
     place: str | None
     reason: str
+    because: int | None = None
 
 
 class Undone(Record, kw_only=True):
-    """What taking a session down did. ``ended``: nothing of the session is left."""
+    """What taking a session down did. ``ended``: nothing of it is left; ``notes``: what became of caches."""
 
     session: str
     steps: tuple[Step, ...] = ()
     left: tuple[Left, ...] = ()
+    notes: tuple[Note, ...] = ()
     ended: bool = True
 
     def to_dict(self) -> dict[str, Any]:
         """It as JSON values."""
-        left = [{"place": each.place, "step": each.step.verb, "reason": each.reason} for each in self.left]
-        return {"session": self.session, "ended": self.ended, "undone": len(self.steps), "left": left}
+        left = [
+            {
+                "place": each.place,
+                "step": each.step.verb,
+                "reason": each.reason,
+                "beneath": each.because is not None,
+            }
+            for each in self.left
+        ]
+        return {
+            "session": self.session,
+            "ended": self.ended,
+            "undone": len(self.steps),
+            "left": left,
+            "notes": [each.to_dict() for each in self.notes],
+        }
 
     @property
     def nothing(self) -> bool:
@@ -49,14 +69,15 @@ def undo_session(
     lazy: bool = False,
     only: Iterable[int] | None = None,
     keep: Iterable[int] = (),
+    discard: bool = False,
     observe: Observer = nobody,
 ) -> Undone:
     """Take back what stands of a session, the latest first; with nothing left, its ledger goes too.
 
     ``lazy``: mounts in use disappear from their places at once, and what is beneath them stays until nobody
     uses it. ``only``: the ids of steps that are to go, with those that need them and those that only they
-    needed. ``keep``: the ids of steps that stay whatever goes, with those that they need.
-    A session that is not there is one with nothing to do. Raises LedgerError.
+    needed. ``keep``: the ids of steps that stay whatever goes, with those that they need. ``discard``: what
+    was written goes too. A session that is not there is one with nothing to do. Raises LedgerError.
     """
     try:
         ledger, story = Ledger.open(base, session)
@@ -71,16 +92,20 @@ def undo_session(
         chosen = standing if only is None else _with_others(standing, set(only), _needed(standing, set(keep)))
         gone: list[Step] = []
         left: dict[int, Left] = {}
+        notes: list[Note] = []
         for entry in reversed(chosen):
             step = entry.step
             left_above = next((each for each in left.values() if step.id in each.step.needs()), None)
             if left_above is not None:
-                left[step.id] = _left(entry, f"step {left_above.step.id} needs it: {left_above.reason}")
+                first = left_above.step.id if left_above.because is None else left_above.because
+                why = f"step {first} needs it: {left[first].reason}"
+                left[step.id] = _left(entry, why).replaced(because=first)
                 continue
             observe("undoing", step)
             try:
                 if isinstance(step, MakeDirectory) or not _is_past(story):
-                    step_executor.undo(entry, names, lazy=lazy)
+                    note = step_executor.undo(entry, names, lazy=lazy, discard=discard)
+                    notes += [] if note is None else [note]
             except Held as error:
                 left[step.id] = _left(entry, str(error))
                 continue
@@ -98,7 +123,9 @@ def undo_session(
                 raise LedgerError(str(error)) from error
             ledger.remove()
     tidy()
-    return Undone(session=session, steps=tuple(gone), left=tuple(left.values()), ended=ended)
+    return Undone(
+        session=session, steps=tuple(gone), left=tuple(left.values()), notes=tuple(notes), ended=ended
+    )
 
 
 def _left(entry: Entry, reason: str) -> Left:
@@ -123,13 +150,15 @@ def _with_others(
 ) -> list[Entry]:
     """The entries that are chosen, those that need them, and those that then nothing needs any more."""
     chosen = chosen.difference(kept)
+    beneath = shown_readable(entry.step for entry in standing)
     for entry in standing:
         if chosen.intersection(entry.step.needs()):
             chosen.add(entry.step.id)
     for entry in reversed(standing):
         users = {each.step.id for each in standing if entry.step.id in each.step.needs()}
         # What is mounted is there for itself, also when it was bound to a second place.
-        is_there_for_itself = isinstance(entry.step, Mount | MountWithTool) or entry.step.id in kept
+        is_mount = isinstance(entry.step, Mount | MountWithTool) and entry.step.id not in beneath
+        is_there_for_itself = is_mount or entry.step.id in kept
         if users and users <= chosen and not is_there_for_itself:
             chosen.add(entry.step.id)
     return [entry for entry in standing if entry.step.id in chosen]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from pyimount.problems import Problem
@@ -30,7 +31,21 @@ class Opened(Record, kw_only=True):
     """An opened container: its facts, now complete, and the disk's bytes.
 
     ``source`` is None where the bytes cannot be given; ``container.problems`` then says why.
+    ``part``: which of several disks in the file this is, in the format's own words: a name or number by which
+    it is found again; None where there is one. ``others``: the other disks, in the order of the file.
     """
 
     container: Container
     source: Source | None
+    part: str | None = None
+    others: tuple[Opened, ...] = ()
+
+    @property
+    def disks(self) -> tuple[Opened, ...]:
+        """All disks of the file, this one first."""
+        return (self, *self.others)
+
+
+def several(disks: Sequence[Opened]) -> Opened:
+    """The disks of one file as one opened container: the first of them, which holds the others."""
+    return disks[0].replaced(others=tuple(disks[1:]))

@@ -84,6 +84,10 @@ class Signature(Record):
     lasting: bool = False
 
 
+USER, JOURNAL = "file system", "journal"
+"""The roles of a file system whose journal lies on another device, and of that."""
+
+
 class Membership(Record, kw_only=True):
     """What a member says of the array or volume group that it belongs to.
 
@@ -91,7 +95,8 @@ class Membership(Record, kw_only=True):
     other; ``name``, ``role`` of this member, and how many ``members`` there are in all, where
     known. ``identity``: what no other member of the group has, a device's UUID mostly: it tells clones.
     ``as_of``: what members that were written together have in common, what counts up first: sequence
-    number, events, generation, then times, checksums, roots; empty where nothing is known.
+    number, events, generation, then times, checksums, roots; empty where nothing is known. ``unmarked``:
+    members that say nothing of themselves, by their role: the least and the most bytes that they have.
     """
 
     type: str
@@ -101,6 +106,7 @@ class Membership(Record, kw_only=True):
     members: int | None = None
     identity: str | None = None
     as_of: tuple[int, ...] = ()
+    unmarked: Mapping[str, tuple[int, int]] = EMPTY
 
 
 class Extent(Record, kw_only=True):
@@ -154,6 +160,9 @@ class Identity(Record, kw_only=True):
     """What ``free`` was taken from; None: the superblock."""
     free_unknown: str | None = None
     """Why it is not known how much is free, where nothing is there to count it."""
+    lends_to: str | None = None
+    """The type of groups that may have this as a member too, by its ``uuid_sub``, whether or not it belongs
+    to one of its own: a btrfs seed, over which others were made."""
     owns: Mapping[str, str] = EMPTY
     """Types of partitions, of a table in the same bytes, that are its own and hold no volume; and what
     they are then: a TYPE each."""

@@ -14,11 +14,12 @@ from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING
 
+from pyimount.confinement.cache_files import CacheFiles
 from pyimount.confinement.everything import load_everything
 from pyimount.confinement.messages import MessageError, receive, send
 from pyimount.confinement.namespaces import leave_namespaces
 from pyimount.confinement.prison import shut_in
-from pyimount.fuse.cache import CachedSource, CacheFiles, open_cache
+from pyimount.fuse.cache import CachedSource, open_cache
 from pyimount.fuse.server import Files, is_name, load_library, serve
 from pyimount.sources.errors import OpenError, SourceError
 
@@ -83,8 +84,9 @@ def _open(
 ) -> "tuple[dict[str, Source], dict[str, str]]":
     """The bytes of the layers by the names of their files, and why others cannot be read."""
     from pyimount.keys import Keyring
-    from pyimount.layers import Scan
+    from pyimount.layers import Scan, VolumeLayer
     from pyimount.mapping import Opener
+    from pyimount.sources.source import CutSource
 
     request, _ = receive(other)
     descriptors: dict[str, int] = {}
@@ -103,8 +105,14 @@ def _open(
         if not is_name(name):
             raise OpenError(f"no file is called {name!r}")
         try:
-            source = opener.source(scan.by_id(number))
-            sources[name] = CachedSource(source, caches[name]) if name in caches else source
+            layer = scan.by_id(number)
+            source = opener.source(layer)
+            if name in caches:
+                sources[name] = CachedSource(source, caches[name])
+            elif isinstance(layer, VolumeLayer) and layer.claimed_size > source.size:
+                sources[name] = CutSource(source, layer.claimed_size)
+            else:
+                sources[name] = source
         except KeyError:
             failed[name] = f"the scan has no layer {number}"
         except SourceError as error:

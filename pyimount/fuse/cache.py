@@ -8,62 +8,75 @@ import mmap
 import os
 import struct
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from hashlib import sha256
 from itertools import groupby
 from threading import Lock
 
-from pyimount.records import Record
-from pyimount.sources.errors import OpenError, ReadError
+from pyimount.confinement.cache_files import (
+    BITS_AT,
+    CacheFiles,
+    names_in,
+    note_lost,
+    open_locked,
+    remove,
+    written,
+)
+from pyimount.sources.errors import OpenError, ReadError, SourceError
 from pyimount.sources.source import Source
 
 BLOCK = 4096
 """The unit in which the map counts, in bytes."""
 
-_DATA, _MAP = ".data", ".map"
 _MAGIC = b"pyimount cache\0\1"
 _HEADER = struct.Struct("<16sQQ32s")
-_BITS_AT = 4096
 _FINGERPRINT_OF = 1 << 16
-_FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
-
-
-class CacheFiles(Record):
-    """The open files of one layer's cache, as descriptors."""
-
-    data: int
-    map: int
 
 
 def open_cache(folder: int, names: Sequence[str]) -> Mapping[str, CacheFiles]:
     """Open the caches of these names in a folder that is open, and make those that are not there.
 
-    Raises OSError.
+    Raises OSError, and OpenError when another server writes to one of them.
     """
-    return {name: CacheFiles(_open(folder, name + _DATA), _open(folder, name + _MAP)) for name in names}
+    made: dict[str, CacheFiles] = {}
+    try:
+        for name in names:
+            made[name] = open_locked(folder, name)
+    except BlockingIOError as error:
+        for files in made.values():
+            os.close(files.data)
+            os.close(files.map)
+        raise OpenError(IN_USE) from error
+    return made
 
 
-def _open(folder: int, name: str) -> int:
-    return os.open(name, _FLAGS, 0o600, dir_fd=folder)
+IN_USE = "another session writes to this cache ('pyimount list' shows which): give --rwpath another folder"
 
 
 def rw_active(folder: str) -> bool:
     """Whether anything was written to a cache in this folder; raises OSError when it cannot be read."""
-    return any(_any_bit(os.path.join(folder, name)) for name in os.listdir(folder) if name.endswith(_MAP))
-
-
-def _any_bit(path: str) -> bool:
-    with open(path, "rb") as file:
-        file.seek(_BITS_AT)
-        return any(piece.strip(b"\0") for piece in iter(lambda: file.read(1 << 20), b""))
+    with _opened(folder) as at:
+        return written(at, names_in(at)).any
 
 
 def discard(folder: str) -> None:
-    """Remove the caches in this folder, and the folder if nothing else is in it; raises OSError."""
-    for name in os.listdir(folder):
-        if name.endswith((_DATA, _MAP)):
-            os.unlink(os.path.join(folder, name))
-    if not os.listdir(folder):
-        os.rmdir(folder)
+    """Remove the caches in this folder, and the folder if nothing else is in it.
+
+    Raises OSError, BlockingIOError while a server writes to one of them.
+    """
+    with _opened(folder) as at:
+        remove(at, names_in(at))
+        if not os.listdir(at):
+            os.rmdir(folder)
+
+
+@contextmanager
+def _opened(folder: str) -> Iterator[int]:
+    at = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield at
+    finally:
+        os.close(at)
 
 
 class CachedSource(Source):
@@ -84,12 +97,16 @@ class CachedSource(Source):
         try:
             self._claim()
             os.ftruncate(self._data, self.size)
-            os.ftruncate(self._map, _BITS_AT + (blocks + 7) // 8)
+            os.ftruncate(self._map, BITS_AT + (blocks + 7) // 8)
             # Read through memory, written through the descriptor: where the disk is full that
             # is an error, and not the end of the process.
             self._bits = mmap.mmap(self._map, 0, prot=mmap.PROT_READ)
         except (OSError, ValueError) as error:
+            self._let_go()
             raise OpenError(f"the cache cannot be used: {error}") from error
+        except SourceError:
+            self._let_go()
+            raise
 
     def _claim(self) -> None:
         """Take the cache for this layer, or see that it is this layer's."""
@@ -99,14 +116,15 @@ class CachedSource(Source):
         found = os.pread(self._map, _HEADER.size, 0)
         if found.strip(b"\0") and found != header:
             raise OpenError("the cache was written over something else, or by another version")
-        os.pwrite(self._map, header, 0)
+        # The whole page: what a write that fails is noted in has its place from now on.
+        os.pwrite(self._map, header.ljust(BITS_AT, b"\0"), 0)
 
     def _read(self, offset: int, length: int) -> bytes:
         end = offset + length
         chunks = []
-        for written, first, last in self._runs(offset // BLOCK, -(-end // BLOCK)):
+        for is_there, first, last in self._runs(offset // BLOCK, -(-end // BLOCK)):
             start, stop = max(offset, first * BLOCK), min(end, last * BLOCK)
-            chunks.append(self._written(start, stop) if written else self._base.read_at(start, stop - start))
+            chunks.append(self._written(start, stop) if is_there else self._base.read_at(start, stop - start))
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
     def _written(self, start: int, stop: int) -> bytes:
@@ -123,7 +141,7 @@ class CachedSource(Source):
 
     def _runs(self, first: int, last: int) -> Iterator[tuple[bool, int, int]]:
         """Whether blocks were written, from ``first`` to before ``last``, in runs of those alike."""
-        bits = self._bits[_BITS_AT + first // 8 : _BITS_AT + (last + 7) // 8]
+        bits = self._bits[BITS_AT + first // 8 : BITS_AT + (last + 7) // 8]
         if not bits.strip(b"\0"):
             yield False, first, last
             return
@@ -131,11 +149,11 @@ class CachedSource(Source):
             yield True, first, last
             return
         base = first // 8 * 8
-        for written, run in groupby(
+        for is_there, run in groupby(
             range(first, last), lambda block: bits[(block - base) // 8] >> (block & 7) & 1
         ):
             blocks = list(run)
-            yield bool(written), blocks[0], blocks[-1] + 1
+            yield bool(is_there), blocks[0], blocks[-1] + 1
 
     def write_at(self, offset: int, data: bytes) -> int:
         """Write ``data``, as much as lies within the size, and return how much that was.
@@ -154,15 +172,19 @@ class CachedSource(Source):
                 before = self._base.read_at(first * BLOCK, offset % BLOCK)
             if end % BLOCK and end < self.size and not self._is_written(last - 1):
                 after = self._base.read_at(end, last * BLOCK - end)
-            _write(self._data, before + data + after, offset - len(before))
-            self._mark(first, last)
+            try:
+                _write(self._data, before + data + after, offset - len(before))
+                self._mark(first, last)
+            except OSError as error:
+                note_lost(self._map, error)
+                raise
         return len(data)
 
     def _is_written(self, block: int) -> bool:
-        return bool(self._bits[_BITS_AT + block // 8] >> (block & 7) & 1)
+        return bool(self._bits[BITS_AT + block // 8] >> (block & 7) & 1)
 
     def _mark(self, first: int, last: int) -> None:
-        low, high = _BITS_AT + first // 8, _BITS_AT + (last + 7) // 8
+        low, high = BITS_AT + first // 8, BITS_AT + (last + 7) // 8
         before = int.from_bytes(self._bits[low:high], "little")
         after = before | ((1 << (last - first)) - 1) << (first & 7)
         if after != before:
@@ -171,12 +193,19 @@ class CachedSource(Source):
     def flush(self) -> None:
         """Bring to the disk what was written; raises OSError."""
         with self._lock:
-            os.fdatasync(self._data)
-            os.fdatasync(self._map)
+            try:
+                os.fdatasync(self._data)
+                os.fdatasync(self._map)
+            except OSError as error:
+                note_lost(self._map, error)
+                raise
 
     def close(self) -> None:
         """Close the files of the cache; the layer below is its owner's."""
         self._bits.close()
+        self._let_go()
+
+    def _let_go(self) -> None:
         os.close(self._data)
         os.close(self._map)
 

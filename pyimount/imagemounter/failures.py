@@ -16,6 +16,7 @@ from pyimount.exceptions import (
     UnsupportedFilesystemError,
 )
 from pyimount.execution.plan_executor import Failure, Outcome
+from pyimount.imagemounter.remedies import for_programs
 from pyimount.planning.refusing import Refused
 from pyimount.planning.steps import AttachLoop, ConnectNbd, MakeDirectory, OpenEncrypted, Refusal, Step
 
@@ -23,6 +24,7 @@ _BY_CODE: Mapping[str, type[ImageMounterError]] = {
     "locked": KeyInvalidError,
     "unknown": UnsupportedFilesystemError,
     "unsupported": UnsupportedFilesystemError,
+    "nothing": UnsupportedFilesystemError,
     "not-allowed": UnsupportedFilesystemError,
     "needs-tool": CommandNotFoundError,
 }
@@ -41,9 +43,9 @@ def need_root() -> None:
 
 
 def raised(kind: type[ImageMounterError], reason: str, remedy: str | None = None) -> ImageMounterError:
-    """An exception with what would help."""
+    """An exception with what would help, in words of a program."""
     error = kind(reason)
-    error.remedy = remedy
+    error.remedy = for_programs(remedy)
     return error
 
 

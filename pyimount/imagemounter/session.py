@@ -5,6 +5,7 @@ part needs any more is taken down. The objects keep their parts, the ledger know
 """
 
 import contextlib
+import logging
 import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -49,6 +50,8 @@ from pyimount.records import EMPTY, Record
 
 if TYPE_CHECKING:
     from pyimount.keys import Keyring
+
+logger = logging.getLogger(__name__)
 
 _MOUNTS = (Mount, MountWithTool, ShowDirectory)
 
@@ -372,6 +375,9 @@ class Session:
                 undone = undo_session(self.name, only=only, keep=keep, lazy=True)
         except LedgerError as error:
             raise SubsystemError(str(error)) from error
+        for note in undone.notes:
+            if note.lost:
+                logger.warning("%s", note.message)
         if undone.left:
             first = undone.left[0]
             folders_only = all(isinstance(left.step, MakeDirectory) for left in undone.left)

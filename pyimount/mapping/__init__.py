@@ -157,9 +157,12 @@ class Opener:
         broker = Broker(_texts(recipe.get("allow")), self._descriptors)
         image, opened = open_image(segments, broker, self._meter)
         self._stack.callback(image.close)
-        if opened.source is None or opened.container.type != recipe["container"]:
+        # A file may hold several disks.
+        part = next((each for each in opened.disks if each.part == recipe.get("part")), opened)
+        same = (part.container.type, part.part) == (recipe["container"], recipe.get("part"))
+        if part.source is None or not same:
             raise OpenError(f"{disk.paths[0]}: no longer opens as {recipe['container']}")
-        return opened.source
+        return part.source
 
 
 def _texts(value: object) -> list[str]:

@@ -13,6 +13,7 @@ from pyimount.keys import Key
 from pyimount.mapping.assembly import Assembly, Member, Unlocked
 from pyimount.mapping.errors import OutOfMemory, UnlockError, WrongKey
 from pyimount.problems import Code, Problem
+from pyimount.records import EMPTY
 from pyimount.sources.budget import Meter
 from pyimount.sources.errors import OpenError, ReadError
 from pyimount.sources.source import Source
@@ -37,6 +38,10 @@ OPENED: Mapping[str, str] = {
 """The module that opens encrypted volumes of a type."""
 
 
+NAMED: Mapping[str, str] = {"btrfs": "btrfs_devices", "lvm2": "lvm2"}
+"""The module that knows which members a group of a type names that may not name it themselves."""
+
+
 def _module(name: str) -> ModuleType:
     return import_module(f"pyimount.mapping.{name}")
 
@@ -50,9 +55,10 @@ def assemble(kind: str, members: Sequence[Member]) -> Assembly | None:
 def members_named(kind: str, members: Sequence[Member]) -> Mapping[str, str]:
     """The UUIDs of all members that a group says it has, with their names there.
 
-    Only for the types whose members may not know their group themselves.
+    None for types all whose members know their group themselves.
     """
-    return cast("Mapping[str, str]", _module(ASSEMBLED[kind]).members_named(members))
+    name = NAMED.get(kind)
+    return EMPTY if name is None else cast("Mapping[str, str]", _module(name).members_named(members))
 
 
 def shadow_copies(source: Source, member: int) -> Assembly:

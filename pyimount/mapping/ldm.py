@@ -119,6 +119,8 @@ class _Group:
             if size_of(tree) < size:
                 message = f"{volume.name} should have {size} bytes; its parts have {size_of(tree)}"
                 problems.append(Problem(Code.DAMAGED, message))
+                # What is claimed and cannot be read would end within a read.
+                size = size_of(tree)
             if missing:
                 lost = "what lies only there cannot be read"
                 what = lost if is_lacking(tree) else "its bytes are reckoned from the rest"

@@ -48,7 +48,7 @@ from pyimount.parsers.encryption.luks import (
 from pyimount.problems import Code, Problem
 from pyimount.records import Record
 from pyimount.sources.budget import Meter
-from pyimount.sources.source import ConcatSource, SliceSource, Source
+from pyimount.sources.source import ConcatSource, LostSource, SliceSource, Source
 from pyimount.sources.view import ShortRead, View
 
 KEY_KINDS = frozenset("pfm")
@@ -58,6 +58,8 @@ _KEY_CAP = 512
 _MATERIAL_CAP = 4 << 20
 """Keyslots have 4000 stripes of 128 bytes at most; what is much larger is no key."""
 _LAST = 1 << 64
+REENCRYPTED = ("online-reencrypt", *(f"online-reencrypt-v{version}" for version in range(2, 5)))
+"""What a header requires while the volume is reencrypted: its segments say which part has which key."""
 _WORD = 512
 
 
@@ -75,26 +77,38 @@ class _Keyslot(Record, kw_only=True):
 
 
 class _Segment(Record, kw_only=True):
-    """A run of the data device, bytes; ``size`` None: to its end; ``encryption`` None: not encrypted."""
+    """A run of the data device, bytes; ``size`` None: to its end; ``encryption`` None: not encrypted.
+
+    ``key``: which of the header's volume keys encrypts it. ``moving``: it was on its way when a reencryption
+    was broken off, and is part the one, part the other.
+    """
 
     offset: int
     size: int | None
     encryption: str | None
     sector_size: int = SECTOR
     iv_tweak: int = 0
+    key: int = 0
+    moving: bool = False
 
 
-class _Header(Record, kw_only=True):
-    """What a header of either version says: keyslots in the order in which to try them.
+class _VolumeKey(Record, kw_only=True):
+    """Where a volume key is to be had: keyslots in the order in which to try them.
 
     ``unusable``: why keyslots in use cannot be tried. ``digest`` of the volume key, by ``check``.
     """
 
-    version: str
     keyslots: tuple[_Keyslot, ...]
     unusable: tuple[UnlockError, ...]
     check: Pbkdf2
     digest: bytes
+
+
+class _Header(Record, kw_only=True):
+    """What a header of either version says; while the volume is reencrypted there are two volume keys."""
+
+    version: str
+    keys: tuple[_VolumeKey, ...]
     segments: tuple[_Segment, ...]
 
 
@@ -131,50 +145,61 @@ def _unlock(source: Source, key: Key, detached: Source | None, meter: Meter, onl
     for segment in header.segments:
         if segment.encryption is not None:
             parse_encryption(segment.encryption)
-    slot: _Keyslot | None = None
-    if key.kind == "m":
-        volume_key = _given_key(key, header, meter)
-    else:
-        slot, volume_key = _try_keyslots(place, key, header, meter, only)
-    plain, problems = _plain(source, header, volume_key)
+    opened: list[tuple[_Keyslot | None, bytes] | None] = []
+    failed: list[UnlockError] = []
+    for wanted in header.keys:
+        try:
+            if key.kind == "m":
+                opened.append((None, _given_key(key, wanted, meter)))
+            else:
+                opened.append(_try_keyslots(place, key, wanted, meter, only))
+        except UnlockError as error:
+            failed.append(error)
+            opened.append(None)
+    if len(failed) == len(opened):
+        raise failed[0]
+    slot, volume_key = next(each for each in opened if each is not None)
+    plain, problems = _plain(source, header, [None if each is None else each[1] for each in opened])
     details: dict[str, Json] = {
         "opened_with": key.name,
         "keyslot": None if slot is None else slot.number,
-        "encryption": first.encryption,
+        "encryption": next((each.encryption for each in header.segments if each.encryption), None),
         "key_size": len(volume_key) * 8,
     }
+    # Of several volume keys each has a keyslot of its own: all are tried again.
+    number = slot.number if slot is not None and len(opened) == 1 else None
     return Unlocked(
         kind="luks",
-        parameters={"version": header.version, "keyslot": None if slot is None else slot.number},
+        parameters={"version": header.version, "keyslot": number},
         source=plain,
         details=details,
         problems=tuple(problems),
     )
 
 
-def _given_key(key: Key, header: _Header, meter: Meter) -> bytes:
-    allow(meter, (header.check, len(header.digest)))
-    if not 0 < len(key.secret) <= _KEY_CAP or not _is_key(header, key.secret):
+def _given_key(key: Key, wanted: _VolumeKey, meter: Meter) -> bytes:
+    allow(meter, (wanted.check, len(wanted.digest)))
+    if not 0 < len(key.secret) <= _KEY_CAP or not _is_key(wanted, key.secret):
         raise WrongKey(0, "this is not the master key of this volume")
     return key.secret
 
 
 def _try_keyslots(
-    place: Source, key: Key, header: _Header, meter: Meter, only: int | None
+    place: Source, key: Key, wanted: _VolumeKey, meter: Meter, only: int | None
 ) -> tuple[_Keyslot, bytes]:
     tried = 0
-    failed = [*header.unusable]
-    for slot in header.keyslots:
+    failed = [*wanted.unusable]
+    for slot in wanted.keyslots:
         if only is not None and slot.number != only:
             continue
         try:
-            allow(meter, (slot.kdf, slot.area_key_size), (header.check, len(header.digest)))
+            allow(meter, (slot.kdf, slot.area_key_size), (wanted.check, len(wanted.digest)))
             volume_key = _open_keyslot(place, slot, key.secret)
         except UnlockError as error:
             failed.append(_of_slot(slot.number, error))
             continue
         tried += 1
-        if _is_key(header, volume_key):
+        if _is_key(wanted, volume_key):
             return slot, volume_key
     # What was never tried may be what the key opens: that says more than that others did not open.
     for kind in (OutOfMemory, KdfTooCostly, Unsupported, DamagedHeader):
@@ -190,8 +215,8 @@ def _of_slot(number: int, error: UnlockError) -> UnlockError:
     return type(error)(f"keyslot {number}: {error}")  # none of those caught has further arguments
 
 
-def _is_key(header: _Header, volume_key: bytes) -> bool:
-    return hmac.compare_digest(header.check.derive(volume_key, len(header.digest)), header.digest)
+def _is_key(wanted: _VolumeKey, volume_key: bytes) -> bool:
+    return hmac.compare_digest(wanted.check.derive(volume_key, len(wanted.digest)), wanted.digest)
 
 
 def _open_keyslot(place: Source, slot: _Keyslot, secret: bytes) -> bytes:
@@ -229,7 +254,9 @@ def _diffuse(data: bytes, new: Callable[[bytes], Any]) -> bytes:
     return mixed[: len(data)]
 
 
-def _plain(source: Source, header: _Header, volume_key: bytes) -> tuple[Source, list[Problem]]:
+def _plain(
+    source: Source, header: _Header, volume_keys: Sequence[bytes | None]
+) -> tuple[Source, list[Problem]]:
     parts: list[Source] = []
     problems = []
     for segment in header.segments:
@@ -237,8 +264,17 @@ def _plain(source: Source, header: _Header, volume_key: bytes) -> tuple[Source, 
         if segment.offset + size > source.size:
             message = f"the encrypted data ends at {segment.offset + size}, the volume at {source.size}"
             problems.append(Problem(Code.TRUNCATED, message))
-        if segment.encryption is None:
+        if segment.encryption is None and not segment.moving:
             parts.append(SliceSource(source, segment.offset, size))
+            continue
+        volume_key = None if segment.moving else volume_keys[segment.key]
+        if segment.encryption is None or volume_key is None:
+            code, why = Code.WRONG_KEY, "encrypted with another volume key, which this key does not open"
+            if segment.moving:
+                code, why = Code.UNSUPPORTED, "on its way when the reencryption was broken off"
+            start = sum(part.size for part in parts)
+            problems.append(Problem(code, f"what lies at {start} to {start + size} is not read: {why}"))
+            parts.append(LostSource(size, f"a part of the volume was {why}"))
             continue
         cipher = SectorCipher(parse_encryption(segment.encryption), volume_key, segment.sector_size)
         parts.append(SectorSource(source, segment.offset, size, cipher, segment.iv_tweak))
@@ -288,8 +324,7 @@ def _header_1(view: View) -> _Header:
             )
         except DamagedHeader as error:
             unusable.append(_of_slot(number, error))
-    return _Header(
-        version="1",
+    volume_key = _VolumeKey(
         keyslots=tuple(slots),
         unusable=tuple(unusable),
         check=Pbkdf2(
@@ -298,26 +333,42 @@ def _header_1(view: View) -> _Header:
             salt=head.mkDigestSalt,
         ),
         digest=head.mkDigest,
+    )
+    return _Header(
+        version="1",
+        keys=(volume_key,),
         segments=(_Segment(offset=head.payloadOffset * SECTOR, size=None, encryption=encryption),),
     )
 
 
 def _header_2(document: Mapping[str, Any]) -> _Header:
     wanted = _object(_object(document, "config", {}), "requirements", {}).get("mandatory")
-    if wanted:
-        names = ", ".join(str(name)[:40] for name in wanted[:ENTRIES]) if isinstance(wanted, list) else ""
+    needs = [name for name in wanted if name not in REENCRYPTED] if isinstance(wanted, list) else wanted
+    if needs:
+        names = ", ".join(str(name)[:40] for name in needs[:ENTRIES]) if isinstance(needs, list) else ""
         raise Unsupported(f"the volume may only be read by what can do this: {names or 'not said'}")
     segments = {name: entry for name, entry in _entries(document, "segments") if not _backup(entry)}
     if not segments:
         raise DamagedHeader("the LUKS2 header names no segment of data")
-    laid = tuple(_segment(entry) for entry in segments.values())
-    sealed = {name for name, one in zip(segments, laid, strict=True) if one.encryption is not None}
+    laid = {name: _segment(entry) for name, entry in segments.items()}
+    sealed = {name for name, one in laid.items() if one.encryption is not None}
     if not sealed:
         raise Unsupported("no segment of the volume is encrypted")
     digests = [entry for _, entry in _entries(document, "digests") if sealed & set(_names(entry, "segments"))]
-    if len(digests) != 1 or not sealed <= set(_names(digests[0], "segments")):
+    owners = {
+        name: [number for number, digest in enumerate(digests) if name in _names(digest, "segments")]
+        for name in sealed
+    }
+    if any(len(numbers) != 1 for numbers in owners.values()) or (len(digests) > 1 and not wanted):
         raise Unsupported(f"{len(digests)} volume keys encrypt this volume; only one can be used")
-    digest = digests[0]
+    return _Header(
+        version="2",
+        keys=tuple(_volume_key(document, digest) for digest in digests),
+        segments=tuple(one.replaced(key=owners.get(name, [0])[0]) for name, one in laid.items()),
+    )
+
+
+def _volume_key(document: Mapping[str, Any], digest: Mapping[str, Any]) -> _VolumeKey:
     if digest.get("type") != "pbkdf2":
         raise Unsupported(f"a digest of type {_word(digest, 'type')}")
     slots: list[tuple[int, _Keyslot]] = []
@@ -325,19 +376,18 @@ def _header_2(document: Mapping[str, Any]) -> _Header:
     bound = set(_names(digest, "keyslots"))
     for name, entry in _entries(document, "keyslots"):
         number = decimal(name, 4)
-        if name in bound and number is not None:
+        # What a reencryption keeps of its way is in a keyslot too, and no key.
+        if name in bound and number is not None and entry.get("type") != "reencrypt":
             try:
                 # 2: try first, 1: as all, 0: only where asked for, which here is after all others.
                 slots.append((-_int(entry, "priority", 0, 2, 1), _keyslot_2(number, entry)))
             except (DamagedHeader, Unsupported) as error:
                 unusable.append(_of_slot(number, error))
-    return _Header(
-        version="2",
+    return _VolumeKey(
         keyslots=tuple(slot for _, slot in sorted(slots, key=lambda one: (one[0], one[1].number))),
         unusable=tuple(unusable),
         check=_pbkdf2(digest),
         digest=_base64(digest, "digest"),
-        segments=laid,
     )
 
 
@@ -351,7 +401,9 @@ def _segment(entry: Mapping[str, Any]) -> _Segment:
     if kind not in ("crypt", "linear"):
         raise Unsupported(f"a segment of type {_word(entry, 'type')}")
     if "in-reencryption" in _names(entry, "flags"):
-        raise Unsupported("the volume is being reencrypted")
+        offset, size = _int(entry, "offset", 0, _LAST), entry.get("size")
+        most = None if size == "dynamic" else _int(entry, "size", 0, _LAST)
+        return _Segment(offset=offset, size=most, encryption=None, moving=True)
     if entry.get("integrity") is not None:
         name = _word(_object(entry, "integrity", {}), "type")
         raise Unsupported(f"the segment has integrity tags ({name}) between its sectors")

@@ -4,14 +4,14 @@ What the metadata means: lib/format_text/import_vsn1.c of LVM2; what the kernel 
 ``dmsetup table``. A volume's recipe is such a table (``tables.py``), with all tables that stand below it.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from pyimount.formats import Details, Json, NotThisFormat
-from pyimount.mapping import dm_raid, overlay, tables
+from pyimount.mapping import tables
 from pyimount.mapping.assembly import Assembly, Mapped, Member
-from pyimount.mapping.lvm2_segments import Group, PhysicalVolume, Refused, areas_of, segment_facts, table_of
+from pyimount.mapping.lvm2_segments import Group, PhysicalVolume, segment_facts
+from pyimount.mapping.lvm2_standing import REAL, Standing
 from pyimount.mapping.recipes import RecipeError
-from pyimount.mapping.tables import PARITY, RAID0, RAID10, Tables, Target
 from pyimount.parsers.volumes.lvm2 import (
     Metadata,
     group_metadata,
@@ -29,8 +29,6 @@ from pyimount.sources.errors import ReadError
 from pyimount.sources.source import Source
 from pyimount.sources.view import ShortRead, View
 
-MOST_TARGETS = 1 << 18
-"""Targets in the recipes of one group; they all count again for each volume that stands over them."""
 POOLS = ("thin-pool", "cache-pool", "vdo-pool")
 
 
@@ -151,109 +149,12 @@ class _Volumes:
         self._name = metadata.name
         self._first = first
         self._group = group
-        self._pvs = group.pvs
-        self._tables: dict[str, Json] = {}
-        self._refused: dict[str, Problem] = {}
-        self._notes: dict[str, list[Problem]] = {}
-        self._lost: dict[str, bool] = {}
-        self._without: dict[str, list[str]] = {}
-        self._targets = 0
-        sources = {name: None if pv.member is None else pv.member.source for name, pv in self._pvs.items()}
-        self._opening = Tables(self._tables, sources)
+        self._standing = Standing(group)
 
     def mapped(self) -> Iterator[Mapped]:
         """The volumes in the order of the metadata, the hidden ones among them."""
-        merging: dict[str, Section] = {}
-        for name, section in self._group.volumes.items():
-            try:
-                table = table_of(section, self._group)
-            except Refused as error:
-                self._refused[name] = error.problem
-                continue
-            except NotThisFormat as error:
-                self._refused[name] = Problem(Code.DAMAGED, f"logical volume {name}: {error}")
-                continue
-            self._tables[name] = [*table]
-            for segment in segments(section):
-                origin = string(segment, "origin")
-                if string(segment, "merging_store") and origin:
-                    merging[origin] = section
-        self._merge(merging)
-        # Arrays say on their metadata devices which of their devices are in step.
-        for name in [*self._tables]:
-            for target in self._table(name):
-                if target["type"] == "raid":
-                    self._judge(name, target)
         for entry in self._entries():
             yield self._mapped(entry)
-
-    def _merge(self, merging: Mapping[str, Section]) -> None:
-        """A volume into which a snapshot is being merged has the snapshot's blocks."""
-        for origin, section in merging.items():
-            snapshot = next(iter(segments(section)))
-            table = self._tables.get(origin)
-            if table is None:
-                continue
-            below = f"{origin}/real"
-            self._tables[below] = table
-            self._tables[origin] = [
-                {
-                    "type": "snapshot",
-                    "start": 0,
-                    "size": self._group.sizes[origin],
-                    "origin": below,
-                    "store": string(snapshot, "merging_store"),
-                    "chunk": integer(snapshot, "chunk_size") * tables.SECTOR,
-                }
-            ]
-
-    def _judge(self, name: str, target: Target) -> None:
-        metadata, devices = target.pop("metadata", None), target["devices"]
-        if not metadata or not isinstance(metadata, list) or not isinstance(devices, list):
-            return
-        if target["raid_type"] in RAID0:
-            return
-        images = [str(each["volume"]) for each in devices if isinstance(each, dict)]
-        for image in images:
-            if image in self._refused:
-                self._refused[name] = self._refused[image]
-                return
-        try:
-            state = dm_raid.state([self._metadata_device(str(each)) for each in metadata])
-            gone = [self._is_gone(image) for image in images]
-        except RecipeError as error:
-            self._refused[name] = error.problem
-            return
-        if state.reshaping:
-            message = f"array {name} is being reshaped: such arrays are not read"
-            self._refused[name] = Problem(Code.UNSUPPORTED, message)
-            return
-        out_of_step: list[str] = []
-        for slot, (device, leg) in enumerate(zip(devices, state.legs, strict=True)):
-            if not isinstance(device, dict) or gone[slot]:
-                devices[slot] = None
-                self._without.setdefault(name, []).append(images[slot])
-            elif not leg.usable:
-                out_of_step.append(str(device["volume"]))
-                devices[slot] = None
-            else:
-                device |= {"offset": leg.offset, "trusted": leg.trusted}
-                device["size"] = _less(device["size"], leg.offset)
-                if leg.trusted is not None:
-                    out_of_step.append(f"{device['volume']} (beyond {leg.trusted} bytes)")
-        if out_of_step:
-            message = f"not in step with the array, and not used: {', '.join(out_of_step)}"
-            self._notes.setdefault(name, []).append(Problem(Code.COPIES_DIFFER, message))
-        if state.resync is not None and None in devices:
-            message = (
-                f"the devices of array {name} were never made to agree beyond {state.resync} bytes of each: "
-                "what is read in place of a missing one may be wrong there"
-            )
-            self._notes.setdefault(name, []).append(Problem(Code.COPIES_DIFFER, message))
-
-    def _metadata_device(self, name: str) -> Source | None:
-        source = self._opening.volume(name)
-        return None if self._is_lost(name) else source
 
     def _entries(self) -> Iterator[_Entry]:
         volumes = self._group.volumes
@@ -289,130 +190,38 @@ class _Volumes:
             details=self._details(entry, own),
             hidden=entry.hidden,
         )
+        standing = self._standing
         try:
-            below = self._below(entry.node)
+            below = standing.below(entry.node)
+            used = standing.used(below)
         except RecipeError as error:
             return volume.replaced(members=(self._first.id,), readable=False, problems=(error.problem,))
-        used = self._used([*below, *(image for name in below for image in self._without.get(name, ()))])
         gone = ", ".join(pv.name for pv in used if pv.member is None)
         there = [pv for pv in used if pv.member is not None]
         # What stands over nothing, or over nothing that is there, is shown with the group's first member.
         members = tuple(pv.member.id for pv in there if pv.member is not None) or (self._first.id,)
         try:
-            for each in below:
-                if each in self._refused:
-                    raise RecipeError(self._refused[each].code, self._refused[each].message)
-            self._opening.volume(entry.node)
-            notes = self._checked(below)
+            notes = standing.checked(below)
         except RecipeError as error:
             why = error.problem
             if gone and why.code is Code.DAMAGED:
                 why = Problem(Code.MISSING_MEMBER, f"without {gone} the volume cannot be read: {why.message}")
             return volume.replaced(members=members, readable=False, problems=(why,))
         if gone:
-            lost = self._is_lost(entry.node)
-            how = "what lay there cannot be read" if lost else "what lay there is read from the others"
-            notes = [Problem(Code.MISSING_MEMBER, f"without {gone}: {how}"), *notes]
+            how: str | None = "what lay there is read from the others"
+            if standing.is_lost(entry.node):
+                how = "what lay there cannot be read"
+            elif standing.is_without_store(below):
+                how = None
+            notes = notes if how is None else [Problem(Code.MISSING_MEMBER, f"without {gone}: {how}"), *notes]
         numbers = {pv.name: number for number, pv in enumerate(there)}
         recipe: dict[str, Json] = {
             "volume": entry.node,
             "pvs": {pv.name: numbers.get(pv.name) for pv in used},
-            "tables": {name: self._tables[name] for name in below},
+            "tables": {name: standing.tables[name] for name in below},
         }
         readable = bool(there) or not used
         return volume.replaced(members=members, parameters=recipe, readable=readable, problems=tuple(notes))
-
-    def _table(self, name: str) -> list[Target]:
-        table = self._tables.get(name)
-        return [target for target in table if isinstance(target, dict)] if isinstance(table, list) else []
-
-    def _below(self, name: str) -> list[str]:
-        """The volume and all below it; raises RecipeError where that are too many."""
-        found, pending = {name: None}, [name]
-        while pending:
-            table = self._table(pending.pop())
-            self._targets += len(table)
-            if self._targets > MOST_TARGETS:
-                message = f"the volumes of the group have more than {MOST_TARGETS} targets"
-                raise RecipeError(Code.BUDGET, message)
-            for target in table:
-                for area in areas_of(target):
-                    below = area.get("volume")
-                    if isinstance(below, str) and below not in found:
-                        found[below] = None
-                        pending.append(below)
-        return [*found]
-
-    def _used(self, below: Iterable[str]) -> list[PhysicalVolume]:
-        names = {
-            area["pv"]
-            for name in below
-            for target in self._table(name)
-            for area in areas_of(target)
-            if "pv" in area
-        }
-        return [pv for name, pv in self._pvs.items() if name in names]
-
-    def _is_lost(self, name: str) -> bool:
-        """Whether bytes of a volume cannot be had for the physical volumes that are missing."""
-        known = self._lost.get(name)
-        if known is None:
-            # Of a loop, which is refused elsewhere, anything may be said.
-            self._lost[name] = False
-            known = self._lost[name] = any(self._is_target_lost(target) for target in self._table(name))
-        return known
-
-    def _is_gone(self, name: str) -> bool:
-        """Whether no byte of a device of an array can be had."""
-        self._opening.volume(name)
-        areas = [area for target in self._table(name) for area in areas_of(target)]
-        return bool(areas) and all(self._is_area_lost(area) for area in areas)
-
-    def _is_target_lost(self, target: Target) -> bool:
-        lost = [self._is_area_lost(area) for area in areas_of(target)]
-        if target["type"] == "mirror":
-            return all(lost)
-        if target["type"] != "raid":
-            return any(lost)
-        devices, kind = target["devices"], target["raid_type"]
-        if not isinstance(devices, list):
-            return True
-        gone = [not isinstance(each, dict) or self._is_lost(str(each["volume"])) for each in devices]
-        if kind == "raid1":
-            return all(gone)
-        if kind in RAID10:
-            return tables.is_raid10_lost(gone, int(str(target["copies"])))
-        spare = PARITY[str(kind)][0] // 3 if kind in PARITY else 0
-        return sum(gone) > spare
-
-    def _is_area_lost(self, area: Mapping[str, Json]) -> bool:
-        if "pv" in area:
-            return self._pvs[str(area["pv"])].member is None
-        return self._is_lost(str(area["volume"]))
-
-    def _checked(self, below: Iterable[str]) -> list[Problem]:
-        """What else is wrong with a volume; raises RecipeError where it cannot be read for that."""
-        notes: list[Problem] = []
-        for name in below:
-            notes += self._notes.get(name, ())
-            for target in self._table(name):
-                try:
-                    notes += self._looked_at(target)
-                except ReadError as error:
-                    raise RecipeError(Code.DAMAGED, f"volume {name}: {error}") from error
-        return notes
-
-    def _looked_at(self, target: Target) -> Iterator[Problem]:
-        """Read what stands in front of a volume's own bookkeeping."""
-        match target:
-            case {"type": "thin", "metadata": str(metadata), "device": int(device)}:
-                pool = self._opening.pool(metadata)
-                if pool.device(device) is None:
-                    raise ReadError(f"the thin pool has no device {device}")
-                if pool.needs_check:
-                    yield Problem(Code.DAMAGED, "the thin pool's metadata is marked as in need of a check")
-            case {"type": "snapshot", "store": str(store), "chunk": int(chunk)}:
-                overlay.snapshot_chunk(self._opening.volume(store), chunk)
 
     def _details(self, entry: _Entry, own: Section) -> dict[str, Json]:
         parts = segments(own)
@@ -428,11 +237,7 @@ class _Volumes:
                 value = string(segment, key)
                 if value is not None:
                     details["merging" if key == "merge" else key] = value
-        for target in self._table(entry.node):
-            if target["type"] == "snapshot" and str(target["origin"]).endswith("/real"):
+        for target in self._standing.table(entry.node):
+            if target["type"] == "snapshot" and str(target["origin"]).endswith(REAL):
                 details["merging"] = target["store"]
         return details
-
-
-def _less(size: Json, offset: int) -> int:
-    return max(0, size - offset) if isinstance(size, int) else 0

@@ -92,7 +92,7 @@ def areas_of(target: Target) -> Iterator[Mapping[str, Json]]:
         for area in areas if isinstance(areas, list) else ():
             if isinstance(area, dict):
                 yield area
-    for key in ("origin", "store", "metadata", "data"):
+    for key in ("origin", "store", "metadata", "data", "log"):
         name = target.get(key)
         if isinstance(name, str):
             yield {"volume": name}
@@ -197,7 +197,12 @@ def _striped(segment: Section, group: Group, size: int) -> Target:
 
 
 def _mirror(segment: Section, group: Group, size: int) -> Target:
-    return {"type": "mirror", "areas": _areas(segment, "mirrors", group, size)}
+    areas = _areas(segment, "mirrors", group, size)
+    if 0 < integer(segment, "extent_count") <= integer(segment, "extents_moved"):
+        # What pvmove has moved is at its new place, and is written only there.
+        areas = areas[1:] or areas
+    log = _volume(segment, "mirror_log", group) if "mirror_log" in segment else None
+    return {"type": "mirror", "areas": areas, "log": log, "region": integer(segment, "region_size") * SECTOR}
 
 
 def _raid(segment: Section, group: Group, size: int) -> Target:  # noqa: ARG001
@@ -275,6 +280,7 @@ def _cache(segment: Section, group: Group, size: int) -> Target:  # noqa: ARG001
     origin = _volume(segment, "origin", group)
     metadata: Json
     data: Json
+    mode = string(segment, "cache_mode")
     if "data_len" in segment:
         # Both in one volume.
         store = _volume(segment, "cache_pool", group)
@@ -282,9 +288,10 @@ def _cache(segment: Section, group: Group, size: int) -> Target:  # noqa: ARG001
         data = _part(segment, "data", store)
     else:
         pool = _pool_of(segment, "cache_pool", group)
+        mode = mode or string(pool, "cache_mode")
         metadata = _whole(_volume(pool, "metadata", group), group)
         data = _whole(_volume(pool, "data", group), group)
-    return {"type": "cache", "origin": origin, "metadata": metadata, "data": data}
+    return {"type": "cache", "origin": origin, "metadata": metadata, "data": data, "mode": mode}
 
 
 def _part(segment: Section, key: str, store: str) -> Json:
@@ -306,6 +313,16 @@ def _writecache(segment: Section, group: Group, size: int) -> Target:  # noqa: A
     }
 
 
+def _integrity(segment: Section, group: Group, size: int) -> Target:
+    # With its metadata on a device of its own the data lies plain: get_data_sector in dm-integrity.c.
+    origin = _volume(segment, "origin", group)
+    return {
+        "type": "linear",
+        "area": {"volume": origin, "offset": 0, "size": size},
+        "integrity": string(segment, "mode"),
+    }
+
+
 def _zero(segment: Section, group: Group, size: int) -> Target:  # noqa: ARG001
     return {"type": "zero"}
 
@@ -324,6 +341,7 @@ _MAKERS: Mapping[str, Callable[[Section, Group, int], Target]] = {
     "snapshot": _snapshot,
     "cache": _cache,
     "writecache": _writecache,
+    "integrity": _integrity,
     "zero": _zero,
     "error": _error,
 }

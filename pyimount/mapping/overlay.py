@@ -262,8 +262,20 @@ def _cached(blocks: Blocks, state: CacheState) -> Iterator[tuple[int, int, int]]
 # Write caches.
 
 
-def writecache(store: Source) -> Replaced:
-    """The blocks that a write cache has and its origin has not."""
+class WritecacheState(Record, kw_only=True):
+    """What a write cache's superblock says: ``block`` in bytes, how many there are, where they start.
+
+    ``sequence``: that of the first block that was not committed.
+    """
+
+    block: int
+    blocks: int
+    start: int
+    sequence: int
+
+
+def writecache_state(store: Source) -> WritecacheState:
+    """Read the superblock of a write cache; raises ReadError where it is none or not to be had."""
     device = Device(store, 0, store.size)
     try:
         header = parse_struct(device.read(0, WRITECACHE_SUPERBLOCK.size), WRITECACHE_SUPERBLOCK)
@@ -276,9 +288,19 @@ def writecache(store: Source) -> Replaced:
     start = -(-(entries + count * 16) // block) * block
     if start + count * block > store.size or count > MOST_BLOCKS:
         raise ReadError(f"the write cache has {count} blocks, which are not all there or too many to read")
-    written = _written(device, entries, count, header.seq_count)
-    blocks = ((sector * SECTOR // block, start + number * block, rank) for number, sector, rank in written)
-    return _sorted(block, blocks, store)
+    return WritecacheState(block=block, blocks=count, start=start, sequence=header.seq_count)
+
+
+def writecache(store: Source) -> Replaced:
+    """The blocks that a write cache has and its origin has not."""
+    state = writecache_state(store)
+    device = Device(store, 0, store.size)
+    written = _written(device, WRITECACHE_SUPERBLOCK.size, state.blocks, state.sequence)
+    blocks = (
+        (sector * SECTOR // state.block, state.start + number * state.block, rank)
+        for number, sector, rank in written
+    )
+    return _sorted(state.block, blocks, store)
 
 
 def _written(store: Device, start: int, count: int, sequence: int) -> Iterator[tuple[int, int, int]]:

@@ -62,6 +62,13 @@ class Device:
             raise ReadError(f"a member of the array ends at {self._start + at + len(data)}")
         return data
 
+    def lost_around(self, at: int) -> tuple[int, int] | None:
+        """The run of the data around a byte that is known not to be had; None where none is."""
+        lost = self._source.lost_around(self._start + at)
+        return (
+            None if lost is None else (max(0, lost[0] - self._start), min(self.size, lost[1] - self._start))
+        )
+
 
 Devices: TypeAlias = Sequence[Device | None]
 """The devices of an array by slot, None for those that are missing."""
@@ -92,6 +99,22 @@ class _Array(Source):
     def _instead(self, piece: _Piece, why: ReadError) -> _Bytes:  # noqa: ARG002
         """The bytes of a piece without its device; raises ReadError where there is no other way to them."""
         raise why
+
+    def _unit(self, offset: int) -> tuple[int, int]:
+        """The run of the array around a byte that lies on its devices in one piece."""
+        return offset, offset + 1
+
+    def _is_gone(self, offset: int) -> bool:
+        """Whether a byte is lost with the devices that are missing."""
+        slot, _, _, _ = next(self._pieces(offset, 1))
+        return self._devices[slot] is None
+
+    def lost_around(self, offset: int) -> tuple[int, int] | None:
+        """The piece of the array that lies on a missing device, and that no other makes up for."""
+        if not 0 <= offset < self.size or not self._is_gone(offset):
+            return None
+        start, end = self._unit(offset)
+        return start, min(end, self.size)
 
     def _read(self, offset: int, length: int) -> bytes:
         found: list[_Bytes] = []
@@ -152,6 +175,18 @@ class LinearSource(_Array):
         self._ends = tuple(accumulate(sizes))
         super().__init__(devices, self._ends[-1] if self._ends else 0)
 
+    def _unit(self, offset: int) -> tuple[int, int]:
+        slot = bisect_right(self._ends, offset)
+        return self._ends[slot - 1] if slot else 0, self._ends[slot]
+
+    def lost_around(self, offset: int) -> tuple[int, int] | None:
+        """As any array; what a device knows of itself too."""
+        if not 0 <= offset < self.size or self._is_gone(offset):
+            return super().lost_around(offset)
+        slot, at, _, _ = next(self._pieces(offset, 1))
+        lost = self._device(slot).lost_around(at)
+        return None if lost is None else (lost[0] + offset - at, lost[1] + offset - at)
+
     def _pieces(self, offset: int, length: int) -> Iterator[_Piece]:
         slot = bisect_right(self._ends, offset)
         while length:
@@ -205,6 +240,10 @@ class StripedSource(_Array):
         self._chunk = chunk
         self._counted_from_start = counted_from_start
 
+    def _unit(self, offset: int) -> tuple[int, int]:
+        start = offset // self._chunk * self._chunk
+        return start, start + self._chunk
+
     def _pieces(self, offset: int, length: int) -> Iterator[_Piece]:
         chunk = self._chunk
         while length:
@@ -224,16 +263,37 @@ class StripedSource(_Array):
 
 
 class MirrorSource(_Array):
-    """RAID 1: the first device of ``order`` that has the bytes gives them."""
+    """RAID 1: the first device of ``order`` that has the bytes gives them.
 
-    __slots__ = ("_order",)
+    ``step``: bytes that are in step or not as one; all when 0.
+    """
 
-    def __init__(self, devices: Devices, size: int, order: Sequence[int] | None = None) -> None:
+    __slots__ = ("_order", "_step")
+
+    def __init__(
+        self, devices: Devices, size: int, order: Sequence[int] | None = None, *, step: int = 0
+    ) -> None:
         super().__init__(devices, size)
         self._order = tuple(range(len(self._devices)) if order is None else order)
+        self._step = step or size
+
+    def lost_around(self, offset: int) -> tuple[int, int] | None:
+        """What every leg that is there lacks."""
+        start, end = 0, self.size
+        for device in self._devices:
+            if device is not None:
+                lost = device.lost_around(offset)
+                if lost is None:
+                    return None
+                start, end = max(start, lost[0]), min(end, lost[1])
+        return start, end
 
     def _pieces(self, offset: int, length: int) -> Iterator[_Piece]:
-        yield (_first_with(self._devices, self._order, offset + length), offset, length, offset)
+        while length:
+            part = min(self._step - offset % self._step, length)
+            yield (_first_with(self._devices, self._order, offset + part), offset, part, offset)
+            offset += part
+            length -= part
 
     def _instead(self, piece: _Piece, why: ReadError) -> bytes:
         gone, at, length, _ = piece
@@ -315,6 +375,14 @@ class Raid10Source(_Array):
         super().__init__(devices, layout.size)
         self._layout = layout
         self._chunk = chunk
+
+    def _unit(self, offset: int) -> tuple[int, int]:
+        start = offset // self._chunk * self._chunk
+        return start, start + self._chunk
+
+    def _is_gone(self, offset: int) -> bool:
+        copies = self._layout.copies(offset // self._chunk)
+        return all(self._devices[slot] is None for slot, _ in copies)
 
     def _pieces(self, offset: int, length: int) -> Iterator[_Piece]:
         chunk, devices = self._chunk, self._devices
@@ -440,6 +508,13 @@ class ParitySource(_Array):
         self._stripe = lru_cache(maxsize=256)(self._laid_out)
         super().__init__(devices, size, row=chunk * self._width)
 
+    def _unit(self, offset: int) -> tuple[int, int]:
+        start = offset // self._chunk * self._chunk
+        return start, start + self._chunk
+
+    def _is_gone(self, offset: int) -> bool:
+        return super()._is_gone(offset) and sum(map(bool, self._devices)) < self._width
+
     def _laid_out(self, turn: int) -> Stripe:
         return stripe(self._level, self._layout, len(self._devices), turn)
 
@@ -502,12 +577,14 @@ class ParitySource(_Array):
         if last[0] <= start and end <= last[1]:
             return last
         laid_out = self._stripe_of(start // self._chunk)
+        slots = [slot for slot in (*laid_out.data, laid_out.p, laid_out.q) if slot is not None]
         runs: dict[int, bytes] = {}
-        failed: list[int] = []
+        failed = [slot for slot in slots if not self._has(slot, end)]
         why: ReadError | None = None
-        for slot in (*laid_out.data, laid_out.p, laid_out.q):
+        # Where too many are missing, none is read.
+        for slot in slots if len(slots) - len(failed) >= self._width else ():
             # P and Q only as far as they are needed.
-            if slot is None or len(runs) == self._width:
+            if slot in failed or len(runs) == self._width:
                 continue
             try:
                 runs[slot] = self._device(slot).read(start, end - start)

@@ -4,7 +4,9 @@ A recipe has ``volume``, the name of the one to open; ``pvs``, which input each 
 it is missing); and ``tables``: for every volume that is needed a list of targets. A target has ``type``,
 ``start`` and ``size`` (bytes within the volume), and by its type:
 
-- ``linear``: ``area``; ``striped``: ``areas`` and ``chunk``; ``mirror``: ``areas``, the first preferred;
+- ``linear``: ``area``; ``striped``: ``areas`` and ``chunk``;
+- ``mirror``: ``areas``, the first preferred; ``log``, the volume that says where the others are in step with
+  it (None where there is none: they then count everywhere), and ``region`` in bytes;
 - ``raid``: ``raid_type`` (``raid5_ls`` …), ``chunk``, ``copies``, and ``devices``: each with ``volume``,
   ``offset``, ``size``, ``trusted`` and ``write_mostly``, or None for one that is not to be used;
 - ``thin``: ``metadata``, ``data``, ``device``, ``origin``; ``snapshot``: ``origin``, ``store``, ``chunk``;
@@ -19,6 +21,7 @@ from functools import partial
 
 from pyimount.formats import Details, Json
 from pyimount.mapping import overlay
+from pyimount.mapping.mirror_log import MirrorLeg, MirrorLog
 from pyimount.mapping.raid import (
     DDF_N_CONTINUE,
     DDF_N_RESTART,
@@ -105,6 +108,10 @@ class UnreadableSource(Source):
         # The same words for all of it: a report says each thing once.
         raise ReadError(self._why)
 
+    def lost_around(self, offset: int) -> tuple[int, int] | None:  # noqa: ARG002
+        """All of it."""
+        return 0, self.size
+
 
 def open_mapped(parameters: Details, inputs: Sequence[Source]) -> Source:
     """The bytes of a volume from its recipe; raises OpenError for a recipe that is none."""
@@ -177,11 +184,11 @@ class Tables:
         if kind == "error":
             return UnreadableSource(size, "the volume group has no data there")
         if kind == "linear":
-            return _exactly(self._run(target.get("area")), size)
+            return _exactly(self.run(target.get("area")), size)
         if kind == "striped":
             return _striped(self._areas(target), number_of(target, "chunk"), size)
         if kind == "mirror":
-            return _mirrored(self._areas(target), size)
+            return self._mirrored(target, size)
         if kind == "raid":
             return self._raid(target, size)
         if kind == "thin":
@@ -191,7 +198,7 @@ class Tables:
             store, chunk = self.volume(word_of(target, "store")), number_of(target, "chunk")
             return overlay.OverlaySource(origin, size, partial(overlay.snapshot, store, chunk))
         if kind == "cache":
-            metadata, data = self._run(target.get("metadata")), self._run(target.get("data"))
+            metadata, data = self.run(target.get("metadata")), self.run(target.get("data"))
             return overlay.OverlaySource(origin, size, partial(overlay.cache, metadata, data))
         if kind == "writecache":
             store = self.volume(word_of(target, "store"))
@@ -213,7 +220,8 @@ class Tables:
             return UnreadableSource(size, f"physical volume {name} is missing"), 0, size
         return source, offset, size
 
-    def _run(self, area: Json) -> Source:
+    def run(self, area: Json) -> Source:
+        """The bytes of an area; raises RecipeError where they cannot be given."""
         source, offset, size = self._place(area)
         if offset + size <= source.size:
             return SliceSource(source, offset, size)
@@ -222,6 +230,25 @@ class Tables:
 
     def _areas(self, target: Target) -> list[Device]:
         return [Device(*self._place(area)) for area in list_of(target, "areas", DEVICES_CAP)]
+
+    def _mirrored(self, target: Target, size: int) -> Source:
+        places = [self._place(area) for area in list_of(target, "areas", DEVICES_CAP)]
+        if any(each != size for _, _, each in places):
+            raise damaged(f"a mirror of {size} bytes has legs of another size")
+        log = self.mirror_log(target)
+        if log is None:
+            return MirrorSource([Device(*place) for place in places], size)
+        others = [MirrorLeg(*place, log) for place in places[1:]]
+        return MirrorSource([Device(*places[0]), *others], size, step=number_of(target, "region"))
+
+    def mirror_log(self, target: Target) -> MirrorLog | None:
+        """The log of a mirror; None where it has none. Raises RecipeError where that cannot be opened."""
+        if target.get("log") is None:
+            return None
+        region, size = number_of(target, "region"), number_of(target, "size")
+        if region < SECTOR:
+            raise damaged(f"a mirror has regions of {region} bytes")
+        return MirrorLog(self.volume(word_of(target, "log")), region, size)
 
     def _raid(self, target: Target, size: int) -> Source:
         kind, chunk = word_of(target, "raid_type"), number_of(target, "chunk")
@@ -288,12 +315,6 @@ def is_raid10_lost(gone: Sequence[bool], copies: int) -> bool:
         all(gone[(chunk * copies + copy) % count] for copy in range(min(copies, count)))
         for chunk in range(count)
     )
-
-
-def _mirrored(areas: Sequence[Device], size: int) -> Source:
-    if any(area.size != size for area in areas):
-        raise damaged(f"a mirror of {size} bytes has legs of another size")
-    return MirrorSource(areas, size)
 
 
 def _striped(areas: Sequence[Device], chunk: int, size: int) -> Source:

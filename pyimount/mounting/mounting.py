@@ -15,7 +15,7 @@ from pyimount.execution.errors import LedgerError, StepFailed
 from pyimount.execution.ledger import BASE
 from pyimount.execution.plan_executor import Executor, Outcome
 from pyimount.layers import Scan, VolumeLayer
-from pyimount.mounting.outcome import Carved, Mounted, MountedVolume, Tree
+from pyimount.mounting.outcome import READ_ONLY, Carved, Mounted, MountedVolume, Tree
 from pyimount.planning.naming import USUAL, Naming
 from pyimount.planning.plan import key_kinds, plan
 from pyimount.planning.policy import FORENSIC, Policy
@@ -31,6 +31,7 @@ from pyimount.planning.steps import (
     Refusal,
     Result,
     Step,
+    shown_readable,
 )
 from pyimount.records import EMPTY
 from pyimount.scanning import PathLike, detect, hints_of
@@ -153,7 +154,15 @@ def planned(
         for disk in scan.disks
     )
     scan = scan.replaced(disks=disks)
-    return plan(scan, policy, machine, keys_for=kinds, cwd=os.getcwd(), owner=owner(), **arguments)
+    made = plan(scan, policy, machine, keys_for=kinds, cwd=os.getcwd(), owner=owner(), **arguments)
+    # As they are told: without the way that a person took there.
+    return made.replaced(images=tuple(map(plainly, made.images)))
+
+
+def plainly(path: str) -> str:
+    """An absolute path, the links on the way to its last name resolved."""
+    above, name = os.path.split(path)
+    return os.path.realpath(path) if name in ("", ".", "..") else os.path.join(os.path.realpath(above), name)
 
 
 def mount(
@@ -171,6 +180,7 @@ def mount(
     naming: Naming = USUAL,
     cache: str | None = None,
     carve: str | None = None,
+    readable: bool = False,
     base: str | None = None,
 ) -> Mounted:
     """Mount the file systems of a scan; the further arguments are those of ``plan``.
@@ -198,14 +208,16 @@ def mount(
         naming=naming,
         cache=cache,
         carve=carve,
+        readable=readable,
         base=base or executor.base,
     )
     outcome = executor.run(made, scan.to_dict(), keys_of(made, keys), files=scan.files)
+    volumes = what_became(scan, made, outcome)
     return Mounted(
         session=made.session,
         scan=scan,
         plan=made,
-        volumes=what_became(scan, made, outcome),
+        volumes=tuple(map(_as_writable, volumes)) if policy.read_write else volumes,
         places=outcome.places,
         carved=what_was_carved(scan, made, outcome),
     )
@@ -350,6 +362,21 @@ def _recovered(folder: str) -> int:
     return sum(name != "report.xml" for _, _, names in os.walk(folder) for name in names)
 
 
+def _as_writable(became: MountedVolume) -> MountedVolume:
+    """A volume that is to be writable, with a refusal where the kernel says that it is not."""
+    from pyimount.execution.mountinfo import mounted_at
+
+    if became.mountpoint is None:
+        return became
+    stack = mounted_at(became.mountpoint)
+    if stack and not stack[-1].read_only:
+        return became
+    why = f"{became.type or 'it'} is mounted read-only here: nothing can be written to it"
+    layer = 0 if became.volume is None else became.volume.id
+    refusal = Refusal(layer=layer, index=became.index, code=READ_ONLY, reason=why)
+    return became.replaced(refusal=refusal)
+
+
 def _why_failed(step: Step, index: str, outcome: Outcome) -> Refusal | None:
     """Why a step made nothing; None where it did."""
     if step.id in outcome.places:
@@ -368,10 +395,13 @@ def what_became(scan: Scan, made: MountPlan, outcome: Outcome) -> tuple[MountedV
     """Each volume that was to be mounted, in the order of the scan."""
     volumes = {volume.id: volume for volume in scan.volumes}
     found: list[MountedVolume] = []
+    missing = dict(made.missing)
+    kept = shown_readable(made.steps)
+    beneath = {step.id: step for step in made.steps if step.id in kept}
     for step in made.mounts():
         volume = None if step.layer is None else volumes.get(step.layer)
         index = volume.index if volume is not None else ""
-        source = step.needs()[0]
+        source = (beneath.get(step.needs()[0]) or step).needs()[0]
         place = outcome.places.get(step.id)
         found.append(
             MountedVolume(
@@ -380,6 +410,7 @@ def what_became(scan: Scan, made: MountPlan, outcome: Outcome) -> tuple[MountedV
                 mountpoint=place,
                 device=None if place is None else outcome.places.get(source),
                 refusal=_why_failed(step, index, outcome),
+                missing=0 if step.layer is None else missing.get(step.layer, 0),
             )
         )
     for refused in made.refused:

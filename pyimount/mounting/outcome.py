@@ -8,13 +8,18 @@ from pyimount.planning.reconstruct import Placed, Unplaced
 from pyimount.planning.steps import ExposeRaw, MountPlan, Refusal
 from pyimount.records import Record
 
+READ_ONLY = "read-only"
+"""The code for what stands and cannot be written to, although that was asked for."""
+
 
 class MountedVolume(Record, kw_only=True):
     """What became of one volume that was to be mounted.
 
     ``mountpoint``: where it stands, None when it does not; ``device``: what is mounted there.
-    ``refusal``: why it does not stand, and what to do about that. ``volume`` is None for a disk without any:
-    one that could not be read, or, with ``is_folder``, a folder of files, whose ``device`` is its path.
+    ``refusal``: why it does not stand, or cannot be written to, and what to do about that. ``missing``: so
+    many bytes at its end the image does not have: to read there is an error. ``volume`` is None for a disk
+    without any: one that could not be read or has nothing to mount, or, with ``is_folder``, a folder of
+    files, whose ``device`` is its path.
     """
 
     volume: VolumeLayer | None
@@ -23,6 +28,7 @@ class MountedVolume(Record, kw_only=True):
     device: str | None = None
     refusal: Refusal | None = None
     is_folder: bool = False
+    missing: int = 0
 
     @property
     def type(self) -> str | None:
@@ -41,6 +47,7 @@ class MountedVolume(Record, kw_only=True):
             "uuid": None if volume is None else volume.uuid,
             "mountpoint": self.mountpoint,
             "device": self.device,
+            "missing": self.missing,
             "code": None if refusal is None else refusal.code,
             "reason": None if refusal is None else refusal.reason,
             "remedy": None if refusal is None else refusal.remedy,
@@ -96,6 +103,11 @@ class Mounted(Record, kw_only=True):
     def standing(self) -> tuple[MountedVolume, ...]:
         """The volumes that are mounted."""
         return tuple(each for each in self.volumes if each.mountpoint is not None)
+
+    @property
+    def unwritable(self) -> tuple[MountedVolume, ...]:
+        """The volumes that are mounted, and cannot be written to although they should."""
+        return tuple(each for each in self.standing if each.refusal is not None)
 
     @property
     def failed(self) -> tuple[MountedVolume, ...]:

@@ -4,10 +4,8 @@ import os
 import unicodedata
 
 from pyimount.layers import DiskLayer, Layer, Scan, VolumeLayer
+from pyimount.planning.numbered import LONGEST, cut, numbered
 from pyimount.records import Record
-
-LONGEST = 64
-"""Bytes that a mountpoint's name has at most: labels may have thousands."""
 
 _PLAIN = frozenset("+-.=@_~")
 """Besides letters and digits: what neither a shell, nor mount, nor a terminal takes for more than it is."""
@@ -58,12 +56,7 @@ def safe_name(text: str) -> str:
             made.append(char)
         elif made and made[-1] != "_":
             made.append("_")
-    return _cut("".join(made).lstrip(".-_"), LONGEST).rstrip("._")
-
-
-def _cut(text: str, most: int) -> str:
-    """As much of a text as fits into so many bytes, no character cut in two."""
-    return text.encode("utf-8", "ignore")[:most].decode("utf-8", "ignore")
+    return cut("".join(made).lstrip(".-_"), LONGEST).rstrip("._")
 
 
 def _joined(*parts: str | None) -> str:
@@ -93,8 +86,7 @@ class Unique:
             return name
         while True:
             number += 1
-            end = f"-{number}"
-            other = _cut(name, LONGEST - len(end)) + end
+            other = numbered(name, number)
             if other not in self._given:
                 self._given[name] = number
                 self._given[other] = 1

@@ -88,6 +88,8 @@ class Places:
         self._ways = Ways(runs={}, loops={}, files={}, mapped={}, shadows={})
         self._sound: set[int] = set()
         self._within: list[int] = []
+        self.missing: dict[int, int] = {}
+        """How many bytes of a volume's end are not there, by its id."""
 
     # Going back, where a way ends nowhere.
 
@@ -161,6 +163,8 @@ class Places:
         if any(disk.container.get(key) for key in NAMES_OTHERS):
             why = f"the image names further files, which {mounter} would open unasked"
             raise Refused("not-allowed", why, "--disk-mounter auto")
+        if "part" in disk.recipe.parameters:
+            raise Refused("unsupported", f"{mounter} shows one disk of a file", "--disk-mounter auto")
         if mounter == "qemu-nbd":
             return self._others.nbd(disk, path, str(kind))
         return self._others.image_mounter(disk, path, str(kind), mounter)
@@ -169,8 +173,21 @@ class Places:
 
     def _volume(self, volume: VolumeLayer) -> Run:
         kind = volume.recipe.kind
-        if kind == "slice":
-            return self._slice(volume)
+        run = self._slice(volume) if kind == "slice" else self._made(volume, kind)
+        return self._with_its_end(volume, run)
+
+    def _with_its_end(self, volume: VolumeLayer, run: Run) -> Run:
+        """The same, or where the image ends before the volume does: by our server, the end as unreadable."""
+        native = self._policy.disk_mounter in ("auto", "user", "dummy")
+        if volume.claimed_size <= run.size or self._policy.read_write or not (native and self._machine.fuse):
+            return run
+        self.missing[volume.id] = volume.claimed_size - run.size
+        for number in self._inputs(volume):
+            self._check(number)
+        return Run(backing=self._exposed(volume), size=volume.claimed_size)
+
+    def _made(self, volume: VolumeLayer, kind: str) -> Run:
+        """What the kernel, our server or another program makes of what lies beneath."""
         if kind not in SERVER_OPENS or volume.size is None:
             raise Refused("no-bytes", "it has no bytes of its own that can be read")
         if kind in LOCKS and not self._locks.opens(volume):
@@ -281,6 +298,8 @@ class Places:
             return "this kernel has no device-mapper"
         if "cryptsetup" not in self._machine.tools:
             return "cryptsetup is not installed"
+        if self._locks.locked(volume).details.get("requirements"):
+            return "it is being reencrypted, and cryptsetup would go on with that"
         word, kinds = CRYPTSETUP[volume.recipe.kind]
         if self._locks.all_open and not needs_no_key(self._locks.locked(volume)):
             return None

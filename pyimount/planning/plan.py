@@ -8,6 +8,7 @@ from pyimount.formats import Format, KernelMount, ToolMount, Usage
 from pyimount.layers import DiskLayer, Layer, Scan, VolumeLayer
 from pyimount.planning.machine import Machine
 from pyimount.planning.naming import USUAL, Naming, Unique, safe_name
+from pyimount.planning.nothing import HOLDS_NOTHING, of_nothing
 from pyimount.planning.owner import Owner
 from pyimount.planning.places import LOCKS, Places
 from pyimount.planning.policy import Policy
@@ -24,6 +25,7 @@ from pyimount.planning.recipes import (
 from pyimount.planning.refusing import Refused
 from pyimount.planning.session_steps import Folders, Steps
 from pyimount.planning.steps import (
+    READABLE,
     AttachFlash,
     Carve,
     MakeDirectory,
@@ -33,6 +35,7 @@ from pyimount.planning.steps import (
     Refusal,
     Result,
     ShowDirectory,
+    readable_arguments,
 )
 from pyimount.records import EMPTY, Record
 
@@ -47,30 +50,6 @@ NONE = "none"
 
 _UNREAD = frozenset(("unsupported", "missing-member", "damaged", "read-error", "outside-parent"))
 """The codes of problems for which a volume's contents are not recognised."""
-
-HOLDS_NOTHING = frozenset(
-    (
-        "e3c9e316-0b5c-4db8-817d-f92df00215ae",  # Microsoft reserved
-        "21686148-6449-6e6f-744e-656564454649",  # BIOS boot
-        "9e1a2d38-c612-4316-aa26-8b49521e5a8b",  # PReP boot
-        "fe3a2a5d-4f32-41a7-b725-accc3285a309",  # ChromeOS kernel
-        "2e0a753d-9e48-43b0-8337-b15192cb1b5e",  # ChromeOS reserved
-        "cab6e88e-abf3-4102-a07a-d4bb9be3c1d3",  # ChromeOS firmware
-        "5808c8aa-7e8f-42e0-85d2-e1e90434cfb3",  # LDM metadata
-        "8da63339-0007-60c0-c436-083ac8230908",  # Linux reserved
-        "0x41",  # PReP boot
-        "0xda",  # Non-FS data
-        "0xee",  # GPT
-        "apple_driver",
-        "apple_driver43",
-        "apple_driver_ata",
-        "apple_driver_atapi",
-        "apple_driver_iokit",
-        "apple_fwdriver",
-        "apple_patches",
-    )
-)
-"""Types of partitions that hold no file system."""
 
 
 def key_kinds(scan: Scan, keys: "Keyring | None") -> dict[str, frozenset[str]]:
@@ -102,6 +81,7 @@ def plan(
     carve: str | None = None,
     cwd: str = "/",
     owner: Owner | None = None,
+    readable: bool = False,
     first: int = 0,
 ) -> MountPlan:
     """What mounting all file systems of ``scan`` does; what is left out, and why, stands in ``refused``.
@@ -116,7 +96,8 @@ def plan(
     ``read_write``. ``carve``: a folder for files that are carved: from the free space of what is mounted, as
     far as photorec knows what is free there, and from all of what is not mounted, not recognised or not
     allocated. ``cwd``: what relative paths of the scan are meant from. ``owner``: whose
-    files are shown as that are nobody's. ``first``: the first step's id.
+    files are shown as that are nobody's; ``readable``: that user reads all files, whosever they are.
+    ``first``: the first step's id.
 
     The same arguments give the same plan. Raises ValueError for a session that is none, for ``read_write``
     without a cache.
@@ -129,6 +110,7 @@ def plan(
     folders = Folders(steps, session, base, cache if policy.read_write else None)
     places = Places(scan, policy, machine, steps, folder=folders, keys=keys_for, cwd=cwd)
     planner = _Planner(scan, policy, machine, steps=steps, places=places, folders=folders, owner=owner)
+    planner.readable = readable and owner is not None and owner.uid != 0
     choice = _Choice(scan, only, skip, shadows=shadows)
     unique = Unique()
     refused: list[Refusal] = []
@@ -152,6 +134,12 @@ def plan(
             except Refused as why_not:
                 places.back_to(mark)
                 refused.append(_refusal(volume, why_not))
+    if carve is None:
+        mounts = (Mount, MountWithTool, ShowDirectory)
+        reached = {step.layer for step in steps.made if isinstance(step, mounts) and step.layer is not None}
+        left_alone = {each.id for each in scan.volumes if _told(each, fstypes) == NONE}
+        left_alone |= {layer.id for name in skip for layer in scan.named(name)}
+        refused += of_nothing(scan, only, left_alone, reached | {each.layer for each in refused})
     uncarved: list[Refusal] = []
     if carve is not None:
         # Last: it takes long.
@@ -166,13 +154,14 @@ def plan(
                     places.back_to(mark)
                     uncarved.append(_refusal(volume, why_not))
     places.finish()
-    images = tuple(os.path.join(cwd, path) for disk in scan.disks for path in disk.paths)
+    images = tuple(dict.fromkeys(os.path.join(cwd, path) for disk in scan.disks for path in disk.paths))
     return MountPlan(
         session=session,
         images=images,
         steps=tuple(steps.made),
         refused=tuple(refused),
         uncarved=tuple(uncarved),
+        missing=tuple(places.missing.items()),
     )
 
 
@@ -264,6 +253,7 @@ class _Planner:
         self._places = places
         self._folders = folders
         self._owner = owner
+        self.readable = False
         self._joined: dict[int, str] = {}
         self._has_flash = False
 
@@ -302,10 +292,14 @@ class _Planner:
         if declared is None:
             raise Refused("unsupported", f"nothing here knows file systems of type {volume.type}")
         group = volume.group
-        if group is not None and any(
-            isinstance(way, KernelMount) and way.every_member for way in declared.mounts
-        ):
-            first = self._scan.members(volume)[0].id
+        together = [way for way in declared.mounts if isinstance(way, KernelMount) and way.every_member]
+        if group is not None and group.type == volume.type and group.members != 1 and not together:
+            why = f"over several devices: the {volume.type} driver finds the others by itself, or not at all"
+            raise Refused("unsupported", why)
+        if group is not None and together:
+            # A seed that it has too is no member of it alone.
+            members = [each for each in self._scan.members(volume) if each.group is not None]
+            first = next(each.id for each in members if each.group and each.group.uuid == group.uuid)
             if first in self._joined:
                 return None
             is_clone = group.uuid in self._joined.values()
@@ -352,8 +346,9 @@ class _Planner:
         """Add the steps that mount a volume; raises Refused."""
         if found.declared is None:
             device = self._places.device(volume)
-            at = self._mountpoint(volume, folder, case, called)
-            self._steps.add(Mount, layer=volume.id, device=device, at=at, type=None)
+            at = self._place(volume, folder, case, called, owned=False)
+            made = self._steps.add(Mount, layer=volume.id, device=device, at=at, type=None)
+            self._show(volume, made, folder, case, called, owned=False)
             return
         way = way_to_mount(volume, found.declared, self._policy, self._machine)
         if isinstance(way, ToolMount):
@@ -386,8 +381,8 @@ class _Planner:
             )
             self._has_flash = True
         members = self._members(volume) if way.every_member else ()
-        at = self._mountpoint(volume, folder, case, called)
-        self._steps.add(
+        at = self._place(volume, folder, case, called, owned="umask" in way.owner)
+        made = self._steps.add(
             Mount,
             layer=volume.id,
             device=device,
@@ -396,6 +391,35 @@ class _Planner:
             options=options,
             members=members,
             read_only=not (self._policy.read_write and is_written(way)),
+        )
+        self._show(volume, made, folder, case, called, owned="umask" in way.owner)
+
+    def _place(
+        self, volume: VolumeLayer, folder: str | None, case: str | None, called: str, *, owned: bool
+    ) -> Result:
+        """Where a volume is mounted; ``owned``: its files are the caller's already. Raises Refused."""
+        if owned or not self.readable:
+            return self._mountpoint(volume, folder, case, called)
+        if READABLE not in self._machine.tools:
+            why = f"{READABLE} is not installed, which shows files as another user's"
+            raise Refused("needs-tool", why, f"install {READABLE}: see `pyimount check`")
+        return self._folders.of_kept(volume)
+
+    def _show(
+        self, volume: VolumeLayer, made: Result, folder: str | None, case: str | None, called: str,
+        *, owned: bool,
+    ) -> None:  # fmt: skip
+        """Show what was mounted as the caller's, if that was asked for."""
+        if owned or not self.readable or self._owner is None:
+            return
+        at = self._mountpoint(volume, folder, case, called)
+        self._steps.add(
+            MountWithTool,
+            layer=volume.id,
+            tool=READABLE,
+            source=made,
+            at=at,
+            arguments=readable_arguments(self._owner.uid, self._owner.gid),
         )
 
     def show(self, disk: DiskLayer, path: str, folder: str | None, case: str | None, called: str) -> None:

@@ -34,7 +34,10 @@ class Policy(Record, kw_only=True):
 
 FORENSIC = Policy(
     name="forensic",
-    description="Well-kept drivers of the kernel; no journal is replayed; no other program reads it as root.",
+    description=(
+        "Well-kept drivers of the kernel; no journal is replayed; no other program reads it as root, but "
+        "ntfs-3g, with few rights, where the kernel has no ntfs3."
+    ),
 )
 
 RECOVERY = Policy(

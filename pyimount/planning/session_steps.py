@@ -62,6 +62,11 @@ class Folders:
         """Where another program shows what a locked volume holds."""
         return self._folder(f"unlocked{volume.id}", self.session())
 
+    def of_kept(self, volume: VolumeLayer) -> Result:
+        """Where a volume is mounted that is shown elsewhere as one user's."""
+        kept = self._folder("kept", self.session())
+        return self._steps.add(MakeDirectory, layer=volume.id, inside=kept, path=f"{volume.id}")
+
     def of_mountpoints(self, named: str | None, case: str | None) -> Result:
         """Where mountpoints are made: the folder that the caller named, else the session's."""
         made = self._folder(MOUNTPOINTS, self.session()) if named is None else self._folder(named, None)

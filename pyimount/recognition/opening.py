@@ -1,9 +1,11 @@
 """From the files of an image to the bytes of the disk inside: containers, split images, plain files."""
 
 import os
+from collections.abc import Mapping, Sequence
 from itertools import islice, zip_longest
 
 from pyimount.formats import Container, ContainerFormat, Json, NotThisFormat, Opened, Usage
+from pyimount.formats.container import several
 from pyimount.formats.image import Image, told_missing
 from pyimount.problems import Code, Problem, Range
 from pyimount.recognition.probing import probe
@@ -68,6 +70,8 @@ def open_image(segments: Segments, broker: Broker, meter: Meter) -> tuple[Image,
 
 def _possible(opened: Opened) -> Opened:
     """The same, cut to the largest size that a file can have; what claims more is damaged."""
+    if opened.others:
+        opened = opened.replaced(others=tuple(map(_possible, opened.others)))
     container, source = opened.container, opened.source
     if source is None or source.size <= LAST:
         return opened
@@ -76,8 +80,25 @@ def _possible(opened: Opened) -> Opened:
         f"the disk would have {source.size} bytes, more than any file; what is beyond is left out",
     )
     problems = (*container.problems, problem)
-    return Opened(
+    return opened.replaced(
         container=container.replaced(size=LAST, problems=problems), source=SliceSource(source, 0, LAST)
+    )
+
+
+def _told(
+    opened: Opened,
+    details: Mapping[str, Json],
+    *,
+    before: Sequence[Problem] = (),
+    after: Sequence[Problem] = (),
+) -> Opened:
+    """The same with more facts and problems of the file that the disk, and all others, are in."""
+    container = opened.container
+    return opened.replaced(
+        container=container.replaced(
+            details={**container.details, **details}, problems=(*before, *container.problems, *after)
+        ),
+        others=tuple(_told(each, details, before=before, after=after) for each in opened.others),
     )
 
 
@@ -108,25 +129,43 @@ def _no_image(folder: str) -> IsFolder:
     return IsFolder(f"{folder}: is a directory without disk image segments")
 
 
-def _open_disk(image: Image) -> Opened:
-    """The disk in the image's files; where these are wrapped, in what they are wrapped in."""
-    wrappings: list[Container] = []
+def _open_disk(image: Image, depth: int = 0) -> Opened:
+    """The disk in the image's files; where these are wrapped, in what they are wrapped in.
+
+    ``depth``: how many wrappings this one lies in already.
+    """
     opened, more = _open_once(image)
-    while more and opened.source is not None and len(wrappings) < _WRAPPINGS_CAP:
-        inside, more = _open_once(image.replaced(files=(opened.source,), missing=()))
-        if inside.container.type == "raw":
-            break
-        wrappings.append(opened.container)
-        opened = inside
-    if not wrappings:
+    if not more or depth >= _WRAPPINGS_CAP:
         return opened
-    container = opened.container
-    wrapped: list[Json] = [{"type": each.type, **each.details} for each in wrappings]
-    problems = [problem for each in wrappings for problem in each.problems]
-    details = {**container.details, "wrapped_in": wrapped}
-    return opened.replaced(
-        container=container.replaced(details=details, problems=(*problems, *container.problems))
+    return several([disk for each in opened.disks for disk in _within(each, image, depth + 1)])
+
+
+def _within(wrapping: Opened, image: Image, depth: int) -> tuple[Opened, ...]:
+    """The disks in a file that a wrapping holds; the wrapping, where that is no container's."""
+    if wrapping.source is None:
+        return (wrapping,)
+    inside = _open_disk(image.replaced(files=(wrapping.source,), missing=()), depth)
+    if inside.container.type == "raw":
+        return (wrapping,)
+    outer = wrapping.container
+    about: dict[str, Json] = {"type": outer.type, **outer.details}
+    named = {"disk": outer.details["disk"]} if "disk" in outer.details else {}
+    return tuple(
+        disk.replaced(
+            container=disk.container.replaced(
+                details={**named, **disk.container.details, "wrapped_in": [about, *_wrappings(disk)]},
+                problems=(*outer.problems, *disk.container.problems),
+            ),
+            part=": ".join(filter(None, (wrapping.part, disk.part))) or None,
+            others=(),
+        )
+        for disk in inside.disks
     )
+
+
+def _wrappings(disk: Opened) -> list[Json]:
+    known = disk.container.details.get("wrapped_in")
+    return known if isinstance(known, list) else []
 
 
 def _open_once(image: Image) -> tuple[Opened, bool]:
@@ -150,12 +189,9 @@ def _open_split(image: Image) -> Opened:
     whole, problems = _joined(image)
     details: dict[str, Json] = {"segments": len(image.files), "segment_size": segment_size}
     opened = _open_disk(image.replaced(paths=image.paths[:1], files=(whole,), missing=(), lost={}))
-    container = opened.container
-    if container.type == "raw":
-        container = Container(type="split", size=whole.size, details=details)
-    else:
-        container = container.replaced(details={**container.details, **details})
-    return opened.replaced(container=container.replaced(problems=(*container.problems, *problems)))
+    if opened.container.type == "raw":
+        opened = opened.replaced(container=Container(type="split", size=whole.size))
+    return _told(opened, details, after=problems)
 
 
 def _joined(image: Image) -> tuple[Source, list[Problem]]:

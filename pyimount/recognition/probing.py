@@ -96,6 +96,8 @@ def probe(
 
 def probe_beneath(view: View) -> Probe:
     """The same without the members of arrays: what else the bytes of a member show. Raises BudgetError."""
+    view.preload(head_runs())
+    view.preload(tail_runs(view.size))
     tables = list(_tables(view, None, frozenset()))
     hits = volume_signatures().hits(view)
     plain = (declared for declared in hits if declared.precedence is not Precedence.RAID)

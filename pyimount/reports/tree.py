@@ -37,13 +37,16 @@ class TreeReport:
 
     def trees(self, scan: Scan) -> Iterator[Tree]:
         """One tree for every image that could be read."""
-        for disk in scan.disks:
-            if disk.size is None:
-                continue
+        for disk in self.shown(scan):
             tree = Tree(self._disk_line(disk), guide_style=_MUTED)
             self._facts(tree, disk, disk.problems)
             self._children(scan, disk, tree)
             yield tree
+
+    @staticmethod
+    def shown(scan: Scan) -> list[DiskLayer]:
+        """The disks that have a tree: those that could be read."""
+        return [disk for disk in scan.disks if disk.size is not None]
 
     @staticmethod
     def of_all(scan: Scan) -> Iterator[Text]:
@@ -83,6 +86,8 @@ class TreeReport:
         line.append(printable(disk.paths[0]), style="bold")
         if len(disk.paths) > 1:
             line.append(f" and {len(disk.paths) - 1} more", style=_MUTED)
+        if disk.container.get("disk") is not None:
+            line.append(f" ({printable(str(disk.container['disk']))})")
         line.append(f"  {size_text(disk.size, exact=self._exact)}  {disk.container['type']}")
         if disk.pttype is not None:
             line.append(f"  {disk.pttype}", style="cyan")
@@ -90,7 +95,7 @@ class TreeReport:
         return line
 
     def _columns(self, volume: VolumeLayer) -> tuple[str, str, str, str]:
-        return volume.index, _start(volume), size_text(volume.size, exact=self._exact), _kind(volume)
+        return volume.index, _start(volume), size_text(volume.size, exact=self._exact), kind_word(volume)
 
     def _line(self, volume: VolumeLayer, row: Sequence[str], widths: Sequence[int]) -> Text:
         index, start, size, kind = row
@@ -146,11 +151,12 @@ class TreeReport:
             fields = {name: value for name, value in plain(layer).items() if name not in _DRAWN}
             details = fields.pop("details", {})
             last = {name: fields.pop(name) for name in _LAST if name in fields}
-            for line in (*_flat(fields), *_flat(details), *_flat(last)):
+            for line in (*flat(fields), *flat(details), *flat(last)):
                 branch.add(Text(line, style=_MUTED))
 
 
-def _kind(volume: VolumeLayer) -> str:
+def kind_word(volume: VolumeLayer) -> str:
+    """The type of a volume, and of the table that it holds; else why there is none."""
     kinds = [volume.type, f"[{volume.pttype}]" if volume.pttype else None]
     known = " ".join(kind for kind in kinds if kind)
     if known or volume.flag != "alloc":
@@ -176,14 +182,14 @@ def _start(volume: VolumeLayer) -> str:
     return f"+{volume.offset}" if volume.offset is not None else ""
 
 
-def _flat(details: Any, prefix: str = "") -> Iterator[str]:
+def flat(details: Any, prefix: str = "") -> Iterator[str]:
     """The facts of a format, a line each; what lies deeper under dotted names."""
     for key, value in details.items():
         if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{key}.")
+            yield from flat(value, f"{prefix}{key}.")
         elif isinstance(value, list) and any(isinstance(entry, dict) for entry in value):
             for number, entry in enumerate(value):
-                yield from _flat(
+                yield from flat(
                     entry if isinstance(entry, dict) else {"": entry}, f"{prefix}{key}[{number}]."
                 )
         elif value not in (None, [], ""):

@@ -27,11 +27,13 @@ class MemberSet(Record, kw_only=True):
 
     ``doubtful``: further members that may belong here in place of others, or here and not where they are;
     nothing tells. ``copies``: members that have the same bytes as one of these, and are not used.
+    ``lent``: members that belong here and stand for themselves as well.
     """
 
     members: tuple[Member, ...]
     doubtful: tuple[Member, ...] = ()
     copies: tuple[Member, ...] = ()
+    lent: tuple[Member, ...] = ()
 
 
 def coherent_sets(members: Sequence[Member]) -> list[MemberSet]:
@@ -45,6 +47,31 @@ def coherent_sets(members: Sequence[Member]) -> list[MemberSet]:
         sets = _paired(sets, fits)
     sets = list(_with_doubts(sets))
     return sorted(sets, key=lambda each: each.members[0].id)
+
+
+def lent_to(one: MemberSet, lendable: Sequence[Member]) -> MemberSet:
+    """The set with those of these members that it has too; of clones the one that lies next to it.
+
+    Where nothing tells which of several it is, none is taken, and they are doubtful.
+    """
+    by_identity: dict[str, list[Member]] = {}
+    for member in lendable:
+        if member not in one.members:
+            by_identity.setdefault(identity_of(member), []).append(member)
+    lent, doubtful = [*one.lent], [*one.doubtful]
+    for alike in by_identity.values():
+        nearest = max(_shared(one, member) for member in alike)
+        near = [member for member in alike if _shared(one, member) == nearest]
+        if len(near) == 1:
+            lent += near
+        else:
+            doubtful += near
+    return one.replaced(lent=tuple(lent), doubtful=tuple(doubtful))
+
+
+def _shared(one: MemberSet, member: Member) -> int:
+    """In how many layers a member lies that one of the set lies in too."""
+    return max(len(set(each.within) & set(member.within)) for each in one.members)
 
 
 def identity_of(member: Member) -> str:

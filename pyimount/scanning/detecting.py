@@ -1,29 +1,26 @@
 """``detect``: what callers say of the images and their wishes, made into a scan."""
 
-import os
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 from pyimount.layers import Scan
 from pyimount.problems import Code, Problem
-from pyimount.recognition.opening import LOOKED_AT, begins_like_image
 from pyimount.scanning.hints import Searching, hints_of
+from pyimount.scanning.naming import PathLike, images_in, listed
 from pyimount.scanning.scanner import scan
 from pyimount.scanning.unlocking import Unlocking
 from pyimount.sources.broker import Broker
 from pyimount.sources.budget import Budget
 from pyimount.sources.errors import NoFilesLeft
-from pyimount.sources.segments import Segments, gather, passed_over
+from pyimount.sources.segments import Segments
 
 if TYPE_CHECKING:
     from pyimount.keys import Keyring
     from pyimount.recognition.searching import Progress
 
-PathLike: TypeAlias = str | os.PathLike[str]
-
 
 def detect(
-    paths: PathLike | Sequence[PathLike],
+    paths: PathLike | Sequence[PathLike | Segments],
     *,
     offset: int | None = None,
     size: int | None = None,
@@ -63,7 +60,7 @@ def detect(
     size None and a problem. Raises ValueError for arguments that contradict themselves, for a key that is not
     written as one (BadKey), and OpenError for a header that cannot be opened.
     """
-    named = _named(paths)
+    named = listed(paths)
     if align is not None and align < 1:
         raise ValueError(f"a search looks at every byte at the most, not at every {align}")
     hints = hints_of(
@@ -72,34 +69,7 @@ def detect(
     unlocking = Unlocking(keys, header, try_veracrypt=try_veracrypt)
     searching = Searching(bounded=budget is not None, align=align, progress=progress) if search else None
     try:
-        images = _with_unnamed(named, gather(named))
+        images = images_in(named)
     except NoFilesLeft as error:
         return Scan((), (), (Problem(Code.OUT_OF_MEMORY, str(error)),))
     return scan(images, Broker(allow), unlocking, hints, budget or Budget(), searching, net=net)
-
-
-def _with_unnamed(named: Sequence[PathLike], images: tuple[Segments, ...]) -> tuple[Segments, ...]:
-    """The images, with those in the folders that are called something else, and are images by their bytes."""
-    left = passed_over(named, images)[:LOOKED_AT]
-    found = [Segments((path,)) for path in left if begins_like_image(path)]
-    parents = {os.path.dirname(each.paths[0]) for each in found}
-    # A folder stands for itself where there is no image in it, and now there is.
-    return (*(each for each in images if each.paths[0] not in parents), *found)
-
-
-def _named(paths: PathLike | Sequence[PathLike]) -> list[PathLike]:
-    """The paths, one or several; raises TypeError for what is none, and says what is wanted."""
-    named = [paths] if isinstance(paths, str | os.PathLike) else paths
-    if isinstance(named, bytes | bytearray | memoryview) or hasattr(named, "read"):
-        raise TypeError(_WANTED.format(type(paths).__name__))
-    listed = list(named)
-    for each in listed:
-        if not isinstance(each, str | os.PathLike):
-            raise TypeError(_WANTED.format(type(each).__name__))
-    return listed
-
-
-_WANTED = (
-    "an image is a path (str or os.PathLike), or several: not {}. What is in memory or open has to be a file"
-    " with a name first; a path of bytes becomes one by os.fsdecode()."
-)

@@ -1,14 +1,15 @@
 """Arrays and volume groups: which members one call found, and what became of each set of them."""
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeAlias
 
 from pyimount.formats import Identity, Membership
+from pyimount.formats.declarations import JOURNAL, USER
 from pyimount.layers import Group, VolumeLayer
 from pyimount.mapping.assembly import Assembly, Member
 from pyimount.problems import Code, Problem
-from pyimount.scanning.clones import MemberSet, coherent_sets, identity_of
+from pyimount.scanning.clones import MemberSet, coherent_sets, identity_of, lent_to
 from pyimount.sources.source import Source
 
 Key: TypeAlias = tuple[str, str]
@@ -19,6 +20,9 @@ _UNTOLD = {"LVM2_member": "lvm2"}
 
 _STAND_ON_OTHERS = ("lvm2", "btrfs", "zfs", "bcachefs", "f2fs", "stratis")
 """Groups whose members are often arrays: they come last, since an array may yet give them a member."""
+
+_ON_SEVERAL = ("bcachefs", "btrfs", "f2fs")
+"""Groups that are one file system over several devices, which the kernel puts together."""
 
 _NAMED = 8
 """How many others a problem names."""
@@ -31,16 +35,20 @@ class Groups:
         self._waiting: dict[Key, list[Member]] = {}
         self._ready: deque[tuple[Key, MemberSet]] = deque()
         self._unclaimed: list[tuple[VolumeLayer, Identity, Source, tuple[int, ...]]] = []
+        self._lendable: list[Member] = []
         self._done: list[_Done] = []
 
     def add(self, volume: VolumeLayer, identity: Identity, source: Source, within: tuple[int, ...]) -> bool:
         """Note a layer that may be a member; whether it may. ``within``: as a Member has it."""
+        if identity.lends_to is not None:
+            membership = Membership(type=identity.lends_to, uuid="", identity=identity.uuid_sub)
+            self._lendable.append(_member(volume, membership, identity, source, within))
         if identity.group is not None:
             self._join(volume, identity.group, identity, source, within)
         elif identity.type in _UNTOLD:
             self._unclaimed.append((volume, identity, source, within))
         else:
-            return False
+            return identity.lends_to is not None
         return True
 
     def _join(
@@ -51,14 +59,7 @@ class Groups:
         source: Source,
         within: tuple[int, ...],
     ) -> None:
-        member = Member(
-            id=volume.id,
-            index=volume.index,
-            membership=membership,
-            details=identity.details,
-            source=source,
-            within=within,
-        )
+        member = _member(volume, membership, identity, source, within)
         self._waiting.setdefault((membership.type, membership.uuid), []).append(member)
 
     def ready(self) -> tuple[Key, MemberSet] | None:
@@ -78,7 +79,19 @@ class Groups:
                 self._claim(key)
         chosen = min(self._waiting, key=lambda key: (not self._is_whole(key), key[0] in _STAND_ON_OTHERS))
         members = sorted(self._waiting.pop(chosen), key=lambda member: member.id)
-        self._ready.extend((chosen, each) for each in coherent_sets(members))
+        self._ready.extend((chosen, self._with_lent(chosen[0], each)) for each in coherent_sets(members))
+
+    def _with_lent(self, kind: str, found: MemberSet) -> MemberSet:
+        """A set with the members that it has and that stand for themselves too."""
+        there = [member for member in self._lendable if member.membership.type == kind]
+        wanted = found.members[0].membership.members
+        if not there or wanted is None or len(found.members) >= wanted:
+            return found
+        from pyimount.mapping.kinds import members_named
+
+        named = members_named(kind, found.members)
+        own = {identity_of(member) for member in found.members}
+        return lent_to(found, [each for each in there if identity_of(each) in named.keys() - own])
 
     def _claim(self, key: Key) -> None:
         """Add to a group the members that it names, and that do not name it."""
@@ -109,8 +122,42 @@ class Groups:
         """Note what a set gave: its assembly, and the index under which its volumes stand."""
         self._done.append(_Done(key, found, assembly, index))
 
+    def _claim_unmarked(self, volumes: Sequence[VolumeLayer]) -> "dict[int, tuple[_Done, str]]":
+        """Members that say nothing of themselves, by the id of the volume: those that no other can be.
+
+        They are what is not recognised and has their size.
+        """
+        wanted = [
+            (done, role, sizes)
+            for done in self._done
+            for role, sizes in done.first.membership.unmarked.items()
+        ]
+        if not wanted:
+            return {}
+        parents = {parent for volume in volumes for parent in volume.parents}
+        blank = [
+            volume
+            for volume in volumes
+            if volume.type is volume.pttype is None and volume.flag == "alloc" and volume.id not in parents
+        ]
+        fits = [
+            (volume, done, role)
+            for volume in blank
+            for done, role, (least, most) in wanted
+            if volume.size is not None and least <= volume.size <= most
+        ]
+        claimed: dict[int, tuple[_Done, str]] = {}
+        for volume, done, role in fits:
+            rivals = [fit for fit in fits if fit[0] is volume or fit[1:] == (done, role)]
+            if len(rivals) == 1:
+                claimed[volume.id] = done, role
+                done.unmarked.append(volume.index)
+        return claimed
+
     def on(self, volumes: Iterable[VolumeLayer]) -> Iterator[VolumeLayer]:
         """The volumes, each member with the facts of its group."""
+        volumes = [*volumes]
+        unmarked = self._claim_unmarked(volumes)
         sets = {member.id: done for done in self._done for member in done.all}
         same: dict[tuple[Key, str], list[Member]] = {}
         for done in self._done:
@@ -118,13 +165,36 @@ class Groups:
                 same.setdefault((done.key, identity_of(member)), []).append(member)
         for volume in volumes:
             mine = sets.get(volume.id)
+            if mine is None and volume.id in unmarked:
+                mine, role = unmarked[volume.id]
+                message = (
+                    f"taken for device {role} of the {mine.key[0]} at {mine.first.index} for its size alone: "
+                    "such devices say nothing of themselves"
+                )
+                problems = (*volume.problems, Problem(Code.AMBIGUOUS, message))
+                group = mine.group_of(mine.first, []).replaced(role=role)
+                yield volume.replaced(group=group, problems=problems)
+                continue
             if mine is None:
                 yield volume
                 continue
             own = next(member for member in mine.all if member.id == volume.id)
             copies = [each.index for each in same[mine.key, identity_of(own)] if each is not own]
-            group, problems = mine.group_of(own, copies), mine.problems_of(own)
-            yield volume.replaced(group=group, problems=(*volume.problems, *problems))
+            problems = (*volume.problems, *mine.problems_of(own), *mine.problems_without_journal(own, volume))
+            yield volume.replaced(group=mine.group_of(own, copies), problems=problems)
+
+
+def _member(
+    volume: VolumeLayer, membership: Membership, identity: Identity, source: Source, within: tuple[int, ...]
+) -> Member:
+    return Member(
+        id=volume.id,
+        index=volume.index,
+        membership=membership,
+        details=identity.details,
+        source=source,
+        within=within,
+    )
 
 
 def first_used(found: MemberSet, assembly: Assembly | None) -> Member:
@@ -143,13 +213,16 @@ class _Done:
         self.found = found
         self._assembly = assembly
         self._index = index
-        self._first = first_used(found, assembly)
+        self.first = first_used(found, assembly)
+        self.unmarked: list[str] = []
+        """Indexes of members that say nothing of themselves."""
 
     def group_of(self, own: Member, copies: list[str]) -> Group:
         """What the report says of one member's group."""
         assembly, members = self._assembly, own.membership.members
         not_used = {*assembly.stale, *assembly.unused} if assembly else set()
-        present = sum(member.id not in not_used for member in self.found.members)
+        there = sorted((*self.found.members, *self.found.lent), key=lambda member: member.id)
+        present = sum(member.id not in not_used for member in there) + len(self.unmarked)
         return Group(
             type=own.membership.type,
             uuid=own.membership.uuid,
@@ -159,9 +232,18 @@ class _Done:
             present=present if members is None else min(present, members),
             complete=assembly.complete if assembly else members is not None and present >= members,
             volume=self._index,
-            found=tuple(member.index for member in self.found.members),
+            found=(*(member.index for member in there), *self.unmarked),
             copies=tuple(copies),
         )
+
+    def problems_without_journal(self, own: Member, volume: VolumeLayer) -> Iterator[Problem]:
+        """What a file system lacks whose journal lies on another device that is not here."""
+        roles = {member.membership.role for member in self.found.members}
+        if own.membership.role == USER and JOURNAL not in roles and volume.state != "clean":
+            message = (
+                "its journal lies on another device, which is not here: what was written last may be missing"
+            )
+            yield Problem(Code.MISSING_MEMBER, message)
 
     def problems_of(self, own: Member) -> Iterator[Problem]:
         """What is wrong with a member's part in its group; what is wrong with that is the first one's."""
@@ -170,7 +252,7 @@ class _Done:
         if own in self.found.copies:
             message = "the same bytes as another member has that is used; this copy is not"
             yield Problem(Code.AMBIGUOUS, message)
-        if own is not self._first:
+        if own is not self.first:
             return
         if self.found.doubtful:
             named = [member.index for member in self.found.doubtful]
@@ -183,3 +265,10 @@ class _Done:
             yield Problem(Code.AMBIGUOUS, message)
         if self._assembly is not None:
             yield from self._assembly.problems
+        group = self.group_of(own, [])
+        if group.type in _ON_SEVERAL and not group.complete:
+            message = (
+                f"{group.present} of {group.members} devices of this {group.type} are here: what lies on the "
+                "others cannot be read"
+            )
+            yield Problem(Code.MISSING_MEMBER, message)

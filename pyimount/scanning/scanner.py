@@ -93,6 +93,7 @@ class _Scanner:
         self._within: dict[int, tuple[int, ...]] = {}
         self._holders: dict[int, Holder] = {}
         self._next_id = 0
+        self._disk_number = 0
 
     def _new_id(self) -> int:
         self._next_id += 1
@@ -155,13 +156,7 @@ class _Scanner:
     def add(self, segments: Segments) -> None:
         """Scan one image, and close it, unless it may have members of a group."""
         meter = Meter(self._budget)
-        number = self._new_id()
-        place: dict[str, Any] = {
-            "id": number,
-            "index": str(len(self._disks) + 1) if self._several else None,
-        }
         _log("opening %s", segments.paths[0])
-        self._lies_on[number] = frozenset((number,))
         found: tuple[Image, Opened] | None = None
         kind: str | None = None
         problems: list[Problem] = []
@@ -174,25 +169,47 @@ class _Scanner:
         except BudgetError as error:
             problems.append(Problem(Code.BUDGET, f"{segments.paths[0]}: not opened: {error}"))
         if found is None:
-            self._disks.append(_unreadable(place, segments, problems, kind))
+            self._disks.append(_unreadable(self._place(), segments, problems, kind))
             return
-        image, opened_image = found
-        _log("%s: %s, %d bytes read", segments.paths[0], opened_image.container.type, meter.bytes_read)
-        self._images[number] = image, meter
-        place |= {"paths": image.all_paths, "recipe": self._recipe(segments, found)}
-        self._disks.append(self._disk(place, opened_image, meter))
+        image, first = found
+        _log("%s: %s, %d bytes read", segments.paths[0], first.container.type, meter.bytes_read)
+        self._several = self._several or bool(first.others)
+        disks = [self._place() for _ in first.disks]
+        read = allocation_read = 0
+        for place, each in zip(disks, first.disks, strict=True):
+            self._images[place["id"]] = image, meter
+            place |= {"paths": image.all_paths, "recipe": self._recipe(segments, image, each)}
+            disk = self._disk(place, each, meter)
+            # What opening the file has cost is the first disk's.
+            disk = disk.replaced(
+                bytes_read=disk.bytes_read - read, allocation_read=disk.allocation_read - allocation_read
+            )
+            read, allocation_read = read + disk.bytes_read, allocation_read + disk.allocation_read
+            self._disks.append(disk)
         meter.pause()
-        if number not in self._wanted:
-            del self._images[number]
+        if not any(place["id"] in self._wanted for place in disks):
+            for place in disks:
+                del self._images[place["id"]]
             image.close()
 
-    def _recipe(self, segments: Segments, found: tuple[Image, Opened]) -> Recipe:
-        image, opened_image = found
+    def _place(self) -> dict[str, Any]:
+        """The id and the index of the next disk."""
+        number = self._new_id()
+        self._lies_on[number] = frozenset((number,))
+        return {"id": number, "index": str(self._next_disk()) if self._several else None}
+
+    def _next_disk(self) -> int:
+        self._disk_number += 1
+        return self._disk_number
+
+    def _recipe(self, segments: Segments, image: Image, opened_image: Opened) -> Recipe:
         parameters: dict[str, Json] = {"paths": list(image.paths), "container": opened_image.container.type}
         if segments.split:
             parameters["split"] = True
             if image.lost:
                 parameters["holes"] = [*sorted(image.lost)]
+        if opened_image.part is not None:
+            parameters["part"] = opened_image.part
         if self._broker.allow:
             parameters["allow"] = list(self._broker.allow)
         return Recipe("image", parameters)

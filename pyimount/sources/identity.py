@@ -37,3 +37,19 @@ def identities(paths: Iterable[str]) -> dict[str, FileIdentity]:
         except (OSError, ValueError):
             continue  # There is none, and so none that could be taken for it later.
     return found
+
+
+def stamp(paths: Iterable[str]) -> tuple[int | None, int | str | None]:
+    """The size of an image's files together, in bytes, and when the last of them was changed.
+
+    That is in nanoseconds since 1970; None for both where there is no such file.
+    """
+    size = modified = 0
+    for path in paths:
+        try:
+            is_ = os.stat(path)
+        except (OSError, ValueError):
+            return None, None
+        size += is_.st_size
+        modified = max(modified, is_.st_mtime_ns)
+    return size, modified

@@ -15,6 +15,8 @@ from pyimount.sources.series import IMAGE_SUFFIXES, Letters, Name, Series, exten
 LISTING_CAP = 1 << 14
 """No more entries of a folder than this are looked at."""
 
+_FOLDERS_KEPT = 64
+
 
 class Segments(Record):
     """The files of one image in order, and the names of those that should be among them.
@@ -40,27 +42,39 @@ def passed_over(paths: Iterable[str | os.PathLike[str]], images: Iterable[Segmen
             folder = _list(path)
             if _bundle_of(folder) is not None:
                 continue
-            found += [folder.file(name) for name in folder.sizes if not _is_extent(name)]
+            found += [folder.file(name) for name in folder.sizes if not _is_extent(folder, name)]
     return tuple(sorted({*found} - taken))
 
 
-def gather(paths: Iterable[str | os.PathLike[str]]) -> tuple[Segments, ...]:
+def gather(paths: "Iterable[str | os.PathLike[str] | Segments]") -> tuple[Segments, ...]:
     """Group what the user named into images, in the order in which they were named.
 
-    A folder stands for the images in it, or for itself where it has none. Never raises: a path
-    that cannot be opened is a group of its own, and opening it says why.
+    A folder stands for the images in it, or for itself where it has none; what was gathered before stays as
+    it is. Never raises: a path that cannot be opened is a group of its own, and opening it says why.
     """
     found: dict[str, Segments] = {}
-    folders: dict[str, _Folder] = {}
+    gathering = Gathering()
     for named in paths:
-        path = _plain(os.fspath(named))
-        if is_folder(path):
-            groups: Iterable[Segments] = _images_in(_list(path))
-        else:
-            groups = (_around(path, folders),)
-        for segments in groups:
+        for segments in (named,) if isinstance(named, Segments) else gathering.images(named):
             found.setdefault(segments.paths[0], segments)
     return tuple(found.values())
+
+
+class Gathering:
+    """Finds the images for one path after another; the folders that were listed last are not listed again."""
+
+    def __init__(self) -> None:
+        self._folders: dict[str, _Folder] = {}
+
+    def images(self, named: str | os.PathLike[str]) -> Iterator[Segments]:
+        """The images that this path stands for: one, or those in a folder."""
+        path = _plain(os.fspath(named))
+        if is_folder(path):
+            yield from _images_in(_list(path))
+        else:
+            while len(self._folders) >= _FOLDERS_KEPT:
+                del self._folders[next(iter(self._folders))]
+            yield _around(path, self._folders)
 
 
 def _plain(path: str) -> str:
@@ -93,10 +107,14 @@ class _Folder:
         self.sizes: dict[str, int] = {}
         self.alike: dict[str, dict[Name, int]] = {}
         """By stem, in lower case: EWF's segments are one set in whatever case their names are."""
+        self.sheets: set[str] = set()
+        """The stems of CUE sheets, in lower case."""
 
     def add(self, name: str, size: int) -> None:
         """Take in a file."""
         self.sizes[name] = size
+        if extension(name) == "cue":
+            self.sheets.add(name.rpartition(".")[0].lower())
         for parts in splits(name):
             self.alike.setdefault(parts.stem.lower(), {})[parts] = size
 
@@ -117,8 +135,9 @@ def _list(path: str) -> _Folder:
     return folder
 
 
-_PACKED_SUFFIXES = frozenset(("bz2", "gz", "xz", "zip", "zst"))
+_PACKED_SUFFIXES = frozenset(("bz2", "gz", "lz4", "xz", "zip", "zst"))
 """In a folder only what is called an image inside is one: ``disk.img.gz``."""
+_TRACK_SUFFIXES = frozenset(("bin", "img", "iso", "wav"))
 _EXTENT_ENDS = ("-flat", "-delta", "-rdm", "-rdmp")
 _BUNDLES = (("DiskDescriptor.xml",), ("Info.plist", "Info.bckup"), ("file_000.aff",))
 """A Parallels disk, Apple's sparse bundle and an AFD are folders with these files, opened by the first."""
@@ -135,7 +154,7 @@ def _images_in(folder: _Folder) -> Iterator[Segments]:
         if path in taken:
             continue
         segments = _set_of(folder, name)
-        if segments is None and _is_image(name) and not _is_extent(name):
+        if segments is None and _is_image(name) and not _is_extent(folder, name):
             segments = Segments((path,))
         if segments is not None:
             taken.update(segments.paths)
@@ -159,12 +178,16 @@ def _is_image(name: str) -> bool:
     return extension(name) in IMAGE_SUFFIXES
 
 
-def _is_extent(name: str) -> bool:
-    """Whether this is a part of a VMDK that its descriptor names (``disk-flat.vmdk``, ``disk-s001.vmdk``)."""
-    if extension(name) != "vmdk":
-        return False
-    stem = name.rpartition(".")[0].lower()
-    return stem.endswith(_EXTENT_ENDS) or (stem[-5:-3] in ("-s", "-f") and stem[-3:].isdecimal())
+def _is_extent(folder: _Folder, name: str) -> bool:
+    """Whether this is a part of an image that another file names.
+
+    Of a VMDK that its descriptor names (``disk-flat.vmdk``, ``disk-s001.vmdk``), or of a CD by its CUE sheet.
+    """
+    stem, _, suffix = name.lower().rpartition(".")
+    if suffix == "vmdk":
+        digits = stem[-3:]
+        return stem.endswith(_EXTENT_ENDS) or (stem[-5:-3] in ("-s", "-f") and digits.isdecimal())
+    return suffix in _TRACK_SUFFIXES and stem.partition(" (track ")[0] in folder.sheets
 
 
 def _around(path: str, folders: dict[str, _Folder]) -> Segments:

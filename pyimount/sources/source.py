@@ -42,6 +42,13 @@ class Source(ABC):
     def _read(self, offset: int, length: int) -> bytes:
         """Return exactly ``length`` (> 0) bytes at ``offset``; the range lies within ``size``."""
 
+    def lost_around(self, offset: int) -> tuple[int, int] | None:  # noqa: ARG002
+        """The run (start, end) around a byte of which nothing can be had; None where none is known.
+
+        Nothing is read to find out.
+        """
+        return None
+
     def close(self) -> None:  # noqa: B027  (most sources hold nothing)
         """Give back what the source holds open; reading afterwards is an error."""
 
@@ -57,6 +64,25 @@ class BytesSource(Source):
 
     def _read(self, offset: int, length: int) -> bytes:
         return self._data[offset : offset + length]
+
+
+class CutSource(Source):
+    """What has lost its end: ``size`` bytes, of which only those that ``parent`` has can be read."""
+
+    __slots__ = ("_parent",)
+
+    def __init__(self, parent: Source, size: int) -> None:
+        self._parent = parent
+        self.size = max(parent.size, min(size, LAST))
+
+    def _read(self, offset: int, length: int) -> bytes:
+        if offset + length > self._parent.size:
+            raise ReadError(f"nothing is there from {self._parent.size} on: the image ends before")
+        return self._parent.read_at(offset, length)
+
+    def close(self) -> None:
+        """Close what is there."""
+        self._parent.close()
 
 
 class SliceSource(Source):
@@ -81,6 +107,13 @@ class SliceSource(Source):
 
     def _read(self, offset: int, length: int) -> bytes:
         return self._parent.read_at(self._start + offset, length)
+
+    def lost_around(self, offset: int) -> tuple[int, int] | None:
+        """As the source below knows it."""
+        lost = self._parent.lost_around(self._start + offset)
+        return (
+            None if lost is None else (max(0, lost[0] - self._start), min(self.size, lost[1] - self._start))
+        )
 
 
 class ConcatSource(Source):
@@ -135,3 +168,7 @@ class LostSource(Source):
 
     def _read(self, offset: int, length: int) -> bytes:  # noqa: ARG002
         raise MissingBytes(self._why)
+
+    def lost_around(self, offset: int) -> tuple[int, int] | None:  # noqa: ARG002
+        """All of it."""
+        return 0, self.size

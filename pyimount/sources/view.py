@@ -15,6 +15,9 @@ _KEPT = 1 << 20
 _PAGE = 4096
 """What cannot be read as a whole is read in pages: a bad sector costs its page, and no more."""
 
+_SECTOR = 512
+"""What is known to be lost begins at a multiple of this."""
+
 _NOTES = 512
 """Problems of reading that are noted before those of one cause are put together."""
 
@@ -33,6 +36,7 @@ class View:
     """
 
     __slots__ = (
+        "_lost",
         "_runs",
         "_size_kept",
         "_starts",
@@ -63,6 +67,7 @@ class View:
         self._starts: list[int] = []
         self._runs: dict[int, bytes] = {}
         self._size_kept = 0
+        self._lost: list[tuple[int, int, ReadError]] = []
         self._unread: list[Problem] = []
 
     @property
@@ -79,18 +84,35 @@ class View:
             if not 0 <= offset < self.size or self._known(offset, length) is not None:
                 continue
             try:
+                self._ask(offset, length)
                 self._keep(offset, self.source.read_at(offset, length))
-            except ReadError:
-                self._keep_pages(offset, min(offset + length, self.size))
+            except ReadError as error:
+                self._keep_pages(offset, min(offset + length, self.size), error)
 
-    def _keep_pages(self, start: int, end: int) -> None:
-        good = b""
-        for at in range(start, end, _PAGE):
-            page = self._try(at, min(_PAGE, end - at))
+    def _keep_pages(self, start: int, end: int, error: ReadError) -> None:
+        good, at = b"", start
+        while at < end:
+            lost = self.source.lost_around(at)
+            if lost is not None:
+                stop, page = min(end, max(lost[1], at + 1)), b""
+                self._lost.append((*lost, error))
+                self._note(error, at, stop - at)
+            else:
+                stop = self._page_end(at, end)
+                page = self._try(at, stop - at)
             good += page
-            if not page or at + _PAGE >= end:
-                self._keep(min(at + len(page), end) - len(good), good)
+            if not page or stop >= end:
+                self._keep(at + len(page) - len(good), good)
                 good = b""
+            at = stop
+
+    def _page_end(self, start: int, end: int) -> int:
+        """Where the page ends, or what of it is not known to be lost."""
+        end = min(end, start + _PAGE)
+        for at in range((start // _SECTOR + 1) * _SECTOR, end, _SECTOR):
+            if self.source.lost_around(at) is not None:
+                return at
+        return end
 
     def run(self, offset: int, length: int) -> tuple[int, bytes]:
         """The run read so far that holds these bytes, and its start; else just these, by ``glance``."""
@@ -144,10 +166,25 @@ class View:
 
     def _fetch(self, offset: int, length: int) -> bytes:
         try:
+            self._ask(offset, length)
             return self.source.read_at(offset, length)
         except ReadError as error:
+            self._note_lost(error, offset, length)
             self._note(error, offset, length)
             raise
+
+    def _ask(self, offset: int, length: int) -> None:
+        """Raise ReadError again for what is known to be lost: one failure is enough for all of it."""
+        for start, end, error in self._lost:
+            if offset < end and start < offset + length:
+                raise type(error)(str(error))
+
+    def _note_lost(self, error: ReadError, offset: int, length: int) -> None:
+        """Note what is known to be lost around the ends of what could not be read."""
+        for at in (offset, min(offset + length, self.size) - 1):
+            lost = self.source.lost_around(at)
+            if lost is not None and all(run[:2] != lost for run in self._lost):
+                self._lost.append((*lost, error))
 
     def _note(self, error: ReadError, offset: int, length: int) -> None:
         place = Range(offset, min(length, self.size - offset))

@@ -50,7 +50,7 @@ runpy.run_module("pyimount.confinement.child", run_name="__main__", alter_sys=Tr
 
 FIXTURES_OF_MANY_KINDS = (
     "gpt", "ewf", "qcow2-backing", "vmdk-split", "luks2", "lvm2-group", "ntfs", "btrfs", "zstd", "dmg",
-    "aff4", "iso9660", "apfs", "vhdx", "xz",
+    "lz4", "cd-raw-xa", "ova", "qed", "zip-deflate64", "aff4", "iso9660", "apfs", "vhdx", "xz",
 )  # fmt: skip
 
 

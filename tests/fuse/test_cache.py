@@ -98,7 +98,7 @@ def test_bits_follow_their_data(cache: CachedSource, tmp_path: Path, monkeypatch
     monkeypatch.setattr(os, "pwrite", crashes)
     with pytest.raises(OSError, match="crash"):
         cache.write_at(0, b"new")
-    assert written == ["0.raw.data", "0.raw.map"]
+    assert written[:2] == ["0.raw.data", "0.raw.map"]
     assert cache.read_at(0, 3) == BASE[:3]
     assert not rw_active(str(tmp_path))
 

@@ -107,7 +107,10 @@ def through_sudo() -> None:
     assert (listed["session"], listed["owner"]) == (session, USERS["carol"])
     assert _listed("dave") == []
     every_name = (session, places[0], EVIDENCE / "disk.qcow2", "/run/pyimount-users")
-    assert _pyimount("dave", "unmount", *every_name).err.count("nothing of this is mounted") == 4
+    said = _pyimount("dave", "unmount", *every_name, status=1).err
+    assert said.count("nothing of this is mounted") == 4
+    # He is told whose it is: where it is mounted all can see, and the image he can read.
+    assert said.count(f"session {session} of carol") == 4
     _pyimount("dave", "unmount", "--all", "--lazy")
     _pyimount("eve", "unmount", "--all", status=1)
     same(places[2])
@@ -276,6 +279,23 @@ def without_owners() -> None:
         shutil.rmtree(into)
 
 
+def readable_as_asked() -> None:
+    """What the evidence keeps from others she reads when she asks for it, and nobody else does."""
+    said = json.loads(
+        _pyimount("carol", "mount", "--keep", "--json", "--readable", EVIDENCE / "private.img").out
+    )
+    (volume,) = said["volumes"]
+    place = Path(volume["mountpoint"])
+    assert (place / "secret").stat().st_uid == USERS["carol"]
+    for user in USERS:
+        for name in ("secret", "readme.txt"):
+            assert _can_read(user, place / name) == (user == "carol")
+    (listed,) = _listed("carol")
+    assert [each["type"] for each in listed["mounts"]] == ["ext4"]
+    _pyimount("carol", "unmount", place)
+    assert _listed("carol") == []
+
+
 def drivers_that_few_look_after() -> None:
     """They are off for users, whatever is asked for; root names them, and who called sudo reads."""
     into = Path("/run/few-look-after")
@@ -311,6 +331,6 @@ def drivers_that_few_look_after() -> None:
 
 
 CHECKS: tuple[Check, ...] = (
-    through_sudo, without_owners, drivers_that_few_look_after, on_a_terminal, stopped_at_any_moment,
-    killed_beside_sudo, without_rights,
+    through_sudo, without_owners, readable_as_asked, drivers_that_few_look_after, on_a_terminal,
+    stopped_at_any_moment, killed_beside_sudo, without_rights,
 )  # fmt: skip

@@ -157,7 +157,7 @@ def test_an_error_would_panic_without_our_options(kernel: Kernel, hostile: Verdi
 @pytest.fixture(scope="module")
 def users(kernel: Kernel) -> Verdicts:
     needs("sudo", "useradd", "setpriv", "mkfs.vfat", "mkfs.exfat", "mount.exfat-fuse", "mkntfs", "ntfscp")
-    needs("ntfs-3g", "genisoimage", "mkudffs", "hformat")
+    needs("ntfs-3g", "bindfs", "genisoimage", "mkudffs", "hformat")
     image, secret = kernel.share / "private.img", kernel.share / "secret"
     image.write_bytes((kernel.share / "clean.img").read_bytes())
     secret.write_text("root's\n")

@@ -47,6 +47,16 @@ def volume_of(images: list[bytearray]) -> tuple[bool, Mapped, bytes | None]:
         return assembly.complete, volume, None
 
 
+def test_a_volume_larger_than_its_parts_is_as_large_as_can_be_read() -> None:
+    records = simple(64)
+    records["volume"] = [volume_record(5, b"Volume1", 256, 1)]
+    data = content(64 * SECTOR)
+    _, volume, read = volume_of([mbr_disk(1, records, bytes(65 * SECTOR) + data)])
+    assert (volume.size, read) == (64 * SECTOR, data)
+    assert [problem.code for problem in volume.problems] == [Code.DAMAGED]
+    assert "should have 131072 bytes; its parts have 32768" in volume.problems[0].message
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_whole_and_with_every_disk_missing(kind: str) -> None:
     images, data, spare = KINDS[kind]()

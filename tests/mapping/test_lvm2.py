@@ -15,7 +15,7 @@ import pyimount
 from fixtures.recipes.lvm2 import MDA, MDA_SIZE, label
 from fixtures.recipes.lvm2_group import BLOCK, FILLED, PVS, SNAPSHOTS, written
 from pyimount.formats import Details, Json
-from pyimount.mapping import lvm2, open_layer, tables
+from pyimount.mapping import lvm2, lvm2_standing, open_layer, tables
 from pyimount.mapping.assembly import Mapped, by_members
 from pyimount.parsers.volumes.lvm2 import FORMAT
 from pyimount.problems import Code
@@ -181,7 +181,7 @@ def test_a_leg_that_failed_is_not_read(whole: Put) -> None:
     put(images[0], place_of(whole, "raid1_rimage_0"), b"old")
     there = Put(images)
     assert there.read("raid1") == written("raid1", 3 * EXTENT)
-    assert codes(there.volumes["raid1"]) == [Code.COPIES_DIFFER]
+    assert codes(there.volumes["raid1"]) == [Code.STALE_MEMBER]
 
 
 def test_a_leg_is_read_as_far_as_it_is_rebuilt(whole: Put) -> None:
@@ -190,7 +190,7 @@ def test_a_leg_is_read_as_far_as_it_is_rebuilt(whole: Put) -> None:
     put(images[0], place_of(whole, "raid5_rimage_0") + BLOCK, bytes(10 * BLOCK))
     there = Put(images)
     assert there.read("raid5") == written("raid5", 6 * EXTENT)
-    assert codes(there.volumes["raid5"]) == [Code.COPIES_DIFFER]
+    assert codes(there.volumes["raid5"]) == [Code.STALE_MEMBER]
 
 
 def test_an_array_in_reshaping_is_refused(whole: Put) -> None:
@@ -265,7 +265,8 @@ def test_a_volume_over_itself_is_refused(volumes: list[str]) -> None:
         ([segment("thin", 2, 'thin_pool = "none" device_id = 1')], Code.DAMAGED),
         ([segment("snapshot", 2, 'origin = "a" cow_store = "none" chunk_size = 8')], Code.DAMAGED),
         ([segment("vdo", 2, "")], Code.UNSUPPORTED),
-        ([segment("integrity+FLAG", 2, "")], Code.UNSUPPORTED),
+        ([segment("vdo+FLAG", 2, "")], Code.UNSUPPORTED),
+        ([segment("integrity", 2, 'origin = "none"')], Code.DAMAGED),
     ],
 )
 def test_a_volume_that_contradicts_itself_is_refused(segments: list[str], code: Code) -> None:
@@ -290,7 +291,7 @@ def test_a_tower_of_volumes_is_refused_at_some_height() -> None:
 
 
 def test_what_all_stand_over_counts_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lvm2, "MOST_TARGETS", 100)
+    monkeypatch.setattr(lvm2_standing, "MOST_TARGETS", 100)
     base = lv_text("base", [linear(1, "pv0", number % 32, start=number) for number in range(20)])
     there = by_hand(base, *(lv_text(f"v{number}", [linear(1, "base", 0)]) for number in range(20)))
     assert there.volumes["v0"].readable

@@ -56,7 +56,9 @@ class Mounted:
         return self
 
     def __exit__(self, *_: object) -> None:
-        command("unmount", self.session)
+        listed = json.loads(command("list", "--json").stdout)["sessions"]
+        if self.session in (each["session"] for each in listed):
+            command("unmount", self.session)
         assert traces(self.session) == []
 
 
@@ -128,7 +130,7 @@ def test_partitions_and_a_second_mount_at_once(raw: dict[str, Path], tmp_path: P
         check(first.at("2"))
         command("unmount", image)
         assert traces(first.session) == []
-        assert "nothing of this" in command("unmount", image).stderr
+        assert "nothing of this" in command("unmount", image, status=1).stderr
     assert digest(image) == before
 
 
@@ -252,7 +254,11 @@ def test_what_cannot_be_read_or_is_cut_off_is_said(raw: dict[str, Path], tmp_pat
 
 def test_nothing_to_unmount(tmp_path: Path) -> None:
     command("unmount", status=2)
-    assert "nothing of this is mounted" in command("unmount", tmp_path).stderr
+    assert "nothing of this is mounted" in command("unmount", tmp_path, status=1).stderr
+    assert "nothing of this is mounted" in command("unmount", "--dry-run", tmp_path, status=1).stderr
+    said = json.loads(command("unmount", "--json", tmp_path / "a", "0badcafe", status=1).stdout)
+    assert [each["what"] for each in said["nothing"]] == [f"{tmp_path}/a", "0badcafe"]
+    assert said["sessions"] == []
 
 
 def test_a_session_that_another_stands_in_goes_in_a_second_round(
@@ -263,7 +269,7 @@ def test_a_session_that_another_stands_in_goes_in_a_second_round(
         inside = second.at("0") / "deep"
         subprocess.run(["mount", "--bind", str(first.at("0")), str(inside)], check=True)
         done = command("unmount", first.session, second.session, status=5)
-        assert f"{second.at('0')} is left" in done.stderr
+        assert f"{second.at('0')} is in use by the mount {inside}" in done.stderr
         subprocess.run(["umount", str(inside)], check=True)
         command("unmount", first.session, second.session)
         assert traces(first.session) + traces(second.session) == []

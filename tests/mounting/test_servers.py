@@ -206,7 +206,7 @@ def test_only_what_is_needed_has_to_be_there(serve: Served, tmp_path: Path) -> N
     paths[1].unlink()
     at, _ = serve(scan, scan.disks[0])
     assert (at / "0.raw").stat().st_size == MIB
-    with pytest.raises(StepFailed, match=r"two\.img: No such file"):
+    with pytest.raises(StepFailed, match=r"two\.img: no such file"):
         serve(scan, *scan.disks)
 
 

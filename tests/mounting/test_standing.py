@@ -15,6 +15,7 @@ from pyimount.execution import loops, mounts, sessions, syscalls
 from pyimount.execution.errors import Held
 from pyimount.execution.plan_executor import Executor
 from pyimount.execution.undoing import would_undo
+from pyimount.execution.wanted import look_at, meant
 from pyimount.planning.steps import AttachLoop, BindMount, MakeDirectory, Mount, Result
 from tests.mounting.ground import EXT4, MIB, Ground, same_content
 from tests.needing import needs, needs_root
@@ -25,7 +26,7 @@ pytestmark = pytest.mark.usefixtures("tools")
 def those_of(image: Path, base: Path) -> list[sessions.Session]:
     """The sessions whose image this is."""
     return [
-        each for each in sessions.sessions(str(base)) if sessions.meant(str(image), each.to_dict()) is None
+        each for each in sessions.sessions(str(base)) if meant(look_at(str(image)), each.to_dict()) is None
     ]
 
 

@@ -316,7 +316,7 @@ def test_what_is_not_recognised_counts_unless_its_type_holds_nothing(
     kind: str | None, code: str | None
 ) -> None:
     made = planned(Scan((disk(),), (part(1, 0, "1", part_type=kind), part(2, 0, "2", flag="unalloc"))))
-    assert codes(made) == ({} if code is None else {"1": code})
+    assert codes(made) == ({"": "nothing"} if code is None else {"1": code})
 
 
 # NTFS.

@@ -163,6 +163,13 @@ def test_luks_by_our_own_server(machine: pyimount.planning.machine.Machine, back
     assert not of(made, OpenEncrypted)
 
 
+def test_luks_that_is_being_reencrypted_is_left_to_our_own_server() -> None:
+    locked = LUKS.volumes[0].replaced(details={"requirements": ["online-reencrypt-v2"]})
+    made = planned(Scan(LUKS.disks, (locked, *LUKS.volumes[1:])), keys_for={"1": frozenset("p")})
+    assert of(made, ExposeRaw)
+    assert not of(made, OpenEncrypted)
+
+
 def test_a_lock_whose_key_is_not_there_is_refused() -> None:
     made = planned(LUKS, keys_for={})
     assert codes(made) == {"1.0": "locked"}
@@ -359,7 +366,7 @@ def test_only_and_skip_count_for_what_lies_within() -> None:
     assert not planned(scan, only=("9",)).steps
 
 
-def test_hidden_volumes_gaps_and_swap_are_left_alone() -> None:
+def test_hidden_volumes_gaps_and_swap_are_left_alone_and_that_is_said() -> None:
     volumes = (
         part(1, 0, "1", type="ext4", hidden=True),
         part(2, 0, "2", flag="unalloc"),
@@ -368,7 +375,9 @@ def test_hidden_volumes_gaps_and_swap_are_left_alone() -> None:
         part(5, 0, "5", part_type="e3c9e316-0b5c-4db8-817d-f92df00215ae"),
     )
     made = planned(Scan((disk(),), volumes))
-    assert (made.steps, made.refused) == ((), ())
+    assert made.steps == ()
+    (refused,) = made.refused
+    assert (refused.code, refused.reason) == ("nothing", "there is nothing to mount in it: only swap")
 
 
 def test_what_is_not_recognised_is_mounted_when_asked_for_by_name() -> None:

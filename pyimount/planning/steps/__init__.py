@@ -8,7 +8,7 @@ somebody else need not believe any path or device that it is told.
 one that does the same; ``undo_argv`` the one that takes back what it did. Both are lists: no shell, ever.
 """
 
-from pyimount.planning.steps.base import PREFIX, Names, Place, Result, Step, TableLine
+from pyimount.planning.steps.base import PREFIX, Names, Place, Result, Step, TableLine, results
 from pyimount.planning.steps.devices import (
     DEVICE,
     FLASH_MODULE,
@@ -29,8 +29,17 @@ from pyimount.planning.steps.files import (
     MakeDirectory,
     RunImageMounter,
 )
-from pyimount.planning.steps.mounts import ALWAYS, BindMount, Carve, Mount, MountWithTool, ShowDirectory
-from pyimount.planning.steps.plans import STEPS, MountPlan, Refusal, step_from_dict
+from pyimount.planning.steps.mounts import (
+    ALWAYS,
+    READABLE,
+    BindMount,
+    Carve,
+    Mount,
+    MountWithTool,
+    ShowDirectory,
+    readable_arguments,
+)
+from pyimount.planning.steps.plans import STEPS, MountPlan, Refusal, shown_readable, step_from_dict
 
 __all__ = [
     "ALWAYS",
@@ -39,6 +48,7 @@ __all__ = [
     "LVM_CONFIG",
     "MOUNTPOINTS",
     "PREFIX",
+    "READABLE",
     "STEPS",
     "ActivateVolumeGroup",
     "AssembleArray",
@@ -64,5 +74,8 @@ __all__ = [
     "ShowDirectory",
     "Step",
     "TableLine",
+    "readable_arguments",
+    "results",
+    "shown_readable",
     "step_from_dict",
 ]

@@ -1,7 +1,7 @@
 """What every step is: frozen data with a command line; and what a step calls the results of others."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, TypeAlias
 
 from pyimount.records import Record
@@ -79,21 +79,24 @@ class Step(Record, ABC, kw_only=True):
 
     def needs(self) -> tuple[int, ...]:
         """The ids of the steps whose results this one names."""
-        found: set[int] = set()
-        pending: list[Any] = [getattr(self, name) for name in self.fields]
-        while pending:
-            value = pending.pop()
-            if isinstance(value, Result):
-                found.add(value.step)
-            elif isinstance(value, tuple):
-                pending.extend(value)
-            elif isinstance(value, TableLine):
-                pending.append(value.arguments)
-        return tuple(sorted(found))
+        return tuple(sorted({place.step for place in results(self)}))
 
     def to_dict(self) -> dict[str, Any]:
         """The step as JSON values."""
         return {"step": type(self).__name__} | {name: _plain(getattr(self, name)) for name in self.fields}
+
+
+def results(step: Step) -> Iterator[Result]:
+    """What a step names of what earlier ones made."""
+    pending: list[Any] = [getattr(step, name) for name in reversed(step.fields)]
+    while pending:
+        value = pending.pop()
+        if isinstance(value, Result):
+            yield value
+        elif isinstance(value, tuple):
+            pending.extend(reversed(value))
+        elif isinstance(value, TableLine):
+            pending.append(value.arguments)
 
 
 def _plain(value: Any) -> Any:

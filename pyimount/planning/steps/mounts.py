@@ -57,6 +57,15 @@ class MountWithTool(Step, kw_only=True):
         return (self.tool, *said)
 
 
+READABLE = "bindfs"
+"""The program that shows what is mounted as one user's, who may read all of it."""
+
+
+def readable_arguments(uid: int, gid: int) -> tuple[str, ...]:
+    """What READABLE is told: everything is this user's, and readable for nobody else."""
+    return ("-o", f"ro,perms=u=rX:go=,force-user={uid},force-group={gid}", "{source}", "{at}")
+
+
 class ShowDirectory(Step, kw_only=True):
     """Show a folder of this machine, which stands for a disk, at another, read-only."""
 

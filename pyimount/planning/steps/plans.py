@@ -1,6 +1,6 @@
 """A whole plan, what it leaves out, and its steps from JSON."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from pyimount.planning.steps.base import Result, Step, TableLine
@@ -20,7 +20,7 @@ from pyimount.planning.steps.files import (
     MakeDirectory,
     RunImageMounter,
 )
-from pyimount.planning.steps.mounts import BindMount, Carve, Mount, MountWithTool, ShowDirectory
+from pyimount.planning.steps.mounts import READABLE, BindMount, Carve, Mount, MountWithTool, ShowDirectory
 from pyimount.records import Record
 
 STEPS: Mapping[str, type[Step]] = {
@@ -60,11 +60,20 @@ def _restored(value: Any) -> Any:
     return value
 
 
+def shown_readable(steps: Iterable[Step]) -> frozenset[int]:
+    """The ids of mounts that nobody looks at, but at what is shown of them as one user's."""
+    return frozenset(
+        step.source.step for step in steps
+        if isinstance(step, MountWithTool) and step.tool == READABLE and isinstance(step.source, Result)
+    )  # fmt: skip
+
+
 class Refusal(Record, kw_only=True):
     """A volume that is not mounted although it might have been expected, and why.
 
     ``code``: ``locked``, ``unknown``, ``needs-tool``, ``not-allowed``, ``unsupported``, ``dirty``,
-    ``hibernated``, ``damaged``, ``no-bytes``, ``failed``. ``remedy``: what to do, if anything.
+    ``hibernated``, ``damaged``, ``no-bytes``, ``nothing`` (to mount), ``failed``. ``remedy``: what to do, if
+    anything.
     """
 
     layer: int
@@ -83,6 +92,7 @@ class MountPlan(Record, kw_only=True):
 
     ``session``: eight hexadecimal digits, in the name of everything that the steps make. ``images``:
     the paths of the scan's images, absolute. ``uncarved``: volumes that were to be carved, and are not.
+    ``missing``: how many bytes at a volume's end the image does not have, by the volume's id.
     """
 
     session: str
@@ -90,11 +100,13 @@ class MountPlan(Record, kw_only=True):
     steps: tuple[Step, ...]
     refused: tuple[Refusal, ...] = ()
     uncarved: tuple[Refusal, ...] = ()
+    missing: tuple[tuple[int, int], ...] = ()
 
     def mounts(self) -> Iterator[Mount | MountWithTool]:
-        """The steps that mount file systems."""
+        """The steps that mount file systems, each where it is to be looked at."""
+        beneath = shown_readable(self.steps)
         for step in self.steps:
-            if isinstance(step, Mount | MountWithTool):
+            if isinstance(step, Mount | MountWithTool) and step.id not in beneath:
                 yield step
 
     def shows(self) -> Iterator[ShowDirectory]:

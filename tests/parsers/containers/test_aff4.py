@@ -1,5 +1,6 @@
 """AFF4 volumes as the recipe's maker writes them by the standard, and as its forerunners did."""
 
+import os
 import struct
 from pathlib import Path
 
@@ -30,6 +31,7 @@ from fixtures.recipes.aff4 import (
     write_volume,
 )
 from pyimount.formats import NotThisFormat
+from pyimount.mapping import open_layer
 from pyimount.parsers.containers import aff4
 from pyimount.parsers.containers.lz4 import unpack_lz4
 from pyimount.parsers.containers.snappy import unpack_snappy
@@ -125,6 +127,76 @@ class TestMap:
         path = mapped(tmp_path / "disk.aff4", [(0, 9, 0, 0), (9, 9, 0, 0)], [STREAM, ZERO], 4096)
         monkeypatch.setattr(aff4, cap, 1)
         assert codes(open_path(path)) == ["damaged"]
+
+
+def test_every_image_of_a_volume_is_a_disk(tmp_path: Path) -> None:
+    """Two disks, and a memory image behind them; what is the data of one of them is no image of its own."""
+    other = DISK[::-1]
+    second, memory = IMAGE.replace("aaaa", "eeee"), IMAGE.replace("aaaa", "ffff")
+    turtle = (
+        f"""
+<{memory}> a aff4:Image , aff4:ContiguousImage ; aff4:dataStream <{OTHER}> ; aff4:size {len(other)} .
+<{second}> a aff4:Image , aff4:DiskImage ; aff4:dataStream <{OTHER}> ; aff4:size {len(other)} .
+<{OTHER}> a aff4:Image .
+"""
+        + image_turtle(len(DISK), VOLUME).replace(MAP, STREAM)
+        + stream_turtle(STREAM, len(DISK), "zlib", VOLUME)
+        + stream_turtle(OTHER, len(other), "lz4", VOLUME)
+    )
+    members = stream_members(STREAM, DISK, "zlib") | stream_members(OTHER, other, "lz4")
+    path = whole(tmp_path / "disk.aff4", members, turtle)
+    scan = pyimount.detect(path)
+    assert [(disk.index, disk.container["disk"]) for disk in scan.disks] == [
+        ("1", second),
+        ("2", IMAGE),
+        ("3", memory),
+    ]
+    for disk, content in zip(scan.disks, (other, DISK, other), strict=True):
+        with open_layer(scan, disk) as source:
+            assert where_different(source, content) == []
+
+
+def test_of_several_images_one_may_be_damaged(tmp_path: Path) -> None:
+    second = IMAGE.replace("aaaa", "eeee")
+    turtle = (
+        f"<{second}> a aff4:DiskImage ; aff4:dataStream <{OTHER}> .\n"
+        + image_turtle(len(DISK), VOLUME).replace(MAP, STREAM)
+        + stream_turtle(STREAM, len(DISK), "zlib", VOLUME)
+        + stream_turtle(OTHER, 0, "zlib", VOLUME)
+    )
+    members = stream_members(STREAM, DISK, "zlib") | stream_members(OTHER, DISK, "zlib")
+    first, other = open_path(whole(tmp_path / "disk.aff4", members, turtle)).disks
+    assert (codes(first), first.source) == (["damaged"], None)
+    assert codes(other) == []
+
+
+@pytest.mark.parametrize("method", ["stored", "zlib"])
+def test_members_are_held_against_their_checksums(tmp_path: Path, method: str) -> None:
+    """One changed bit of a segment of chunks, and of a map, is an error with its place, never silent."""
+    content = os.urandom(PER_BEVY * CHUNK)
+    path = simple(tmp_path / "disk.aff4", content, "stored" if method == "stored" else "zlib")
+    raw = bytearray(path.read_bytes())
+    raw[bytes(raw).index(content[CHUNK : CHUNK + 64]) + 9] ^= 4
+    path.write_bytes(raw)
+    source = inside(path)
+
+    def read_through() -> None:
+        for at in range(0, source.size, CHUNK):
+            source.read_at(at, CHUNK)
+
+    with pytest.raises(ReadError, match="checksum is wrong"):
+        read_through()
+
+
+def test_an_index_is_held_against_its_checksum_before_it_is_used(tmp_path: Path) -> None:
+    path = simple(tmp_path / "disk.aff4", os.urandom(PER_BEVY * CHUNK), "stored")
+    raw = bytearray(path.read_bytes())
+    raw[bytes(raw).index(struct.pack("<QI", CHUNK, CHUNK)) + 1] ^= 1
+    path.write_bytes(raw)
+    opened = open_path(path)
+    assert opened.source is not None
+    with pytest.raises(ReadError, match=r"index in the zip file: its checksum is wrong"):
+        opened.source.read_at(0, 512)
 
 
 class TestSeveralVolumes:
@@ -303,6 +375,19 @@ class TestTurtle:
             read_turtle(text)
         except NotThisFormat:
             return
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "<x:a> <x:b> " + ",".join("1" for _ in range(70_000)) + " .",
+            "<x:a> <x:b> 1" + "".join(f" ; <y:{at}> 1" for at in range(70_000)) + " .",
+            "".join(f"<x:{at}> a <y:b> . " for at in range(70_000)),
+        ],
+        ids=["objects", "predicates", "subjects"],
+    )
+    def test_memory_is_bounded_whatever_is_said_often(self, text: str) -> None:
+        with pytest.raises(NotThisFormat, match="more than 65536 statements"):
+            read_turtle(text)
 
     def test_long_texts_take_no_long_time(self) -> None:
         for piece in ("\\" * 200_000, '"' + "\\a" * 100_000, " " * 500_000, "#" * 500_000, "a." * 200_000):

@@ -6,6 +6,8 @@ import io
 import lzma
 import os
 import struct
+import subprocess
+import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -27,7 +29,7 @@ from pyimount.sources.budget import NO_LIMIT, Budget, Meter
 from pyimount.sources.errors import ReadError
 from pyimount.sources.segments import Segments
 from pyimount.sources.source import BytesSource
-from tests.needing import lacking
+from tests.needing import lacking, needs
 
 MIB = 1 << 20
 DISK = mixed_bytes(3 * MIB + 512, seed=11)
@@ -59,6 +61,27 @@ def zipped(data: bytes, method: int = zipfile.ZIP_DEFLATED, **others: bytes) -> 
     return out.getvalue()
 
 
+def zipped_as(method: int, data: bytes, packed: bytes) -> bytes:
+    """A zip file of a member that was packed by a method which zipfile does not know."""
+    out = bytearray(zipped(packed, zipfile.ZIP_STORED))
+    entry = out.rindex(b"PK\1\2")
+    for at in (0, entry + 2):  # the same fields stand two bytes further on in the directory
+        struct.pack_into("<H", out, at + 8, method)
+        struct.pack_into("<3I", out, at + 14, zlib.crc32(data), len(packed), len(data))
+    return bytes(out)
+
+
+def zipped_by_7z(data: bytes, method: str) -> bytes:
+    needs("7z")
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "disk.img").write_bytes(data)
+        subprocess.run(
+            ["7z", "a", "-tzip", f"-mm={method}", "out.zip", "disk.img"],
+            cwd=folder, check=True, stdout=subprocess.DEVNULL,
+        )  # fmt: skip
+        return Path(folder, "out.zip").read_bytes()
+
+
 WAYS: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
     "gzip": ("gzip", gzip.compress),
     "gzip-members": ("gzip", lambda data: gzip.compress(data[:CUT]) + gzip.compress(data[CUT:])),
@@ -85,6 +108,12 @@ WAYS: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
     ),
     "zip": ("zip", zipped),
     "zip-stored": ("zip", lambda data: zipped(data, zipfile.ZIP_STORED)),
+    "zip-bzip2": ("zip", lambda data: zipped(data, zipfile.ZIP_BZIP2)),
+    "zip-lzma": ("zip", lambda data: zipped(data, zipfile.ZIP_LZMA)),
+    "zip-xz": ("zip", lambda data: zipped_as(95, data, lzma.compress(data, preset=0))),
+    "zip-zstd": ("zip", lambda data: zipped_as(93, data, zstd_compress(data))),
+    "zip-deflate64": ("zip", lambda data: zipped_by_7z(data, "Deflate64")),
+    "zip-lzma-7z": ("zip", lambda data: zipped_by_7z(data, "LZMA")),
     "zip-among-others": ("zip", lambda data: zipped(data, **{"README": b"see the image", "a.txt": b"x"})),
 }
 
@@ -104,7 +133,7 @@ def test_the_bytes_are_those_that_were_packed(tmp_path: Path, way: str) -> None:
     assert where_different(inside(path), DISK) == []
 
 
-@pytest.mark.parametrize("way", ["gzip", "bzip2", "xz-streams", "zstd-frames", "zip"])
+@pytest.mark.parametrize("way", ["gzip", "bzip2", "xz-streams", "zstd-frames", "zip", "zip-deflate64"])
 def test_a_read_far_behind_does_not_begin_at_the_start(tmp_path: Path, way: str) -> None:
     noise = os.urandom(7 * MIB)
     pack = WAYS[way][1]
@@ -336,9 +365,9 @@ class TestZip:
         assert opened.container.details["encryption"] == "zip"
 
     def test_a_method_that_is_not_read(self, tmp_path: Path) -> None:
-        opened = open_path(put(tmp_path, zipped(DISK, zipfile.ZIP_BZIP2)))
+        opened = open_path(put(tmp_path, zipped_as(98, DISK, DISK[:1000])))
         assert (opened.source, codes(opened)) == (None, ["unsupported"])
-        assert opened.container.details["compression"] == "bzip2"
+        assert opened.container.details["compression"] == "ppmd"
 
     def test_a_member_elsewhere_than_the_directory_says(self, tmp_path: Path) -> None:
         data = bytearray(zipped(DISK))

@@ -12,7 +12,7 @@ import pytest
 import pyimount
 from pyimount.cli import main
 from pyimount.formats import NotThisFormat
-from pyimount.parsers.containers.checked import Crc32Source
+from pyimount.parsers.containers.checked import crc32_source
 from pyimount.parsers.containers.zip_directory import Directory
 from pyimount.problems import Code
 from pyimount.sources.budget import Meter
@@ -115,8 +115,8 @@ def test_a_changed_bit_is_said_and_not_exported_as_if_nothing_were_wrong(
 
 def test_a_checksum_is_held_against_what_was_read_in_order() -> None:
     data = bytes(range(250))
-    right = Crc32Source(BytesSource(data), zlib.crc32(data), "it")
-    wrong = Crc32Source(BytesSource(data), 1, "it")
+    right = crc32_source(BytesSource(data), zlib.crc32(data), "it")
+    wrong = crc32_source(BytesSource(data), 1, "it")
     for source in (right, wrong):
         # Not read through: nothing is known.
         assert source.read_at(200, 50) == data[200:]

@@ -1,0 +1,149 @@
+"""Draw disk images, and tell all that is in them, in one HTML file for the case.
+
+The file has a picture of each disk to scale, layer under layer, the tree that detect prints, every fact in a
+table, and how the report came about. It needs no script, asks nothing of anywhere, and can be printed.
+
+Images of one call belong together, as with detect: lines join the members of an array.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import pyimount
+from pyimount import cli
+from pyimount.cli import options as shared
+from pyimount.sources.errors import OpenError
+
+if TYPE_CHECKING:
+    from pyimount.layers import Scan
+
+EXAMPLES = """examples:
+  pyimount report disk.E01 -o case.html          everything about the image, in one file
+  pyimount report sda.img sdb.img -o case.html   two disks of one array
+  pyimount report --svg disk.img -o disk.svg     the picture alone
+  pyimount report --ask disk.img -o case.html    ask for a passphrase, draw what is behind the lock
+"""
+
+_TOLD = (
+    "offset", "size", "sector_size", "vstype", "vstypes", "fstypes", "allow", "header", "try_veracrypt",
+    "max_seconds", "max_read", "max_derivation", "max_derivation_memory", "search", "align", "free", "svg",
+)  # fmt: skip
+"""The options that a report names with their values: all but keys, which it must not keep."""
+_KEYS = ("key", "keys", "key_file", "ask")
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Add this command's options."""
+    parser.add_argument(
+        "images",
+        nargs="+",
+        type=shared.image,
+        metavar="IMAGE",
+        help="a disk image, one of its segments, or their folder",
+    )
+    parser.add_argument(
+        "-o", "--output", metavar="FILE", help="file to write, not there yet; -: standard output"
+    )
+    parser.add_argument("--svg", action="store_true", help="the picture alone, as an SVG file")
+    shared.add_search(parser)
+    shared.add_keys(parser)
+    shared.add_told(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Scan the images and write the report; returns the exit status."""
+    target = None if options.output == "-" else options.output
+    if target is None and sys.stdout.isatty():
+        cli.complain("a report is no text for a terminal: name a file with -o")
+        return cli.EXIT_USAGE
+    if target is not None and os.path.lexists(target):
+        cli.complain(f"{target}: is there already; name another")
+        return cli.EXIT_USAGE
+    begun = datetime.now(UTC)
+    try:
+        scan = pyimount.detect(options.images, keys=shared.keyring(options), **shared.scan_options(options))
+    except (ValueError, OpenError) as error:
+        cli.complain(str(error))
+        return cli.EXIT_USAGE
+    if shared.misplaced(options, scan):
+        return cli.EXIT_USAGE
+    for disk in scan.disks:
+        if disk.size is None:
+            for problem in disk.problems:
+                cli.complain(problem.message)
+    if options.svg:
+        from pyimount.reports.svg import drawing
+
+        text = drawing(scan)
+    else:
+        from pyimount.reports.html import document
+
+        text = document(scan, run=dict(_run_facts(options, scan, begun)))
+    _write(target, text.encode())
+    return scan.exit_status()
+
+
+def _write(target: str | None, data: bytes) -> None:
+    """Write a new file, or to standard output. Raises OSError; what was begun is then taken away."""
+    if target is None:
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+        return
+    with open(target, "xb") as file:
+        try:
+            file.write(data)
+            file.flush()
+        except OSError:
+            os.unlink(target)
+            raise
+
+
+def _run_facts(options: argparse.Namespace, scan: "Scan", begun: datetime) -> Iterator[tuple[str, str]]:
+    """How the report came about: program, times, options without keys, and the files as they were."""
+    import platform
+
+    from pyimount.wording import printable
+
+    yield "program", f"pyimount {pyimount.__version__}"
+    yield "run by", f"Python {platform.python_version()} on {platform.system()} {platform.machine()}"
+    yield "begun", begun.isoformat(timespec="seconds")
+    yield "ended", datetime.now(UTC).isoformat(timespec="seconds")
+    yield "images named", printable(" ".join(options.images))
+    given = [
+        f"--{name.replace('_', '-')} {_value(options, name)}".rstrip()
+        for name in _TOLD
+        if _is_given(options, name)
+    ]
+    yield "options", printable(" ".join(given)) or "none"
+    keys = any(map(options.__dict__.get, _KEYS)) or shared.KEY_VARIABLE in os.environ
+    yield "keys", "given, and not kept here" if keys else "none given"
+    yield "exit status", str(scan.exit_status())
+    for disk in scan.disks:
+        for path in disk.paths:
+            try:
+                status = os.stat(path)
+            except OSError as error:
+                yield f"file {printable(path)}", f"{error.strerror}"
+                continue
+            changed = datetime.fromtimestamp(status.st_mtime, UTC).isoformat(timespec="seconds")
+            yield (
+                f"file {printable(path)}",
+                f"{status.st_size} bytes, changed {changed}, inode {status.st_ino}",
+            )
+
+
+def _is_given(options: argparse.Namespace, name: str) -> bool:
+    return getattr(options, name) not in (None, False, [])
+
+
+def _value(options: argparse.Namespace, name: str) -> str:
+    value = getattr(options, name)
+    if isinstance(value, bool):
+        return ""
+    if isinstance(value, list):
+        return " ".join("=".join(each) if isinstance(each, tuple) else str(each) for each in value)
+    return str(value)
