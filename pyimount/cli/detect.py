@@ -64,7 +64,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--bar",
         action="store_true",
-        help="draw each disk as a bar above its tree (# in use, = not or not known, . a gap, - a table, x locked)",
+        help="draw each disk as a bar above its tree: # is in use, = is not or not known to be, . is a gap, "
+        "- a table, x is locked",
     )
     parser.add_argument("-b", "--bytes", action="store_true", help="show exact sizes, in bytes")
     shared.add_search(parser)

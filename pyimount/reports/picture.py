@@ -40,8 +40,8 @@ class Box(Record, kw_only=True):
     the picture. ``kind``: ``disk``, ``strip`` (the table of the box above), ``table``, ``gap``, ``meta``,
     ``files``, ``group``, ``crypto``, ``other``, ``unknown`` or ``several``. ``used``: the part in use, 0 to
     1, None where that is not known. ``to_scale``: False where it is wider than its share.
-    ``placed``: False where it is not drawn where its bytes lie, but beside its siblings. ``size``: bytes of a gap. ``deeper``:
-    what it holds is not drawn.
+    ``placed``: False where it is not drawn where its bytes lie, but beside its siblings. ``size``: bytes of a
+    gap. ``deeper``: what it holds is not drawn.
     """
 
     layers: tuple[Layer, ...]
