@@ -57,17 +57,17 @@ def document(scan: Scan, *, run: Mapping[str, str]) -> str:
             '<a class="skip" href="#table">Skip the picture</a>',
             f"<header><h1><bdi>{title}</bdi></h1><p>{_summary(scan)}</p></header><main>",
             _problems(scan),
-            f'<section aria-labelledby="h-picture"><h2 id="h-picture">Picture</h2>{_key()}',
+            f"<section><h2>Picture</h2>{_key()}",
             _scrolled("Picture", svg.inline(scan, link=_row)),
             "</section>",
-            '<section aria-labelledby="h-tree"><h2 id="h-tree">Tree</h2>',
+            "<section><h2>Tree</h2>",
             _scrolled("Tree", f"<pre>{escape(text_tree(scan))}</pre>"),
             "</section>",
-            '<section aria-labelledby="table"><h2 id="table">Table</h2>',
+            '<section><h2 id="table">Table</h2>',
             _scrolled("Table", _table(scan)),
             "</section>",
             _hashes(scan),
-            '<section aria-labelledby="h-run"><h2 id="h-run">This report</h2>',
+            "<section><h2>This report</h2>",
             _pairs(run.items()),
             "</section>",
             "</main>",
@@ -141,7 +141,7 @@ def _problems(scan: Scan) -> str:
     lines = "".join(
         f'<li>{_where(layer)}<span class="wrong">{_problem(problem)}</span></li>' for layer, problem in found
     )
-    return f'<section aria-labelledby="h-wrong"><h2 id="h-wrong">Problems</h2><ul>{lines}</ul></section>'
+    return f"<section><h2>Problems</h2><ul>{lines}</ul></section>"
 
 
 def _where(layer: Layer | None) -> str:
@@ -244,7 +244,7 @@ def _hashes(scan: Scan) -> str:
         for disk, key, value in rows
     )
     return (
-        '<section aria-labelledby="h-hashes"><h2 id="h-hashes">Hashes that the images store</h2>'
+        "<section><h2>Hashes that the images store</h2>"
         f"<p>As stored: they were not compared with the data.</p><ul>{lines}</ul></section>"
     )
 

@@ -112,7 +112,11 @@ def _inner(shown: Picture, link: Callable[[Box], str | None] | None, name: str =
     )
     parts = [hatch]
     parts += [_element(box, link, name) for box in shown.boxes]
-    parts += _lines(shown)
+    # A box has a name of its own; what is written on it is for the eye.
+    parts.append('<g aria-hidden="true" pointer-events="none">')
+    for box in shown.boxes:
+        parts += _words(box)
+    parts += [*_lines(shown), "</g>"]
     return "".join(parts)
 
 
@@ -139,13 +143,14 @@ def _drawn(box: Box, name: str) -> Iterator[str]:
             f'<rect class="i" x="{_n(box.x)}" y="{_n(box.y + box.height - 7)}" '
             f'width="{_n(box.width)}" height="7"/>'
         )
-    marks = list(_marks(box))
-    shown = marks[: max(0, int(box.width // _MARK))]
-    for number, draw in enumerate(shown):
+    for number, draw in enumerate(_shown_marks(box)):
         yield draw(box.x + box.width - (number + 1) * _MARK, box.y + 2)
     if not box.to_scale:
         yield _wave(box)
-    yield from _words(box, box.width - len(shown) * _MARK)
+
+
+def _shown_marks(box: Box) -> list[Callable[[float, float], str]]:
+    return list(_marks(box))[: int(box.width // _MARK)]
 
 
 def _marks(box: Box) -> Iterator[Callable[[float, float], str]]:
@@ -183,9 +188,10 @@ def _wave(box: Box) -> str:
     return f'<path class="ms" d="M{_n(box.x + 1)} {_n(box.y + 1.5)}{"q2 4 4 0t4 0" * steps}"/>'
 
 
-def _words(box: Box, width: float) -> Iterator[str]:
+def _words(box: Box) -> Iterator[str]:
     if box.kind == "gap" or not box.layers:
         return
+    width = box.width - len(_shown_marks(box)) * _MARK
     layer = box.layer
     if layer is None:
         first, second = f"{len(box.layers)} more", "in the table"
@@ -226,10 +232,9 @@ def _lines(shown: Picture) -> Iterator[str]:
         (x1, y1), (x2, y2) = ends
         bow = f"M{_n(x1)} {_n(y1)}C{_n(x1 + 26)} {_n(y1)} {_n(x2 + 26)} {_n(y2)} {_n(x2)} {_n(y2)}"
         yield (
-            '<g aria-hidden="true" pointer-events="none">'
             f'<path class="l{colour}" stroke-width="2.5" d="{bow}"/>'
             f'<circle class="d{colour}" cx="{_n(x1)}" cy="{_n(y1)}" r="4"/>'
-            f'<circle class="d{colour}" cx="{_n(x2)}" cy="{_n(y2)}" r="4"/></g>'
+            f'<circle class="d{colour}" cx="{_n(x2)}" cy="{_n(y2)}" r="4"/>'
         )
 
 
