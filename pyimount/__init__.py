@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from pyimount.version import __version__
 
 if TYPE_CHECKING:
+    from pyimount.files.records import Kind, Stat
+    from pyimount.files.system import Entry, FileSystem, open_filesystem
     from pyimount.imagemounter import BLOCK_SIZE, DISK_MOUNTERS, FILE_SYSTEM_TYPES, VOLUME_SYSTEM_TYPES
     from pyimount.imagemounter.disk import Disk
     from pyimount.imagemounter.image_parser import ImageParser
@@ -28,16 +30,21 @@ __all__ = [
     "Budget",
     "Disk",
     "DiskLayer",
+    "Entry",
+    "FileSystem",
     "ImageParser",
     "Key",
     "Keyring",
+    "Kind",
     "Scan",
+    "Stat",
     "Unmounter",
     "Volume",
     "VolumeLayer",
     "VolumeSystem",
     "__version__",
     "detect",
+    "open_filesystem",
     "open_volume",
 ]
 
@@ -49,15 +56,20 @@ _HOME = {
     "Budget": "pyimount.sources.budget",
     "Disk": "pyimount.imagemounter.disk",
     "DiskLayer": "pyimount.layers",
+    "Entry": "pyimount.files.system",
+    "FileSystem": "pyimount.files.system",
     "ImageParser": "pyimount.imagemounter.image_parser",
     "Key": "pyimount.keys",
     "Keyring": "pyimount.keys",
+    "Kind": "pyimount.files.records",
     "Scan": "pyimount.layers",
+    "Stat": "pyimount.files.records",
     "Unmounter": "pyimount.imagemounter.unmounter",
     "Volume": "pyimount.imagemounter.volume",
     "VolumeLayer": "pyimount.layers",
     "VolumeSystem": "pyimount.imagemounter.volume",
     "detect": "pyimount.scanning",
+    "open_filesystem": "pyimount.files.system",
     "open_volume": "pyimount.mapping",
 }
 

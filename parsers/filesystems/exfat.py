@@ -12,6 +12,7 @@ from typing import Any
 from construct import Bytes, Const, Int8ul, Int16ul, Int32ul, Int64ul, Struct
 
 from pyimount.formats import (
+    FileReader,
     Format,
     Identity,
     Json,
@@ -317,4 +318,5 @@ FORMAT = Format(
         KernelMount("exfat", written=()),
         ToolMount("mount.exfat-fuse", ("-o", "ro", "{source}", "{at}")),
     ),
+    files=(FileReader("libyal", "pyfsfat", "libfsfat-python"),),
 )

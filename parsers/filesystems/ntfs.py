@@ -11,6 +11,7 @@ from typing import Any
 from construct import Bytes, Int8sl, Int8ul, Int16ul, Int32ul, Int64ul, Struct
 
 from pyimount.formats import (
+    FileReader,
     Format,
     Identity,
     Json,
@@ -295,4 +296,5 @@ FORMAT = Format(
         KernelMount("ntfs3", ("iocharset=utf8",), written=("iocharset=utf8",)),
         ToolMount("ntfs-3g", ("-o", "ro,show_sys_files,streams_interface=windows", "{source}", "{at}")),
     ),
+    files=(FileReader("libyal", "pyfsntfs", "libfsntfs-python"),),
 )

@@ -8,7 +8,7 @@ from typing import Any
 
 from construct import Bytes, Const, Int8ub, Int16ub, Int32ub, Int32ul, Int64ub, Struct
 
-from pyimount.formats import Format, Identity, Json, KernelMount, NotThisFormat, Signature, Usage
+from pyimount.formats import FileReader, Format, Identity, Json, KernelMount, NotThisFormat, Signature, Usage
 from pyimount.formats.checksums import crc32c
 from pyimount.formats.layouts import layout, read_struct
 from pyimount.formats.notation import flag_names, text, uuid_text
@@ -299,4 +299,5 @@ FORMAT = Format(
     parse=parse,
     signatures=(Signature(MAGIC, 0), Signature(LOG_MAGIC, 0)),
     mounts=(KernelMount("xfs", ("norecovery", "nouuid"), written=("nouuid",)),),
+    files=(FileReader("libyal", "pyfsxfs", "libfsxfs-python", types=("xfs",)),),
 )

@@ -16,6 +16,8 @@ EXIT_INTERRUPTED = 130
 
 _COMMANDS = {
     "detect": "tell what is in disk images, layer by layer",
+    "ls": "list what is in a folder of a volume",
+    "cat": "print the bytes of a file in a volume",
     "export": "write the bytes of a disk or volume to a file",
     "mount": "mount the file systems in disk images, read-only",
     "unmount": "take mounts down again",
@@ -90,7 +92,7 @@ def _run(arguments: Sequence[str]) -> int:
     try:
         parsed = parser(only).parse_args(arguments)
         if parsed.command in _ON_LINUX and not _is_linux():
-            complain(f"{parsed.command} is for Linux; detect, export, formats and completion work here too")
+            complain(f"{parsed.command} is for Linux; the others, detect and ls among them, work here too")
             return 1
         run: Callable[[argparse.Namespace], int] = parsed.run
         status = run(parsed)

@@ -35,13 +35,14 @@ def shut_in(
     with_parent: bool = False,
     lasting: bool = False,
     writes: bool = False,
+    memory: int | None = None,
     load_first: Callable[[], None] | None = None,
 ) -> Bars:
     """Give up everything that reading open files does not need, for good. Raises OSError when that fails.
 
     ``user``: whom to become, if this is root. ``namespaces``: whether they were left before.
     ``with_parent``: to be killed when whoever started it ends. ``lasting``,
-    ``writes``: as ``set_limits`` has them. ``load_first``: loads every module that is needed
+    ``writes``, ``memory``: as ``set_limits`` has them. ``load_first``: loads every module that is needed
     later, where Landlock cannot say which files may be opened: none may be then.
     """
     has_landlock = landlock.version() > 0
@@ -52,7 +53,7 @@ def shut_in(
     give_up_privileges(user, user)
     if with_parent:
         end_with_parent()
-    set_limits(alone=own, lasting=lasting, writes=writes)
+    set_limits(alone=own, lasting=lasting, writes=writes, memory=memory)
     holds = has_landlock and landlock.allow_only(folders)
     for folder in folders:
         os.close(folder)

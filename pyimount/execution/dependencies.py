@@ -129,6 +129,13 @@ MODULES: tuple[PythonModuleDependency, ...] = tuple(
         ("numpy", "pyimount[fast]", "LUKS, BitLocker and degraded arrays several times as fast"),
         (ZSTD, "pyimount[zstd]", "what is packed with Zstandard"),
         ("liblzfse", "pyimount[lzfse]", "Apple disk images packed with LZFSE"),
+        ("dissect.extfs", "pyimount[files]", "files of ext2, ext3 and ext4 without root"),
+        ("pyfsapfs", "pyimount[files]", "files of APFS without root"),
+        ("pyfsext", "pyimount[files]", "a second opinion on files of ext2, ext3 and ext4"),
+        ("pyfsfat", "pyimount[files]", "files of FAT and exFAT without root"),
+        ("pyfshfs", "pyimount[files]", "files of HFS Plus without root"),
+        ("pyfsntfs", "pyimount[files]", "files of NTFS without root"),
+        ("pyfsxfs", "pyimount[files]", "files of XFS without root"),
         ("dissect.volume", "dissect.volume", "a second opinion on partition tables"),
     )
 )
