@@ -17,7 +17,11 @@ EXIT_INTERRUPTED = 130
 _COMMANDS = {
     "detect": "tell what is in disk images, layer by layer",
     "ls": "list what is in a folder of a volume",
+    "tree": "draw the folders and files of a volume",
     "cat": "print the bytes of a file in a volume",
+    "cp": "copy files and folders out of a volume",
+    "find": "find files in volumes",
+    "stat": "tell everything of a file in a volume",
     "export": "write the bytes of a disk or volume to a file",
     "mount": "mount the file systems in disk images, read-only",
     "unmount": "take mounts down again",

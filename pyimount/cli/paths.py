@@ -14,6 +14,7 @@ from pyimount.files.system import CannotRead, Damaged
 from pyimount.inside.tree import Files, NoTree, Place
 from pyimount.keys import Keyring
 from pyimount.layers import Scan, VolumeLayer
+from pyimount.problems import Problem
 from pyimount.reports.wording import printable
 from pyimount.sources.errors import OpenError, SourceError
 
@@ -98,6 +99,13 @@ class Asked:
         for problem in place.entry.problems:
             self.failed = True
             self._say(f"{printable(place.whole)}: {printable(problem.message)}")
+
+    def tell(self, problems: "list[tuple[Place, Problem]]", told: int) -> int:
+        """Say the problems of a walk that were not yet said; returns how many were by now."""
+        for place, problem in problems[told:]:
+            self.failed = True
+            self._say(f"{printable(place.whole)}: {printable(problem.message)}")
+        return len(problems)
 
     def _say(self, line: str) -> None:
         if line not in self._said:

@@ -99,6 +99,12 @@ class Files:
             raise found
         return found
 
+    def by(self, volume: VolumeLayer, library: str) -> FileSystem:
+        """The files of a volume by one library alone; the caller closes it. Raises as ``opened``."""
+        return open_filesystem(
+            self.scan, volume, keys=self._keys, in_process=self._in_process, library=library
+        )
+
     def called(self, name: str) -> FileSystem:
         """The files of the volume that is called so; raises KeyError, CannotRead, SourceError."""
         found = [layer for layer in self.scan.named(name) if isinstance(layer, VolumeLayer)]
