@@ -587,5 +587,8 @@ FORMAT = Format(
         *(Signature(NX_MAGIC, 2 * size + MAGIC_AT, copy=True) for size in BLOCK_SIZES),
     ),
     mounts=(ToolMount("fsapfsmount", ("-f", "all", "{source}", "{at}")),),
-    files=(FileReader("libyal", "pyfsapfs", "libfsapfs-python"),),
+    files=(
+        FileReader("libyal", "pyfsapfs", "libfsapfs-python"),
+        FileReader("dissect", "dissect.apfs", "dissect.apfs"),
+    ),
 )

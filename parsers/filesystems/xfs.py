@@ -299,5 +299,8 @@ FORMAT = Format(
     parse=parse,
     signatures=(Signature(MAGIC, 0), Signature(LOG_MAGIC, 0)),
     mounts=(KernelMount("xfs", ("norecovery", "nouuid"), written=("nouuid",)),),
-    files=(FileReader("libyal", "pyfsxfs", "libfsxfs-python", types=("xfs",)),),
+    files=(
+        FileReader("libyal", "pyfsxfs", "libfsxfs-python", types=("xfs",)),
+        FileReader("dissect", "dissect.xfs", "dissect.xfs", types=("xfs",)),
+    ),
 )

@@ -130,6 +130,20 @@ MODULES: tuple[PythonModuleDependency, ...] = tuple(
         (ZSTD, "pyimount[zstd]", "what is packed with Zstandard"),
         ("liblzfse", "pyimount[lzfse]", "Apple disk images packed with LZFSE"),
         ("dissect.extfs", "pyimount[files]", "files of ext2, ext3 and ext4 without root"),
+        *(
+            (f"dissect.{name}", "pyimount[files]", f"files of {what} without root")
+            for name, what in (
+                ("apfs", "APFS"),
+                ("btrfs", "btrfs"),
+                ("cramfs", "cramfs"),
+                ("ffs", "UFS"),
+                ("jffs", "JFFS2"),
+                ("qnxfs", "QNX4 and QNX6"),
+                ("squashfs", "SquashFS"),
+                ("vmfs", "VMFS"),
+                ("xfs", "XFS"),
+            )
+        ),
         ("pyfsapfs", "pyimount[files]", "files of APFS without root"),
         ("pyfsext", "pyimount[files]", "a second opinion on files of ext2, ext3 and ext4"),
         ("pyfsfat", "pyimount[files]", "files of FAT and exFAT without root"),
