@@ -296,5 +296,8 @@ FORMAT = Format(
         KernelMount("ntfs3", ("iocharset=utf8",), written=("iocharset=utf8",)),
         ToolMount("ntfs-3g", ("-o", "ro,show_sys_files,streams_interface=windows", "{source}", "{at}")),
     ),
-    files=(FileReader("libyal", "pyfsntfs", "libfsntfs-python"),),
+    files=(
+        FileReader("libyal", "pyfsntfs", "libfsntfs-python"),
+        FileReader("ntfs", "dissect.ntfs", "dissect.ntfs"),
+    ),
 )

@@ -138,6 +138,7 @@ MODULES: tuple[PythonModuleDependency, ...] = tuple(
                 ("cramfs", "cramfs"),
                 ("ffs", "UFS"),
                 ("jffs", "JFFS2"),
+                ("ntfs", "NTFS"),
                 ("qnxfs", "QNX4 and QNX6"),
                 ("squashfs", "SquashFS"),
                 ("vmfs", "VMFS"),
@@ -150,6 +151,7 @@ MODULES: tuple[PythonModuleDependency, ...] = tuple(
         ("pyfshfs", "pyimount[files]", "files of HFS Plus without root"),
         ("pyfsntfs", "pyimount[files]", "files of NTFS without root"),
         ("pyfsxfs", "pyimount[files]", "files of XFS without root"),
+        ("pycdlib", "pyimount[files]", "files of ISO 9660 without root"),
         ("dissect.volume", "dissect.volume", "a second opinion on partition tables"),
     )
 )

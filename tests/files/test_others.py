@@ -1,13 +1,17 @@
 """Every other file system that a tool here fills from a folder: read back as that folder is."""
 
+import io
 import subprocess
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+import pyimount
 from pyimount.files.records import Kind
-from tests.files.trees import Facts, make_tree, of_folder, of_image, opened
+from pyimount.files.system import FileSystem
+from tests.files.trees import Facts, make_tree, of_folder, of_image, opened, walk
 
 
 def run(*argv: object) -> None:
@@ -117,3 +121,72 @@ def test_fat_filled_by_mtools(tmp_path: Path, bits: int) -> None:
         assert files.get("/ETC/HostName").read() == b"evidence\n"
         stat = files.get("/etc/hostname").stat()
         assert stat.local
+
+
+@pytest.mark.needs("genisoimage")
+@pytest.mark.parametrize("naming", ["rock ridge", "joliet", "both"])
+def test_iso_9660(tmp_path: Path, naming: str) -> None:
+    tree, image = tmp_path / "tree", tmp_path / "disc.iso"
+    ridge = naming != "joliet"
+    make_tree(tree, links=ridge)
+    options = {"rock ridge": ["-R"], "joliet": ["-J", "-joliet-long"], "both": ["-R", "-J", "-joliet-long"]}
+    run("genisoimage", "-quiet", "-input-charset", "utf-8", *options[naming], "-o", image, tree)
+    with opened(image) as files:
+        found = of_image(files, modes=ridge, without=("rr_moved",))
+        expected = of_folder(tree, modes=ridge)
+        for path, facts in expected.items():
+            # genisoimage gives links the time at which it runs, and folders whose contents it moves another;
+            # Joliet has no folders below the eighth.
+            if facts[0] is Kind.LINK or path.startswith("/d0/d1/d2/d3/d4/d5/d6"):
+                found.setdefault(path, facts)
+                expected[path] = found[path] = (*facts[:2], None, facts[3])
+        assert found == expected
+
+
+@pytest.mark.needs("cpio")
+@pytest.mark.parametrize("variant", ["newc", "crc", "odc", "bin"])
+def test_cpio(tmp_path: Path, variant: str) -> None:
+    tree, image = tmp_path / "tree", tmp_path / "archive.cpio"
+    make_tree(tree)
+    names = "\0".join(str(path.relative_to(tree)) for path in sorted(tree.rglob("*")))
+    with image.open("wb") as file:
+        subprocess.run(
+            ["cpio", "-o", "-0", "--quiet", "-H", variant],
+            cwd=tree,
+            input=names.encode(),
+            stdout=file,
+            check=True,
+        )
+    with archive(image, "cpio") as files:
+        assert of_image(files) == of_folder(tree)
+
+
+@pytest.mark.parametrize("options", [["--format=gnu"], ["--format=pax"]])
+@pytest.mark.needs("tar")
+def test_tar(tmp_path: Path, options: list[str]) -> None:
+    tree, image = tmp_path / "tree", tmp_path / "archive.tar"
+    make_tree(tree)
+    (tree / ("long " * 40)).write_text("long\n")
+    run("tar", "-C", tree, *options, "-cf", image, ".")
+    with archive(image, "tar") as files:
+        assert of_image(files) == of_folder(tree)
+
+
+def test_a_tar_that_leads_out_stays_within(tmp_path: Path) -> None:
+    image = tmp_path / "archive.tar"
+    with tarfile.open(image, "w") as made:
+        for name in ("../../evil", "/abs", "a/../b"):
+            member = tarfile.TarInfo(name)
+            member.size = 4
+            made.addfile(member, io.BytesIO(b"data"))
+    with archive(image, "tar") as files:
+        assert [entry.names for entry in walk(files.root) if entry.kind is Kind.FILE] == [
+            ("..", "..", "evil"), ("abs",), ("a", "..", "b")
+        ]  # fmt: skip
+
+
+def archive(image: Path, kind: str) -> FileSystem:
+    scan = pyimount.detect(image)
+    return pyimount.open_filesystem(
+        scan, next(each for each in scan.volumes if each.type == kind), in_process=True
+    )

@@ -87,6 +87,7 @@ _FAMILY = {
     "hfsplus": "hfs", "hfs": "hfs", "apfs": "apfs",
 }  # fmt: skip
 
+PLACEHOLDER = "it is a placeholder: its data is in a cloud or on another medium"
 _RECORD = (1 << 48) - 1
 # The part of an NTFS file reference that is the record's number.
 _READ_ONLY, _HIDDEN, _SYSTEM, _FOLDER, _COMPRESSED, _OFFLINE, _ENCRYPTED = (
@@ -223,9 +224,7 @@ class YalNode(Node):
         if flags & _ENCRYPTED:
             raise Unreadable(Code.UNSUPPORTED, "it is encrypted (EFS): its key is not in the image")
         if flags & (_OFFLINE | 0x400000):
-            raise Unreadable(
-                Code.UNSUPPORTED, "it is a placeholder: its data is in a cloud or on another medium"
-            )
+            raise Unreadable(Code.UNSUPPORTED, PLACEHOLDER)
         if self.opened.library.module == "pyfsntfs" and not self.entry.has_default_data_stream():
             return BytesSource(b"")
         return StreamSource(self.entry, self.entry.get_size(), "the file")
