@@ -67,6 +67,15 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     where.add_argument("--mountdir", metavar="FOLDER", help="make the mount points in this folder")
     where.add_argument("--pretty", action="store_true", help="call them after labels and last mount points")
     where.add_argument("--casename", metavar="NAME", help="a folder that they have in common")
+    where.add_argument(
+        "--user", metavar="FOLDER",
+        help="show the files at this empty folder of yours, through FUSE and without root: a folder for each "
+        "volume, or the tree as it was with --reconstruct",
+    )  # fmt: skip
+    where.add_argument(
+        "--links", choices=("keep", "text"), default="keep",
+        help="with --user: links as they are, or as text files with their targets",
+    )  # fmt: skip
     how = parser.add_argument_group("how")
     how.add_argument(
         "--policy", choices=list(POLICIES), default="forensic", help="what is allowed (default: forensic)"
@@ -123,6 +132,10 @@ def run(options: argparse.Namespace) -> int:
     if not options.images:
         cli.complain("which image?")
         return cli.EXIT_USAGE
+    if options.user is not None:
+        from pyimount.cli import user_mount
+
+        return user_mount.run(options)
     try:
         keyring = shared.keyring(options)
         return _mount(options, policy, keyring)

@@ -42,6 +42,8 @@ class MountPoint(Record, kw_only=True):
     shared: bool
     type: str
     source: str
+    of_driver: str = ""
+    """The driver's own options."""
 
 
 _ESCAPE = re.compile(rb"\\([0-7]{3})")
@@ -57,13 +59,13 @@ def parse(table: bytes) -> list[MountPoint]:
     for line in table.splitlines():
         before, _, after = line.partition(b" - ")
         number, parent, device, root, path, options, *optional = before.split(b" ")
-        kind, source, *_ = (*after.split(b" "), b"")
+        kind, source, own, *_ = (*after.split(b" "), b"", b"")
         made.append(
             MountPoint(
                 id=int(number), parent=int(parent), device=device.decode(),
                 root=_text(root), path=_text(path),
                 options=options.decode(), shared=any(each.startswith(b"shared:") for each in optional),
-                type=_text(kind), source=_text(source),
+                type=_text(kind), source=_text(source), of_driver=own.decode("utf-8", "replace"),
             )
         )  # fmt: skip
     return made

@@ -84,11 +84,13 @@ class Volume(Record, kw_only=True):
     """A volume that an adapter has opened.
 
     ``folds``: how names are compared where no exact one is found: ``exact``, ``upper`` (NTFS, FAT), ``nfd``
-    (HFS+, APFS).
+    (HFS+, APFS). ``key_of``, ``at``: what a node is found by again, where there is something better than its
+    path, and how. ``errors``: what the library raises of its own on damage.
     """
 
     root: Node
     folds: str = "exact"
+    errors: tuple[type[Exception], ...] = ()
     at: Callable[[Any], Node] | None = None
     key_of: Callable[[Node], Any] | None = None
 

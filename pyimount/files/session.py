@@ -22,7 +22,7 @@ MISSING, NO_FOLDER = "missing", "no-folder"
 """Errors that are none of the volume's: there is no such name, it is no folder."""
 
 Answer: TypeAlias = "tuple[dict[str, Any], bytes]"
-DAMAGE = (*FOREIGN_ERRORS, MemoryError, SourceError, Unreadable)
+DAMAGE: tuple[type[BaseException], ...] = (*FOREIGN_ERRORS, MemoryError, SourceError, Unreadable)
 """What a library, or the bytes below it, may raise."""
 _CACHED = 256
 _LISTINGS = 64
@@ -42,6 +42,7 @@ class Session:
     def __init__(self, volume: Volume, renew: Callable[[], None]) -> None:
         self._volume = volume
         self._renew = renew
+        self._damage: tuple[type[BaseException], ...] = (*DAMAGE, *volume.errors)
         self._nodes: OrderedDict[str, Node] = OrderedDict()
         self._open: OrderedDict[tuple[str, str | None], Source] = OrderedDict()
         self._listed: OrderedDict[int, _Listing] = OrderedDict()
@@ -57,7 +58,7 @@ class Session:
             return {"error": MISSING, "message": str(error)}, b""
         except NoFolder as error:
             return {"error": NO_FOLDER, "message": str(error)}, b""
-        except DAMAGE as error:
+        except self._damage as error:
             return {"error": code_of(error), "message": reason(error)}, b""
 
     def _node(self, question: Mapping[str, Any]) -> Node:
@@ -84,7 +85,7 @@ class Session:
             raise NoFolder(name)
         try:
             exact = node.child(name)
-        except DAMAGE:
+        except self._damage:
             exact = None  # an index that is damaged; the names may still be read one by one
         if exact is not None and exact.name == name:
             return exact
@@ -112,7 +113,7 @@ class Session:
         if listing is None:
             if node.stat().kind is not Kind.FOLDER:
                 raise NoFolder(node.name)
-            listing = _Listing(node.children(), self._renew)
+            listing = _Listing(node.children(), self._renew, self._damage)
             listing.pass_over(question.get("skip", 0))
         entries = [self._line(each) for each in listing.next_ones()]
         if listing.ended:
@@ -129,7 +130,7 @@ class Session:
             return [each.name, None, None, [Code.DAMAGED, each.why]]
         try:
             return [each.name, self._volume.key(each), stat_values(each.stat()), None]
-        except DAMAGE as error:
+        except self._damage as error:
             return [each.name, None, None, [code_of(error), reason(error)]]
 
     def _read(self, node: Node, question: Mapping[str, Any]) -> Answer:
@@ -170,9 +171,15 @@ class Session:
 class _Listing:
     """A folder that is being listed."""
 
-    def __init__(self, children: Iterator[Node | Broken], renew: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        children: Iterator[Node | Broken],
+        renew: Callable[[], None],
+        damage: tuple[type[BaseException], ...],
+    ) -> None:
         self._children = children
         self._renew = renew
+        self._damage = damage
         self.problems: list[list[str]] = []
         self.ended = False
 
@@ -183,7 +190,7 @@ class _Listing:
             for each in islice(self._children, BATCH):
                 given += 1
                 yield each
-        except DAMAGE as error:
+        except self._damage as error:
             self.problems.append([code_of(error), reason(error)])
             given = 0
         self.ended = given < BATCH

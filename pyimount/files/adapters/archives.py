@@ -227,4 +227,4 @@ def open_volume(given: Given) -> Volume:
     archive = Archive(given)
     if not archive.root.below and archive.broken is not None:
         raise Refused(archive.broken)
-    return Volume(root=archive.root)
+    return Volume(root=archive.root, errors=(tarfile.TarError,))

@@ -399,16 +399,34 @@ FAMILIES: Mapping[str, Family] = {
 """By the types, those of QNX under one name."""
 
 
+_LIBRARIES = {
+    "xfs": "xfs.exceptions", "btrfs": "btrfs.exceptions", "squashfs": "squashfs.exceptions",
+    "ufs": "ffs.exceptions", "jffs2": "jffs.exceptions", "cramfs": "cramfs.exception",
+    "qnx": "qnxfs.exceptions", "VMFS": "vmfs.exception", "apfs": "apfs.exception",
+}  # fmt: skip
+# Where each of them has what it raises, which are no errors of Python's own.
+
+
+def errors_of(module: str) -> tuple[type[Exception], ...]:
+    """What a dissect library raises of its own, and what all of them do."""
+    found = import_module(f"dissect.{module}").Error, import_module("dissect.cstruct.exceptions").Error
+    return cast("tuple[type[Exception], ...]", found)
+
+
 def open_volume(given: Given) -> Volume:
     """As the room's; raises Refused."""
-    family = FAMILIES["qnx" if given.type.startswith("qnx") else given.type]
+    kind = "qnx" if given.type.startswith("qnx") else given.type
+    family = FAMILIES[kind]
+    errors = errors_of(_LIBRARIES[kind])
+    refusals: tuple[type[Exception], ...] = NotImplementedError, *errors
     try:
         fs, root = family.open(given)
         return Volume(
             root=DissectNode(family, root, ""),
             folds=family.folds,
+            errors=errors,
             at=lambda key: DissectNode(family, family.at(fs, key), ""),
             key_of=lambda node: family.key(cast("DissectNode", node).node),
         )
-    except NotImplementedError as error:
+    except refusals as error:
         raise Refused(str(error) or "the library does not read this kind") from error

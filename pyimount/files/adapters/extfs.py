@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, TypeAlias, cast
 from dissect.extfs import ExtFS
 from dissect.util.stream import RunlistStream
 
+from pyimount.files.adapters.dissect import errors_of
 from pyimount.files.opening import Given
 from pyimount.files.reading import Broken, Node, Refused, Unreadable, Volume
 from pyimount.files.records import Kind, Run, Stat, Stream, kind_of
@@ -338,8 +339,10 @@ def _device(block: bytes) -> tuple[int, int]:
 
 def open_volume(given: Given) -> Volume:
     """As the room's; raises Refused."""
+    errors = errors_of("extfs.exceptions")
+    refusals: tuple[type[Exception], ...] = NotImplementedError, *errors
     try:
         ext = Ext(given)
-    except NotImplementedError as error:
+    except refusals as error:
         raise Refused(str(error)) from error
-    return Volume(root=ExtNode(ext, ROOT, ""), at=ext.found, key_of=ext.key)
+    return Volume(root=ExtNode(ext, ROOT, ""), errors=errors, at=ext.found, key_of=ext.key)

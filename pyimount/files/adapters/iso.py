@@ -191,4 +191,8 @@ def open_volume(given: Given) -> Volume:
         disc = Disc(given)
     except PyCdlibException as error:
         raise Refused(str(error)) from error
-    return Volume(root=IsoNode(disc, disc.root, ""), folds="upper" if disc.naming != "rr" else "exact")
+    return Volume(
+        root=IsoNode(disc, disc.root, ""),
+        folds="upper" if disc.naming != "rr" else "exact",
+        errors=(PyCdlibException,),
+    )

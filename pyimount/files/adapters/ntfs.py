@@ -10,6 +10,7 @@ from typing import Any, cast
 from dissect.ntfs import NTFS
 from dissect.ntfs.c_ntfs import ATTRIBUTE_TYPE_CODE as CODE
 
+from pyimount.files.adapters.dissect import errors_of
 from pyimount.files.adapters.libyal import words_of
 from pyimount.files.opening import Given
 from pyimount.files.reading import Broken, Node, Refused, Unreadable, Volume
@@ -142,12 +143,17 @@ class NtfsNode(Node):
 
 def open_volume(given: Given) -> Volume:
     """As the room's; raises Refused."""
-    fs: Any = NTFS(given.file())
+    errors = errors_of("ntfs.exceptions")
+    try:
+        fs: Any = NTFS(given.file())
+    except errors as error:
+        raise Refused(str(error)) from error
     if fs.mft is None:
         raise Refused("it has no MFT that can be read")
     return Volume(
         root=NtfsNode(fs, _ROOT, ""),
         folds="upper",
+        errors=errors,
         at=lambda key: NtfsNode(fs, int(key), ""),
         key_of=lambda node: cast("NtfsNode", node).segment,
     )
