@@ -31,6 +31,7 @@ EXAMPLES = """examples:
   pyimount detect --json disk.vmdk | jq .      for scripts
   pyimount detect sda.img sdb.img              two disks of one array
   pyimount detect --offset 1M part.img         look at one volume inside
+  pyimount detect --system disk.E01            and what system is installed in it
   pyimount detect --ask disk.img               ask for a passphrase, look behind the lock
   pyimount detect --allow base/ child.qcow2    its backing file may be opened there
   pyimount detect --search firmware.bin        file systems that stand anywhere in it
@@ -60,6 +61,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="read all that tells how much is free, also where that is much (a large FAT, many bitmaps)",
     )
     parser.add_argument(
+        "--system",
+        action="store_true",
+        help="look into the files of each volume for the system there: its name and version, host name, time "
+        "zone, last start and shutdown",
+    )
+    parser.add_argument(
         "--strict", action="store_true", help="exit with 3 when anything is not plain and whole"
     )
     parser.add_argument(
@@ -75,10 +82,11 @@ def run(options: argparse.Namespace) -> int:
     if options.search and options.max_seconds is None and options.max_read is None:
         del told["budget"]  # the image's size decides
     try:
+        keyring = shared.keyring(options)
         with _progress(wanted=options.search) as progress:
             scan = pyimount.detect(
                 options.images,
-                keys=shared.keyring(options),
+                keys=keyring,
                 search=options.search,
                 free=options.free,
                 progress=progress,
@@ -87,6 +95,11 @@ def run(options: argparse.Namespace) -> int:
     except (ValueError, OpenError) as error:
         cli.complain(str(error))
         return cli.EXIT_USAGE
+    if options.system:
+        from pyimount.inside.system import with_systems
+        from pyimount.keys import Keyring
+
+        scan = with_systems(scan, keyring or Keyring())
     for disk in scan.disks:
         if disk.size is None:
             from pyimount.reports.wording import printable

@@ -1,6 +1,6 @@
 """The scan as a tree: one line a layer, what is wrong with it beneath."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.text import Text
@@ -118,6 +118,9 @@ class TreeReport:
         if self._everything or self._details:
             for candidate in layer.candidates:
                 branch.add(Text(f"also {candidate.type}: {printable(candidate.why_not)}", style=_MUTED))
+        system = details.get("system")
+        if isinstance(system, dict) and not self._details:
+            branch.add(Text(_system(system), style="cyan"))
         if self._details:
             for line in _flat(details):
                 branch.add(Text(line, style=_MUTED))
@@ -127,6 +130,15 @@ def _kind(volume: VolumeLayer) -> str:
     kinds = [volume.type, f"[{volume.pttype}]" if volume.pttype else None]
     known = " ".join(kind for kind in kinds if kind)
     return known or (volume.flag if volume.flag != "alloc" else "not recognised")
+
+
+def _system(system: Mapping[str, Any]) -> str:
+    """What is installed there, in a line."""
+    words = {
+        "name": "", "hostname": "host ", "time_zone": "zone ", "last_start": "last start ",
+        "last_shutdown": "last shutdown ",
+    }  # fmt: skip
+    return ", ".join(word + printable(str(system[key])) for key, word in words.items() if system.get(key))
 
 
 def _flat(details: Any, prefix: str = "") -> Iterator[str]:
