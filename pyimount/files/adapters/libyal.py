@@ -279,7 +279,8 @@ class YalNode(Node):
 def _short(error: BaseException) -> str:
     """The cause in libyal's chain of reasons: it begins with the call, and goes on from within outwards."""
     reasons = [each.rpartition(": ")[2] for each in str(error).strip().rstrip(".").split(". ")]
-    return reasons[min(1, len(reasons) - 1)][:200] or type(error).__name__
+    causes = [each for each in reasons[1:] if " " in each and each[:1].isalpha()]
+    return (causes or reasons)[0][:200] or type(error).__name__
 
 
 def open_volume(given: Given) -> Volume:
