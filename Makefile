@@ -46,8 +46,8 @@ dist: $(VENV)/.with-release  ## the files for a package index, in dist
 signatures: $(VENV)/.base  ## write pyimount/recognition/signatures.py anew, after a change to a parser's signatures
 	$(BIN)/python -m fixtures.signatures
 
-fixtures: $(VENV)/.base  ## make the test images anew, as far as this machine has the tools
-	$(BIN)/python -m fixtures make
+fixtures: $(VENV)/.base  ## make the test images anew (NAMES=…: these), as far as this machine has the tools
+	$(BIN)/python -m fixtures make $(NAMES)
 
 clean:
 	rm -rf $(VENV) build dist docs/reference *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -119,10 +119,11 @@ _FOR_UUID = re.compile(r"([^=:\s]+)\s+([a-z]:.*)", re.DOTALL)
 class Keyring:
     """Keys, each for every volume or for the one of an index or UUID."""
 
-    __slots__ = ("_keys",)
+    __slots__ = ("_keys", "_of_files")
 
     def __init__(self, keys: Mapping[str | int, str] | None = None) -> None:
         self._keys: list[tuple[str | None, Key]] = []
+        self._of_files: set[str] = set()
         for volume, text in (keys or {}).items():
             self.add(Key.parse(text), str(volume))
 
@@ -159,10 +160,12 @@ class Keyring:
                 continue
             named = None if written[1:2] == ":" else _FOR_UUID.fullmatch(written)
             try:
+                before = len(self._keys)
                 if named:
                     self.add(Key.parse(named[2]), named[1])
                 else:
                     self.add_text(written)
+                self._of_files.update(volume for volume, _ in self._keys[before:] if volume is not None)
             except BadKey as error:
                 raise BadKey(f"{path}, line {number}: {error}") from None
 
@@ -192,6 +195,7 @@ class Keyring:
                 "secret": key.secret.hex(),
                 "keyfiles": [each.hex() for each in key.keyfiles],
                 "pim": key.pim,
+                "of_file": volume in self._of_files,
             }
             for volume, key in self._keys
         ]
@@ -204,7 +208,14 @@ class Keyring:
             keyfiles = [bytes.fromhex(text) for text in each["keyfiles"]]
             key = Key(each["kind"], bytes.fromhex(each["secret"]), keyfiles=keyfiles, pim=each["pim"])
             made.add(key, each["volume"])
+            if each.get("of_file"):
+                made._of_files.add(each["volume"])
         return made
+
+    @property
+    def expected(self) -> frozenset[str]:
+        """The indexes and UUIDs that were named one by one: a file of keys may have those of other images."""
+        return frozenset(self.volumes) - self._of_files
 
     @property
     def volumes(self) -> Iterator[str]:

@@ -4,12 +4,13 @@ A layer knows its parents and never its children; ``Scan`` derives those. Every 
 JSON has, so a scan can be stored and loaded again: ``Scan.from_dict(scan.to_dict()) == scan``.
 """
 
+import os
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Any, TypeAlias
 
 from pyimount.formats import Candidate, Details
-from pyimount.problems import NOT_DONE, Code, Problem
+from pyimount.problems import NOT_DONE, Code, Problem, Range
 from pyimount.records import EMPTY, Record
 from pyimount.sources.identity import FileIdentity
 
@@ -136,6 +137,9 @@ class VolumeLayer(Record, kw_only=True):
 
 Layer: TypeAlias = DiskLayer | VolumeLayer
 
+_NAMES_SHOWN = 3
+_KINDS_SHOWN = 6
+
 
 class Scan(Record):
     """Everything that one call of ``detect`` found, in one frozen value.
@@ -149,6 +153,24 @@ class Scan(Record):
     volumes: tuple[VolumeLayer, ...]
     problems: tuple[Problem, ...] = ()
     files: Mapping[str, FileIdentity] = EMPTY
+
+    def __repr__(self) -> str:
+        """A line or two: what ``print(scan)`` and a prompt show; the tree is ``pyimount detect``'s."""
+        paths = ", ".join(os.path.basename(disk.paths[0]) for disk in self.disks[:_NAMES_SHOWN])
+        more = f" and {len(self.disks) - _NAMES_SHOWN} more" if len(self.disks) > _NAMES_SHOWN else ""
+        kinds = [str(layer.type or layer.pttype) for layer in self.volumes if layer.type or layer.pttype]
+        found = ", ".join(list(dict.fromkeys(kinds))[:_KINDS_SHOWN])
+        problems = sum(1 for _ in self.all_problems())
+        return (
+            f"<Scan of {paths!r}{more}: {len(self.volumes)} volumes{f' ({found})' if found else ''}, "
+            f"{problems} problem{'' if problems == 1 else 's'}>"
+        )
+
+    def _repr_html_(self) -> str:
+        """The tree, for notebooks: text that is escaped, without a script or anything from elsewhere."""
+        from pyimount.notebook import page
+
+        return page(self)
 
     @cached_property
     def _by_id(self) -> Mapping[int, Layer]:
@@ -181,8 +203,12 @@ class Scan(Record):
             layer = self._by_id[layer.parents[0]]
         return layer
 
-    def walk(self, layer: Layer) -> Iterator[VolumeLayer]:
-        """All volumes under ``layer``, each before those within it."""
+    def walk(self, layer: Layer | None = None) -> Iterator[VolumeLayer]:
+        """All volumes under ``layer``, each before those within it; those of every disk, without it."""
+        if layer is None:
+            for disk in self.disks:
+                yield from self.walk(disk)
+            return
         pending = list(reversed(self.children(layer)))
         while pending:
             volume = pending.pop()
@@ -278,11 +304,11 @@ class Scan(Record):
             "pyimount": __version__,
             "exit_status": self.exit_status(strict=strict),
             "disks": [self._nested(disk) for disk in self.disks],
-            "problems": [_plain(problem) for problem in self.problems],
+            "problems": [plain(problem) for problem in self.problems],
         }
 
     def _nested(self, layer: Layer) -> dict[str, Any]:
-        made: dict[str, Any] = _plain(layer)
+        made: dict[str, Any] = plain(layer)
         problems = made.pop("problems")
         made["volumes"] = [self._nested(child) for child in self.children(layer)]
         made["problems"] = problems
@@ -313,19 +339,28 @@ class Scan(Record):
             raise ValueError(f"the report is incomplete: {error}") from error
 
 
-def _plain(value: Any) -> Any:
-    """A frozen layer, or a value in it, as JSON values."""
+def plain(value: Any) -> Any:
+    """A frozen layer, or a value in it, as JSON values: a mapping of all its fields."""
     if isinstance(value, str | int | float | None):
         return value
     if isinstance(value, tuple | list):
-        return [_plain(entry) for entry in value]
+        return [plain(entry) for entry in value]
     if isinstance(value, Mapping):
-        return {key: _plain(entry) for key, entry in value.items()}
-    return {name: _plain(getattr(value, name)) for name in value.fields}
+        return {key: plain(entry) for key, entry in value.items()}
+    return {name: plain(getattr(value, name)) for name in value.fields}
 
 
 def _problems(entries: list[dict[str, Any]]) -> tuple[Problem, ...]:
-    return tuple(Problem(Code(entry["code"]), entry["message"]) for entry in entries)
+    return tuple(
+        Problem(
+            Code(entry["code"]),
+            entry["message"],
+            entry.get("count", 1),
+            tuple(Range(**each) for each in entry.get("ranges", ())),
+            entry.get("explained", False),
+        )
+        for entry in entries
+    )
 
 
 def _layer(kind: type[Any], report: Mapping[str, Any]) -> Any:

@@ -4,6 +4,7 @@ Scripts match codes, people read messages. A code keeps its meaning for as long 
 ``schema`` keeps its number.
 """
 
+from collections.abc import Iterable
 from enum import StrEnum
 
 from pyimount.records import Record
@@ -63,8 +64,91 @@ NOT_DONE = frozenset((Code.OUT_OF_MEMORY, Code.INTERNAL_ERROR))
 """What is no fact about the image, but kept this run from finding one out."""
 
 
+class Range(Record):
+    """A run of a layer's bytes: ``offset`` from its start, and ``size``."""
+
+    offset: int
+    size: int
+
+
 class Problem(Record):
-    """One thing that is wrong, as ``code`` for scripts and ``message`` for people."""
+    """One thing that is wrong, as ``code`` for scripts and ``message`` for people.
+
+    ``count``: how often, where it is more than one of the same cause; then ``message`` is the first's.
+    ``ranges``: the bytes of the layer in which it was met, as far as that is known. ``explained``: it follows
+    from what is wrong with the container that holds the layer, which says so.
+    """
 
     code: Code
     message: str
+    count: int = 1
+    ranges: tuple[Range, ...] = ()
+    explained: bool = False
+
+
+RANGES_CAP = 64
+"""A report lists so many ranges of one problem; ``count`` has their number."""
+
+_RANGES_TOLD = 3
+
+# Two sentences with one cause differ in places and sizes at most; names and numbers of members stay apart.
+_PLACES = (
+    r"\b(at|band|block|byte|bytes|chunk|cluster|entry|grain|page|sector|to) (0x)?[0-9a-f]+\b"
+    r"|\b[0-9]+ (of [0-9]+ )?bytes\b"
+)
+
+
+def together(problems: Iterable[Problem]) -> tuple[Problem, ...]:
+    """The problems of one layer, those of one cause put together, in the order of the first of each."""
+    listed = tuple(problems)
+    if len({problem.code for problem in listed}) == len(listed):
+        return listed
+    import re
+
+    place = re.compile(_PLACES)
+    found: dict[tuple[Code, str, bool], list[Problem]] = {}
+    for problem in listed:
+        found.setdefault((problem.code, place.sub("", problem.message), problem.explained), []).append(
+            problem
+        )
+    return tuple(_one_of(alike) for alike in found.values())
+
+
+def _one_of(alike: list[Problem]) -> Problem:
+    if len(alike) == 1:
+        return alike[0]
+    ranges = _joined(each for problem in alike for each in problem.ranges)
+    if ranges:
+        return alike[0].replaced(count=len(ranges), ranges=ranges)
+    first, last = alike[0], alike[-1]
+    said = first.message if last.message == first.message else f"{first.message}; the last: {last.message}"
+    return first.replaced(message=said, count=sum(each.count for each in alike))
+
+
+def _joined(ranges: Iterable[Range]) -> tuple[Range, ...]:
+    """The ranges in order, those that touch as one."""
+    found: list[Range] = []
+    for each in sorted(ranges, key=lambda one: one.offset):
+        if found and each.offset <= found[-1].offset + found[-1].size:
+            end = max(found[-1].offset + found[-1].size, each.offset + each.size)
+            found[-1] = Range(found[-1].offset, end - found[-1].offset)
+        else:
+            found.append(each)
+    return tuple(found)
+
+
+def told(problems: Iterable[Problem]) -> tuple[Problem, ...]:
+    """The same for a report: each message with the count and the first of the ranges."""
+    return tuple(_told(problem) for problem in together(problems))
+
+
+def _told(problem: Problem) -> Problem:
+    if problem.ranges:
+        runs = [f"{each.offset} to {each.offset + each.size}" for each in problem.ranges[:_RANGES_TOLD]]
+        more = len(problem.ranges) - len(runs)
+        where = f"bytes {', '.join(runs)}" + (f" and {more} more places" if more else "")
+        message = f"{problem.message} ({where})"
+        return problem.replaced(message=message, ranges=problem.ranges[:RANGES_CAP])
+    if problem.count > 1:
+        return problem.replaced(message=f"{problem.message} ({problem.count} of this kind)")
+    return problem

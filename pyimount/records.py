@@ -18,6 +18,29 @@ Json: TypeAlias = "str | int | float | bool | list[Json] | dict[str, Json] | Non
 Details: TypeAlias = Mapping[str, Json]
 
 
+class _Signature:
+    """What ``inspect.signature`` and ``help`` show of a record: its fields, made when they ask."""
+
+    def __get__(self, record: object, kind: type["Record"]) -> Any:
+        from inspect import Parameter, Signature
+
+        if record is not None:
+            raise AttributeError("__signature__")
+        by_name = kind._positional == ()
+        parameters = [
+            Parameter(
+                name,
+                Parameter.KEYWORD_ONLY if by_name else Parameter.POSITIONAL_OR_KEYWORD,
+                default=getattr(kind, name) if hasattr(kind, name) else Parameter.empty,
+                annotation=kind._kinds[name],
+            )
+            for name in kind.fields
+        ]
+        # A field without a default may follow one that has one, in a subclass.
+        needed = [each for each in parameters if each.default is Parameter.empty]
+        return Signature([*needed, *(each for each in parameters if each not in needed)])
+
+
 @dataclass_transform(frozen_default=True)
 class Record:
     """Base of immutable values with named fields: a subclass's annotations are its fields.
@@ -32,6 +55,9 @@ class Record:
     _names: ClassVar[frozenset[str]] = frozenset()
     _required: ClassVar[frozenset[str]] = frozenset()
     _positional: ClassVar[tuple[str, ...]] = ()
+    _kinds: ClassVar[Mapping[str, Any]] = EMPTY
+
+    __signature__ = _Signature()
 
     def __init_subclass__(cls, *, kw_only: bool = False) -> None:
         super().__init_subclass__()
@@ -41,6 +67,7 @@ class Record:
         cls._names = frozenset(cls.fields)
         cls._required = frozenset(name for name in cls.fields if not hasattr(cls, name))
         cls._positional = () if kw_only else cls.fields
+        cls._kinds = {**cls._kinds, **declared}
 
     def __init__(self, *values: Any, **named: Any) -> None:
         if values:

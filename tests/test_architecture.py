@@ -15,7 +15,8 @@ CORE = sorted({path.resolve() for path in CORE})
 # for types included. Rooms in one line do not know each other.
 ROOMS = (
     ("records",),
-    ("problems", "keys", "exceptions", "version"),
+    ("problems", "keys", "exceptions", "version", "wording"),
+    ("notebook",),
     ("sources",),
     ("formats",),
     ("parsers",),

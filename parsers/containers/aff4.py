@@ -24,7 +24,7 @@ from pyimount.parsers.containers.turtle import RDF_TYPE, Graph, Term, read_turtl
 from pyimount.parsers.containers.zip_directory import MAGIC, Directory
 from pyimount.problems import Code, Problem
 from pyimount.sources.budget import Meter
-from pyimount.sources.errors import OpenError, ReadError
+from pyimount.sources.errors import MissingBytes, OpenError, ReadError
 from pyimount.sources.source import Source
 from pyimount.sources.view import ShortRead, View
 
@@ -445,7 +445,7 @@ class _Map:
             )
         name, target = self._targets[self._ids[number]]
         if target is None:
-            raise ReadError(f"byte {offset} of the disk stands in {name}, which is not here")
+            raise MissingBytes(f"byte {offset} of the disk stands in {name}, which is not here")
         return _run(target, self._places[number] + within, length)
 
 

@@ -20,7 +20,7 @@ from pyimount.formats.image import Image
 from pyimount.formats.layouts import layout, parse_struct, read_struct
 from pyimount.parsers.containers.runs import Run, RunSource
 from pyimount.problems import Code, Problem
-from pyimount.sources.errors import ReadError
+from pyimount.sources.errors import MissingBytes, ReadError
 from pyimount.sources.source import Source
 from pyimount.sources.view import ShortRead, View
 
@@ -180,7 +180,7 @@ def open_image(container: Container, image: Image) -> Opened:
 
     def locate(offset: int) -> Run:
         if offset >= end:
-            raise ReadError(f"no chunk of the image describes byte {offset}")
+            raise MissingBytes(f"no chunk of the image describes byte {offset}")
         until = end
         for piece in reversed(pieces):  # simg2img writes them in order: the last one counts
             run = piece.run(offset, until)
@@ -189,7 +189,7 @@ def open_image(container: Container, image: Image) -> Opened:
             until = min(until, piece.next_start(offset, end))
         for start, stop in lost:
             if start <= offset < stop:
-                raise ReadError(f"byte {offset} of the disk stands in a piece that is missing")
+                raise MissingBytes("these bytes stand in a piece that is missing")
             if offset < start:
                 until = min(until, start)
         return Run(None, 0, until - offset)

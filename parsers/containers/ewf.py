@@ -23,9 +23,9 @@ from pyimount.parsers.containers.ewf_sections import (
 )
 from pyimount.parsers.containers.ewf_table import Table
 from pyimount.parsers.containers.segment_sets import in_order
-from pyimount.problems import Code, Problem
+from pyimount.problems import Code, Problem, Range
 from pyimount.sources.budget import Meter
-from pyimount.sources.errors import ReadError
+from pyimount.sources.errors import MissingBytes, ReadError
 from pyimount.sources.source import Source
 from pyimount.sources.view import ShortRead, View
 
@@ -59,8 +59,21 @@ def open_image(container: Container, image: Image) -> Opened:
     source = None
     if made.size is not None and not ordered[0].logical:
         source, flaws = _disk(ordered, made.size, image.meter)
-        problems += flaws
-    return Opened(container=made.replaced(problems=(*made.problems, *problems)), source=source)
+        problems = _with_gap([*made.problems, *problems], flaws)
+    else:
+        problems = [*made.problems, *problems]
+    return Opened(container=made.replaced(problems=tuple(problems)), source=source)
+
+
+def _with_gap(problems: list[Problem], flaws: list[Problem]) -> list[Problem]:
+    """The problems of the segments, and those of the disk; what is missing of it with the reason for that."""
+    cause = next((each for each in problems if each.code in (Code.TRUNCATED, Code.MISSING_SEGMENT)), None)
+    gap = next((each for each in flaws if each.ranges), None)
+    if cause is None or gap is None:
+        return [*problems, *flaws]
+    one = cause.replaced(message=f"{cause.message}; {gap.message}", ranges=gap.ranges)
+    others = [each for each in flaws if each is not gap]
+    return [*(one if each is cause else each for each in problems), *others]
 
 
 def _volume_of(segments: Sequence[Segment]) -> Segment | None:
@@ -208,10 +221,8 @@ def _disk(segments: Sequence[Segment], size: int, meter: Meter) -> tuple[Source,
             behind.append((tail, table))
         placed += reversed(behind)
         if head < tail:
-            message = (
-                f"bytes {head * chunk_size} to {min(tail * chunk_size, size)} of the disk cannot be read"
-            )
-            problems.append(Problem(Code.TRUNCATED, message))
+            gap = Range(head * chunk_size, min(tail * chunk_size, size) - head * chunk_size)
+            problems.append(Problem(Code.TRUNCATED, "a part of the disk cannot be read", ranges=(gap,)))
     chunks = _Chunks(placed, chunk_size, size, always_packed=not hasattr(volume, "media_type"))
     return ChunkSource(size, chunk_size, chunks.load, meter), problems
 
@@ -232,6 +243,8 @@ class _Chunks:
         """The bytes of a chunk; raises ReadError when they are missing or damaged."""
         try:
             return self._load(number)
+        except MissingBytes as error:
+            raise MissingBytes(f"chunk {number} of the image: {error}") from error
         except ReadError as error:
             raise ReadError(f"chunk {number} of the image: {error}") from error
 
@@ -239,7 +252,7 @@ class _Chunks:
         at = bisect_right(self._starts, number) - 1
         table = self._tables[at] if at >= 0 else None
         if table is None or number - self._starts[at] >= table.entries.count:
-            raise ReadError("no table that is here lists it")
+            raise MissingBytes("no table that is here lists it")
         wanted = min(self._chunk_size, self._size - number * self._chunk_size)
         chunk = table.load(
             number - self._starts[at], self._chunk_size, wanted, always_packed=self._always_packed

@@ -28,7 +28,7 @@ from pyimount.parsers.containers.runs import EntryTable
 from pyimount.parsers.containers.segment_sets import in_order
 from pyimount.problems import Code, Problem
 from pyimount.records import Record
-from pyimount.sources.errors import ReadError
+from pyimount.sources.errors import MissingBytes, ReadError
 from pyimount.sources.source import Source
 from pyimount.sources.view import ShortRead, View
 
@@ -420,13 +420,15 @@ class _Chunks:
         """The bytes of a chunk; raises ReadError when they are missing or damaged."""
         try:
             return self._load(number)
+        except MissingBytes as error:
+            raise MissingBytes(f"chunk {number} of the image: {error}") from error
         except ReadError as error:
             raise ReadError(f"chunk {number} of the image: {error}") from error
 
     def _load(self, number: int) -> bytes:
         at = bisect_right(self._firsts, number) - 1
         if at < 0 or number - self._firsts[at] >= self._tables[at].entries.count:
-            raise ReadError("no table that is here lists it")
+            raise MissingBytes("no table that is here lists it")
         table = self._tables[at]
         entry = parse_struct(table.entries.raw(number - table.first), TABLE_ENTRY)
         wanted = min(self._chunk_size, self._size - number * self._chunk_size)

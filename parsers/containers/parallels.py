@@ -19,7 +19,7 @@ from pyimount.parsers.containers.runs import EntryTable, Run, RunSource
 from pyimount.parsers.containers.xmltext import read_xml
 from pyimount.problems import Code, Problem
 from pyimount.records import Record
-from pyimount.sources.errors import OpenError, ReadError
+from pyimount.sources.errors import MissingBytes, OpenError, ReadError
 from pyimount.sources.source import Source
 from pyimount.sources.view import View
 
@@ -350,7 +350,7 @@ class _Stack(Record):
         length = self.end - self.start - offset
         for layer in self.layers:
             if layer is None:
-                raise ReadError("these bytes stand in an image that is missing")
+                raise MissingBytes("these bytes stand in an image that is missing")
             if not isinstance(layer, _Expandable):
                 return Run(layer, offset, length)
             length = min(length, layer.left(offset))
@@ -372,7 +372,7 @@ class _Bundle:
         """The run at this byte of the disk."""
         at = bisect_right(self._starts, offset) - 1
         if at < 0 or offset >= self._stacks[at].end:
-            raise ReadError(f"no image of the disk holds its byte {offset}")
+            raise MissingBytes(f"no image of the disk holds its byte {offset}")
         run = self._stacks[at].locate(offset - self._starts[at])
         if at + 1 < len(self._starts):
             return Run(run.source, run.offset, min(run.length, self._starts[at + 1] - offset))

@@ -18,7 +18,7 @@ from pyimount.parsers.containers.runs import EntryTable, Parent, Run, RunSource
 from pyimount.parsers.containers.zstd_library import MISSING, zstd_library
 from pyimount.problems import Code, Problem
 from pyimount.sources.budget import Meter
-from pyimount.sources.errors import OpenError, ReadError
+from pyimount.sources.errors import MissingBytes, OpenError, ReadError
 from pyimount.sources.source import BytesSource, SliceSource, Source
 from pyimount.sources.view import ShortRead, View
 
@@ -373,7 +373,7 @@ class _Clusters:
         if at % self._size:
             raise ReadError(f"the image has a cluster at byte {at}, which is no cluster's start")
         if self._data is None:
-            raise ReadError("these bytes stand in the data file, which is missing")
+            raise MissingBytes("these bytes stand in the data file, which is missing")
         return Run(self._data, at + within, length)
 
     def _subcluster(self, entry: int, bitmap: int, offset: int, within: int) -> Run:

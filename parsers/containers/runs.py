@@ -10,7 +10,7 @@ from pyimount.formats.image import Image
 from pyimount.parsers.containers.file_names import file_name
 from pyimount.problems import Code, Problem
 from pyimount.records import Record
-from pyimount.sources.errors import OpenError, ReadError
+from pyimount.sources.errors import MissingBytes, OpenError, ReadError
 from pyimount.sources.source import Source
 
 _PAGE = 4096
@@ -140,7 +140,7 @@ class Parent(Record):
     def run(self, offset: int, length: int) -> Run:
         """The run at this place of the parent's disk, which may be smaller than the child's."""
         if self.source is None:
-            raise ReadError(f"byte {offset} of the disk stands in the parent image, which is missing")
+            raise MissingBytes(f"byte {offset} of the disk stands in the parent image, which is missing")
         if offset >= self.source.size:
             return Run(None, 0, length)
         return Run(self.source, offset, min(length, self.source.size - offset))

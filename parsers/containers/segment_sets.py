@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Protocol, TypeVar
 
+from pyimount.formats.image import told_missing
 from pyimount.problems import Code, Problem
 
 
@@ -40,7 +41,7 @@ def in_order(
     ``missing``: names of files that should be there; ``unread``: what is wrong with those that are there and
     cannot be read. A segment of another acquisition is not used: its bytes are another disk's.
     """
-    problems = [Problem(Code.MISSING_SEGMENT, f"{name} is missing") for name in missing]
+    problems = [Problem(Code.MISSING_SEGMENT, told_missing(missing))] if missing else []
     problems += unread
     alike = _in_common(found)
     segments: dict[int, _Segment] = {}

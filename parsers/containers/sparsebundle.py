@@ -13,7 +13,7 @@ from pyimount.parsers.containers.cdsa import encryption_of
 from pyimount.parsers.containers.runs import Run, RunSource
 from pyimount.parsers.containers.xmltext import read_xml
 from pyimount.problems import Code, Problem
-from pyimount.sources.errors import OpenError, ReadError
+from pyimount.sources.errors import MissingBytes, OpenError
 from pyimount.sources.source import Source
 from pyimount.sources.view import View
 
@@ -109,7 +109,7 @@ def open(container: Container, image: Image) -> Opened:  # noqa: A001
             return Run(None, 0, length)
         file = bands[number]
         if file is None:
-            raise ReadError(f"band {number:x} cannot be opened")
+            raise MissingBytes(f"band {number:x} cannot be opened")
         # What was not written at a band's end is not stored.
         if within >= file.size:
             return Run(None, 0, length)

@@ -17,7 +17,7 @@ from pyimount.formats.notation import text, unix_time, uuid_text
 from pyimount.parsers.containers.clusters import integers
 from pyimount.parsers.containers.runs import Run, RunSource
 from pyimount.problems import Code, Problem
-from pyimount.sources.errors import ReadError
+from pyimount.sources.errors import MissingBytes
 from pyimount.sources.source import Source
 from pyimount.sources.view import View
 
@@ -230,7 +230,7 @@ class _Index:
         cluster, within = divmod(offset, CLUSTER)
         number = bisect_left(self.clusters, cluster)
         if number == len(self.clusters) or self.clusters[number] != cluster:
-            raise ReadError("clusters of the disk are not in the archive")
+            raise MissingBytes("clusters of the disk are not in the archive")
         block, within = divmod(within, BLOCK)
         mask = self._masks[number]
         if not mask >> block & 1:

@@ -34,7 +34,7 @@ from pyimount.parsers.containers.vmdk_extents import (
     open_sparse,
 )
 from pyimount.problems import Code, Problem
-from pyimount.sources.errors import OpenError, ReadError
+from pyimount.sources.errors import MissingBytes, OpenError, ReadError
 from pyimount.sources.source import Source
 from pyimount.sources.view import ShortRead, View
 
@@ -242,7 +242,7 @@ def _last_part(name: str) -> str:
 
 def _refusing(why: str) -> Locate:
     def locate(offset: int) -> Run:  # noqa: ARG001
-        raise ReadError(why)
+        raise MissingBytes(why)
 
     return locate
 

@@ -17,7 +17,7 @@ from pyimount.parsers.containers.clusters import Unpacked, integers, truncated
 from pyimount.parsers.containers.runs import EntryTable, Parent, Run
 from pyimount.problems import Code, Problem
 from pyimount.sources.budget import Meter
-from pyimount.sources.errors import ReadError
+from pyimount.sources.errors import MissingBytes, ReadError
 from pyimount.sources.source import BytesSource, Source
 from pyimount.sources.view import ShortRead, View
 
@@ -258,7 +258,7 @@ class _WalkedGrains:
     def sector(self, number: int) -> int:
         """The first sector of a grain; 0: it was never written. ReadError behind the last that was found."""
         if number >= self._end:
-            raise ReadError("these bytes stand in the part of the file that is missing")
+            raise MissingBytes("these bytes stand in the part of the file that is missing")
         return self._sectors.get(number, 0)
 
     def _walk(self, file: Source, at: int, grain_size: int) -> Iterator[tuple[int, int]]:

@@ -4,11 +4,13 @@ import argparse
 import gc
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from importlib import import_module
+from typing import NoReturn
 
 from pyimount.cli.open_files import raise_limit
+from pyimount.reports.wording import printable
 from pyimount.version import __version__
 
 EXIT_USAGE = 2
@@ -31,28 +33,75 @@ _COMMANDS = {
     "completion": "print the completion script of a shell",
 }
 
+_HELP = "help"
+
 _ON_LINUX = ("mount", "unmount", "list", "check")
 """What acts on the machine, or tells of it; on others these commands have their help alone."""
 _ITS_MODULES = ("fcntl", "grp", "pwd", "resource", "termios")
 
 
+def columns() -> int:
+    """How many columns a line has: the variable COLUMNS, the terminal's, else 80."""
+    told = os.environ.get("COLUMNS", "")
+    if told.isascii() and told.isdigit() and int(told) > 0:
+        return int(told)
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError, AttributeError):  # no terminal, or no file at all
+            return os.get_terminal_size(stream.fileno()).columns or 80
+    return 80
+
+
 class HelpFormatter(argparse.RawDescriptionHelpFormatter):
-    """Help as wide as the terminal, which is asked without the modules that argparse loads for that."""
+    """Help as wide as the terminal: paragraphs are filled, examples keep their lines where these fit."""
 
     def __init__(self, prog: str) -> None:
-        try:
-            columns = os.get_terminal_size().columns
-        except (OSError, ValueError, AttributeError):
-            columns = 80
-        super().__init__(prog, width=max(40, columns - 2))
+        super().__init__(prog, width=max(40, columns() - 2))
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        from textwrap import fill
+        from textwrap import indent as moved
+
+        room = width - len(indent)
+        parts = []
+        for paragraph in text.strip().split("\n\n"):
+            first, *rest = paragraph.split("\n")
+            if any(line.startswith(" ") for line in rest):
+                parts.append("\n".join([first, *_examples(rest, room)]))
+            else:
+                words = " ".join(paragraph.split())
+                parts.append(fill(words, room, break_long_words=False, break_on_hyphens=False))
+        return moved("\n\n".join(parts), indent)
+
+
+def _examples(lines: Sequence[str], width: int) -> Iterator[str]:
+    """The lines of examples; what each does stands below it where there is no room beside one of them."""
+    if all(len(line) <= width for line in lines):
+        yield from lines
+        return
+    for line in lines:
+        command, _, told = line.strip().partition("  ")
+        yield f"  {command}"
+        if told:
+            yield f"      {told.strip()}"
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line, and the command that tells more."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong with the arguments, and end with 2."""
+        said = message.removeprefix("argument IMAGE: ")
+        complain(said if said != message else f"{message} ('{self.prog} --help' tells more)")
+        self.exit(EXIT_USAGE)
 
 
 def parser(only: str | None = None) -> argparse.ArgumentParser:
     """The parser of the command line: with every subcommand, or with ``only`` one."""
-    top = argparse.ArgumentParser(
+    top = Parser(
         prog="pyimount",
         description="Tell what is in a disk image, layer by layer, without root and without changing it.",
-        epilog="'pyimount COMMAND --help' tells more of each command.",
+        epilog="'pyimount IMAGE' is 'pyimount detect IMAGE'. "
+        "'pyimount help COMMAND' or 'pyimount COMMAND --help' tells more of each command.",
         formatter_class=HelpFormatter,
     )
     top.add_argument("--version", action="version", version=f"pyimount {__version__}")
@@ -70,13 +119,32 @@ def parser(only: str | None = None) -> argparse.ArgumentParser:
         )
         module.arguments(command)
         command.set_defaults(run=module.run)
+    if only is None:
+        told = commands.add_parser(
+            _HELP,
+            help="tell of a command and its options",
+            description="Tell of a command and its options.",
+            formatter_class=HelpFormatter,
+        )
+        told.add_argument("about", nargs="?", metavar="COMMAND", help="of which (default: of all)")
+        told.set_defaults(run=_help)
     return top
+
+
+def _help(options: argparse.Namespace) -> int:
+    if options.about not in (None, *_COMMANDS):
+        complain(f"{options.about}: no such command; {_suggestion(options.about)}")
+        return EXIT_USAGE
+    arguments = [options.about, "--help"] if options.about else ["--help"]
+    parser(options.about).parse_args(arguments)
+    return 0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status. ``arguments``: instead of the process's own."""
     if arguments is not None:
         return _run(arguments)
+    _open_closed_streams()
     # Looking through every object for garbage, most of all when the process ends, takes longer than a scan.
     gc.set_threshold(100_000)
     raise_limit()
@@ -86,14 +154,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
         gc.freeze()
 
 
+def _open_closed_streams() -> None:
+    """Have something stand where a standard stream was closed: else the next file that is opened would."""
+    silent = sys.stdout is None
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free, which is this
+    if sys.stdin is None:
+        sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115  (as long as the process)
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    if silent:
+        sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+        complain("standard output is closed: what would stand there is lost")
+
+
 def _run(arguments: Sequence[str]) -> int:
     for stream in (sys.stdout, sys.stderr):
         # A file name may be any bytes; a message about it must not fail on them.
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
-    # A command that is there to be quick loads no other.
-    only = arguments[0] if arguments and arguments[0] in _COMMANDS else None
     try:
+        arguments = _with_command(arguments)
+        # A command that is there to be quick loads no other.
+        only = arguments[0] if arguments and arguments[0] in _COMMANDS else None
         parsed = parser(only).parse_args(arguments)
         if parsed.command in _ON_LINUX and not _is_linux():
             complain(f"{parsed.command} is for Linux; the others, detect and ls among them, work here too")
@@ -108,10 +194,49 @@ def _run(arguments: Sequence[str]) -> int:
         complain("stopped")
         return EXIT_INTERRUPTED
     except OSError as error:
-        complain(f"cannot write the report: {error.strerror or error}")
+        complain(_told(error))
         drop_output()
         return 1
     return status
+
+
+def _with_command(arguments: Sequence[str]) -> Sequence[str]:
+    """The arguments with their command: an image alone, or options, stand for ``detect``."""
+    if not arguments or arguments[0] in (*_COMMANDS, _HELP, "-h", "--help", "--version"):
+        return arguments
+    first = arguments[0]
+    if first.startswith("-") or os.path.lexists(first) or not first.isalpha():
+        return ["detect", *arguments]
+    complain(f"{first}: neither a command nor a file; {_suggestion(first)}")
+    raise SystemExit(EXIT_USAGE)
+
+
+def _suggestion(word: str) -> str:
+    from difflib import get_close_matches
+
+    close = get_close_matches(word, [*_COMMANDS, _HELP], n=1, cutoff=0.6)
+    return f"did you mean '{close[0]}'?" if close else "'pyimount help' lists the commands"
+
+
+HOMELESS = "the folder in which this was started is gone: go to another one"
+
+
+def is_homeless() -> bool:
+    """Whether the working directory has been deleted, so that relative names lead nowhere."""
+    try:
+        os.getcwd()
+    except OSError:
+        return True
+    return False
+
+
+def _told(error: OSError) -> str:
+    if is_homeless():
+        return HOMELESS
+    reason = error.strerror or str(error)
+    if isinstance(error.filename, str | bytes):
+        return f"{os.fsdecode(error.filename)}: {reason}"
+    return f"cannot write the report: {reason}"
 
 
 def _is_linux() -> bool:
@@ -127,5 +252,16 @@ def drop_output() -> None:
 
 
 def complain(message: str) -> None:
-    """Tell a person what went wrong, on standard error."""
-    print(f"pyimount: {message}", file=sys.stderr)
+    """Tell a person what went wrong, on standard error: one line, in which nothing stands unescaped.
+
+    On a terminal it is broken between words.
+    """
+    line = f"pyimount: {printable(message)}"
+    if sys.stderr.isatty():
+        from textwrap import fill
+
+        line = fill(
+            line, columns(), break_long_words=False, break_on_hyphens=False, replace_whitespace=False,
+            drop_whitespace=True, subsequent_indent="  ",
+        )  # fmt: skip
+    print(line, file=sys.stderr)

@@ -19,7 +19,7 @@ from pyimount.cli import paths
 from pyimount.files.records import Kind
 from pyimount.inside.copying import Copied, Copier, Copying, safe_name
 from pyimount.inside.tree import Place
-from pyimount.reports.wording import printable
+from pyimount.wording import printable
 
 EXAMPLES = f"""{paths.PATHS}
 examples:

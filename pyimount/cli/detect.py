@@ -20,6 +20,7 @@ import pyimount
 from pyimount import cli
 from pyimount.cli import options as shared
 from pyimount.layers import Scan
+from pyimount.sources.budget import NO_LIMIT
 from pyimount.sources.errors import OpenError
 
 if TYPE_CHECKING:
@@ -41,7 +42,11 @@ EXAMPLES = """examples:
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add this command's options."""
     parser.add_argument(
-        "images", nargs="+", metavar="IMAGE", help="a disk image, one of its segments, or their folder"
+        "images",
+        nargs="+",
+        type=shared.image,
+        metavar="IMAGE",
+        help="a disk image, one of its segments, or their folder",
     )
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print one JSON document")
@@ -52,8 +57,15 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--search",
         action="store_true",
-        help="look at every sector, for what nothing points to: this reads the whole image "
+        help="look everywhere, for what nothing points to: this reads the whole image "
         "(not found so: what has a signature of two bytes or none)",
+    )
+    parser.add_argument(
+        "--align",
+        type=shared.some_bytes,
+        metavar="BYTES",
+        help="search at every so many bytes, down to 1 (default: at every sector, and at every fourth byte "
+        "for what firmware is made of); implies --search",
     )
     parser.add_argument(
         "--free",
@@ -79,15 +91,18 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Scan the images and print the report; returns the exit status."""
     told = shared.told(options)
-    if options.search and options.max_seconds is None and options.max_read is None:
-        del told["budget"]  # the image's size decides
+    searching = options.search or options.align is not None
+    if searching and options.max_read is None:
+        # The whole image is read, however large it is; the other limits stand as they were asked for.
+        told["budget"] = told["budget"].replaced(bytes_read=NO_LIMIT.bytes_read, unpacked=NO_LIMIT.unpacked)
     try:
         keyring = shared.keyring(options)
-        with _progress(wanted=options.search) as progress:
+        with _progress(wanted=searching) as progress:
             scan = pyimount.detect(
                 options.images,
                 keys=keyring,
-                search=options.search,
+                search=searching,
+                align=options.align,
                 free=options.free,
                 progress=progress,
                 **told,
@@ -95,6 +110,9 @@ def run(options: argparse.Namespace) -> int:
     except (ValueError, OpenError) as error:
         cli.complain(str(error))
         return cli.EXIT_USAGE
+    if shared.misplaced(options, scan):
+        return cli.EXIT_USAGE
+    _tell_passed_over(scan, options)
     if options.system:
         from pyimount.inside.system import with_systems
         from pyimount.keys import Keyring
@@ -102,12 +120,25 @@ def run(options: argparse.Namespace) -> int:
         scan = with_systems(scan, keyring or Keyring())
     for disk in scan.disks:
         if disk.size is None:
-            from pyimount.reports.wording import printable
-
             for problem in disk.problems:
-                cli.complain(printable(problem.message))
+                cli.complain(problem.message)
     _print(scan, options)
     return scan.exit_status(strict=options.strict)
+
+
+def _tell_passed_over(scan: Scan, options: argparse.Namespace) -> None:
+    """Say what in the folders that were named is no image by its name: how much, with -v what."""
+    from pyimount.sources.segments import Segments, passed_over
+
+    left = passed_over(options.images, [Segments(disk.paths) for disk in scan.disks])
+    if not left:
+        return
+    if options.details:
+        for path in left:
+            cli.complain(f"{path}: passed over: neither called nor beginning like a disk image")
+    else:
+        number = "1 file that is" if len(left) == 1 else f"{len(left)} files that are"
+        cli.complain(f"passed over {number} no disk image by name or content; -v names them")
 
 
 @contextmanager
@@ -149,3 +180,5 @@ def _print(scan: Scan, options: argparse.Namespace) -> None:
         )
         for tree in report.trees(scan):
             console.print(tree)
+        for line in report.of_all(scan):
+            console.print(line)

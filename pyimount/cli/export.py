@@ -38,9 +38,11 @@ _WHOLE_DISK = "disk"
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add this command's options."""
-    parser.add_argument("images", nargs="+", metavar="IMAGE", help="as for detect")
+    parser.add_argument("images", nargs="+", type=shared.image, metavar="IMAGE", help="as for detect")
     parser.add_argument("index", metavar="INDEX", help="index or UUID of the volume, or 'disk'")
-    parser.add_argument("-o", "--output", metavar="FILE", help="file to write; it must not be there yet")
+    parser.add_argument(
+        "-o", "--output", metavar="FILE", help="file to write, not there yet; -: standard output"
+    )
     parser.add_argument("--resume", action="store_true", help="go on with a FILE that was not finished")
     shared.add_keys(parser)
     shared.add_told(parser)
@@ -48,6 +50,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Write the bytes; returns the exit status."""
+    if options.output == "-":
+        options.output = None
     if options.resume and options.output is None:
         cli.complain("--resume goes with -o FILE")
         return cli.EXIT_USAGE
@@ -60,10 +64,14 @@ def run(options: argparse.Namespace) -> int:
     except (ValueError, OpenError) as error:
         cli.complain(str(error))
         return cli.EXIT_USAGE
+    if shared.misplaced(options, scan):
+        return cli.EXIT_USAGE
     for disk in scan.disks:
         if disk.size is None:
             for problem in disk.problems:
                 cli.complain(problem.message)
+    for problem in scan.problems:
+        cli.complain(problem.message)
     try:
         layer = _layer(scan, options.index)
     except KeyError as error:

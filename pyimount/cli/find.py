@@ -20,8 +20,8 @@ from pyimount.files.system import CannotRead
 from pyimount.inside.comparing import compare
 from pyimount.inside.tree import Place
 from pyimount.inside.walking import DEPTH_CAP, Walk
-from pyimount.reports.wording import printable
 from pyimount.sources.errors import SourceError
+from pyimount.wording import printable
 
 EXAMPLES = f"""{paths.PATHS}
 examples:

@@ -38,7 +38,7 @@ def run(options: argparse.Namespace) -> int:
     else:
         for session in found:
             _draw(session)
-        if not found and sys.stdout.isatty():
+        if not found:
             print("nothing is mounted")
     for session in found:
         if session["damaged"]:

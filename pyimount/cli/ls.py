@@ -15,8 +15,8 @@ from pyimount.files.records import Kind, Stat
 from pyimount.files.system import CannotRead, Damaged
 from pyimount.inside.tree import Files, Place
 from pyimount.layers import VolumeLayer
-from pyimount.reports.wording import printable, size_text
 from pyimount.sources.errors import SourceError
+from pyimount.wording import printable, size_text
 
 EXAMPLES = f"""{paths.PATHS}
 examples:

@@ -29,14 +29,16 @@ from pyimount.reports.wording import printable
 from pyimount.sources.errors import OpenError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from pyimount.keys import Keyring
     from pyimount.mounting import Carved, Mounted, MountedVolume, Tree
 
 EXAMPLES = """examples:
-  sudo pyimount mount disk.E01               all file systems; Enter takes them down again
-  sudo pyimount mount --keep --json disk.E01 for scripts: mount points, and why not
-  pyimount mount --dry-run disk.E01          what would run as root
-  sudo pyimount mount --reconstruct disk.dd  the tree as it was, under the root volume
+  sudo pyimount mount disk.E01                all file systems; Enter takes them down again
+  sudo pyimount mount --keep --json disk.E01  for scripts: mount points, and why not
+  pyimount mount --dry-run disk.E01           what would run as root
+  sudo pyimount mount --reconstruct disk.dd   the tree as it was, under the root volume
   sudo pyimount mount --only-mount 2 --keys '2=p:secret' disk.dd
 """
 
@@ -45,7 +47,7 @@ EXIT_NOT_MOUNTED = 4
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add this command's options."""
-    parser.add_argument("images", nargs="*", metavar="IMAGE", help="as for detect")
+    parser.add_argument("images", nargs="*", type=shared.image, metavar="IMAGE", help="as for detect")
     what = parser.add_argument_group("what is mounted")
     what.add_argument(
         "--only-mount", action="append", default=[], metavar="VOLUME", help="only this index, UUID or label"
@@ -82,7 +84,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     how.add_argument("--show-policy", action="store_true", help="print what the policy allows")
     how.add_argument(
-        "--allow-fs", action="append", default=[], metavar="TYPE", help="a driver or tool that is off else"
+        "--allow-fs",
+        type=shared.driver,
+        action="append",
+        default=[],
+        metavar="TYPE",
+        help="a driver or tool that is off else",
     )
     how.add_argument(
         "--backend", choices=("auto", "kernel", "user"), help="who assembles and decrypts (default: auto)"
@@ -90,7 +97,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     how.add_argument(
         "--disk-mounter",
         choices=("auto", "user", "qemu-nbd", "dummy", *MOUNTERS),
-        help="what shows the disk in a container",
+        metavar="PROGRAM",
+        help=f"what shows the disk in a container: auto, user, qemu-nbd, dummy, {', '.join(MOUNTERS)}",
     )
     how.add_argument(
         "--volume-detector",
@@ -168,12 +176,19 @@ def _mount(options: argparse.Namespace, policy: Policy, keyring: "Keyring | None
     if not options.dry_run:
         mounting.require_packages()
     scan = mounting.look(options.images, keys=keyring, **_told(options))
+    if shared.misplaced(options, scan):
+        return cli.EXIT_USAGE
     status = 0
     for disk in scan.disks:
         if disk.size is None and not disk.is_folder:
             status = 1
             for problem in disk.problems:
                 cli.complain(printable(problem.message))
+    for problem in scan.problems:
+        cli.complain(problem.message)
+    for index, word in options.fstypes:
+        if index not in ("*", "?") and not _names_volume(scan, index):
+            raise ValueError(f"--fstypes {index}={word}: there is no volume {index}")
     session = mounting.new_session()
     wanted: dict[str, Any] = {
         "session": session,
@@ -214,6 +229,10 @@ def _mount(options: argparse.Namespace, policy: Policy, keyring: "Keyring | None
         _clean(session, lazy=options.lazy_unmount)
         raise
     return _exit_status(mounted) or status
+
+
+def _names_volume(scan: pyimount.Scan, name: str) -> bool:
+    return any(name in (volume.index, volume.uuid) for volume in scan.volumes)
 
 
 def _told(options: argparse.Namespace) -> dict[str, Any]:
@@ -310,14 +329,20 @@ def _report_tree(tree: "Tree") -> None:
     if tree.root is None:
         cli.complain("no tree: no root volume was found")
     else:
-        system = " ".join(
-            printable(tree.system[key]) for key in ("name", "version", "hostname") if key in tree.system
-        )
+        system = _system(tree.system)
         print(f"the tree stands at {printable(tree.path or '?')}{f'  ({system})' if system else ''}")
         for placed in tree.placed:
             print(f"  {printable(placed.target)}: volume {placed.index}, by {placed.by}")
     for unplaced in tree.unplaced:
         cli.complain(f"{unplaced.index} has no place in the tree: {printable(unplaced.reason)}")
+
+
+def _system(said: "Mapping[str, str]") -> str:
+    """A system's name, version and host; the version once, where the name has it."""
+    words = [said.get(key, "") for key in ("name", "version", "hostname")]
+    if words[1] in words[0].split():
+        del words[1]
+    return " ".join(printable(word) for word in words if word)
 
 
 def _kind(each: "MountedVolume") -> str:

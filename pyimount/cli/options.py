@@ -10,47 +10,126 @@ from pyimount import cli
 
 if TYPE_CHECKING:
     from pyimount.keys import Keyring
+    from pyimount.layers import Scan
 
 KEY_VARIABLE = "PYIMOUNT_KEY"
+
+_DIGITS_CAP = 18
 
 _SUFFIXES = {"k": 10, "m": 20, "g": 30, "t": 40}
 
 
 def byte_count(text: str) -> int:
-    """Bytes from ``4096``, ``0x1000`` or ``4K`` (K, M, G, T: powers of 1024); raises ValueError."""
+    """Bytes from ``4096``, ``0x1000`` or ``4K`` (K, M, G, T: powers of 1024); raises ArgumentTypeError."""
     shift = _SUFFIXES.get(text[-1:].lower(), 0)
-    value = int(text[:-1], 10) << shift if shift else int(text, 0)
+    try:
+        value = int(text[:-1], 10) << shift if shift else int(text, 0)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of bytes (4096, 0x1000, 4K, 1M)") from None
     if value < 0:
-        raise ValueError(f"{text} is negative")
+        raise argparse.ArgumentTypeError(f"{text} is negative")
     return value
 
 
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 0:
-        raise ValueError(f"{text} is negative")
+def some_bytes(text: str) -> int:
+    """The same, and not none."""
+    value = byte_count(text)
+    if value == 0:
+        raise argparse.ArgumentTypeError("at least one byte is wanted")
     return value
 
 
-def _index_and_type(text: str) -> tuple[str, str]:
+def seconds(text: str) -> float:
+    """A time in seconds, above 0; raises ArgumentTypeError."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is no time in seconds")
+    return value
+
+
+def whole_number(text: str) -> int:
+    """A whole number, 0 or more; raises ArgumentTypeError."""
+    if not (text.isascii() and text.isdigit() and len(text) <= _DIGITS_CAP):
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number")
+    return int(text)
+
+
+def table_type(text: str) -> str:
+    """A type of partition table; raises ArgumentTypeError."""
+    from pyimount.cli.words import TABLES, meant
+
+    if text not in TABLES:
+        raise argparse.ArgumentTypeError(f"{text!r} is no type of partition table{meant(text, TABLES)}")
+    return text
+
+
+def index_and_table(text: str) -> tuple[str, str]:
+    """INDEX=TYPE, the type one of partition tables; raises ArgumentTypeError."""
     index, equals, word = text.partition("=")
     if not (index and equals and word):
-        raise ValueError(f"{text} is not INDEX=TYPE")
+        raise argparse.ArgumentTypeError(f"{text!r} is not INDEX=TYPE")
+    return index, table_type(word)
+
+
+def index_and_type(text: str) -> tuple[str, str]:
+    """INDEX=TYPE, the type one that there is; raises ArgumentTypeError."""
+    from pyimount.cli.words import DRIVERS, FSTYPES, VOLUMES, meant
+
+    index, equals, word = text.partition("=")
+    if not (index and equals and word):
+        raise argparse.ArgumentTypeError(f"{text!r} is not INDEX=TYPE")
+    known = VOLUMES | FSTYPES | DRIVERS
+    if word not in known:
+        raise argparse.ArgumentTypeError(f"{word!r} is no type of volume{meant(word, known)}")
     return index, word
+
+
+def driver(text: str) -> str:
+    """A driver or program that mounts; raises ArgumentTypeError."""
+    from pyimount.cli.words import DRIVERS, meant
+
+    if text not in DRIVERS:
+        raise argparse.ArgumentTypeError(f"{text!r} is no driver that pyimount knows{meant(text, DRIVERS)}")
+    return text
+
+
+def folder(text: str) -> str:
+    """A folder that is there; raises ArgumentTypeError."""
+    if not os.path.isdir(text):
+        raise argparse.ArgumentTypeError(f"{text}: there is no such folder")
+    return text
+
+
+def image(text: str) -> str:
+    """What names an image, and is not something else; raises ArgumentTypeError."""
+    scheme, colon, _ = text.partition("://")
+    if text == "-":
+        raise argparse.ArgumentTypeError("an image is read at many places: save standard input to a file")
+    if colon and scheme.isascii() and scheme[:1].isalpha() and not os.path.lexists(text):
+        raise argparse.ArgumentTypeError(f"{text}: this is a URL, and images are files here: fetch it first")
+    if not os.path.isabs(text) and cli.is_homeless():
+        raise argparse.ArgumentTypeError(f"{text}: {cli.HOMELESS}")
+    return text
 
 
 def add_told(parser: argparse.ArgumentParser) -> None:
     """Add the options for what the user knows, and for the limits."""
     told = parser.add_argument_group("what you know better than the image")
     told.add_argument("--offset", type=byte_count, metavar="BYTES", help="look only here, at one volume")
-    told.add_argument("--size", type=byte_count, metavar="BYTES", help="and at no more than this")
-    told.add_argument("--sector-size", type=byte_count, metavar="BYTES", help="bytes in a sector")
+    told.add_argument("--size", type=some_bytes, metavar="BYTES", help="and at no more than this")
+    told.add_argument("--sector-size", type=some_bytes, metavar="BYTES", help="bytes in a sector")
     told.add_argument(
-        "--vstype", metavar="TYPE", help="type of the partition table (dos, gpt …); none: there is none"
+        "--vstype",
+        type=table_type,
+        metavar="TYPE",
+        help="type of the partition table (dos, gpt …); none: there is none",
     )
     told.add_argument(
         "--vstypes",
-        type=_index_and_type,
+        type=index_and_table,
         action="append",
         default=[],
         metavar="INDEX=TYPE",
@@ -58,7 +137,7 @@ def add_told(parser: argparse.ArgumentParser) -> None:
     )
     told.add_argument(
         "--fstypes",
-        type=_index_and_type,
+        type=index_and_type,
         action="append",
         default=[],
         metavar="INDEX=TYPE",
@@ -66,6 +145,7 @@ def add_told(parser: argparse.ArgumentParser) -> None:
     )
     told.add_argument(
         "--allow",
+        type=folder,
         action="append",
         default=[],
         metavar="FOLDER",
@@ -76,14 +156,14 @@ def add_told(parser: argparse.ArgumentParser) -> None:
         "All but the time count work, so that a report is the same on every machine, busy or idle.",
     )
     limits.add_argument(
-        "--max-seconds", type=float, metavar="SECONDS", help="time on the clock (default: no such limit)"
+        "--max-seconds", type=seconds, metavar="SECONDS", help="time on the clock (default: no such limit)"
     )
     limits.add_argument(
         "--max-read", type=byte_count, metavar="BYTES", help="bytes read from it (default: 512M)"
     )
     limits.add_argument(
         "--max-derivation",
-        type=_count,
+        type=whole_number,
         metavar="NUMBER",
         help="what deriving keys may cost, in iterations of PBKDF2 (default: 400000000); "
         "a KiB of Argon2 in a pass counts as 3",
@@ -115,6 +195,16 @@ def told(options: argparse.Namespace) -> dict[str, Any]:
         "try_veracrypt": options.try_veracrypt,
         "budget": pyimount.Budget(**{name: most for name, most in limits.items() if most is not None}),
     }
+
+
+def misplaced(options: argparse.Namespace, scan: "Scan") -> bool:
+    """Whether the place that was named lies behind the end of an image, which is then told."""
+    for disk in scan.disks:
+        if options.offset and disk.size is not None and options.offset >= disk.size:
+            end = f"the end of {disk.paths[0]}, which has {disk.size} bytes"
+            cli.complain(f"--offset {options.offset} lies behind {end}")
+            return True
+    return False
 
 
 def _tables(options: argparse.Namespace) -> str | dict[str, str] | None:
@@ -162,7 +252,7 @@ def add_keys(parser: argparse.ArgumentParser) -> None:
         help="a key file that goes with the passphrase of a VeraCrypt volume",
     )
     keys.add_argument(
-        "--pim", type=int, default=0, metavar="NUMBER", help="its personal iterations multiplier"
+        "--pim", type=whole_number, default=0, metavar="NUMBER", help="its personal iterations multiplier"
     )
 
 
@@ -170,6 +260,9 @@ def keyring(options: argparse.Namespace) -> "Keyring | None":
     """The keys that the options give, None without any. Raises BadKey, which is a ValueError."""
     variable = os.environ.get(KEY_VARIABLE)
     if not (options.key or options.keys or options.key_file or options.ask or variable):
+        for name in ("header", "try_veracrypt", "veracrypt_key_file", "pim"):
+            if getattr(options, name):
+                raise ValueError(f"--{name.replace('_', '-')} goes with a key, and none is given")
         return None
     from pyimount.keys import Keyring
 

@@ -15,8 +15,8 @@ from pyimount.inside.tree import Files, NoTree, Place
 from pyimount.keys import Keyring
 from pyimount.layers import Scan, VolumeLayer
 from pyimount.problems import Problem
-from pyimount.reports.wording import printable
 from pyimount.sources.errors import OpenError, SourceError
+from pyimount.wording import printable
 
 if TYPE_CHECKING:
     from pyimount.files.records import Stat
@@ -33,7 +33,9 @@ FAILURES = (OSError, KeyError, CannotRead, NoTree, SourceError, BadPath)
 
 def add_image(parser: argparse.ArgumentParser) -> None:
     """Add the image and what belongs to it."""
-    parser.add_argument("image", metavar="IMAGE", help="a disk image, one of its segments, or their folder")
+    parser.add_argument(
+        "image", type=shared.image, metavar="IMAGE", help="a disk image, one of its segments, or their folder"
+    )
     parser.add_argument(
         "--with", dest="others", action="append", default=[], metavar="FILE",
         help="another image of the same set: a disk of an array, say",
@@ -55,6 +57,8 @@ def opened(options: argparse.Namespace) -> Iterator[Files]:
     except (ValueError, OpenError) as error:
         cli.complain(printable(str(error)))
         raise Stopped(cli.EXIT_USAGE) from error
+    if shared.misplaced(options, scan):
+        raise Stopped(cli.EXIT_USAGE)
     for disk in scan.disks:
         if disk.size is None:
             for problem in disk.problems:

@@ -8,7 +8,7 @@ import argparse
 from pyimount.cli import ls, paths
 from pyimount.files.records import Kind, Run
 from pyimount.inside.tree import Place
-from pyimount.reports.wording import printable
+from pyimount.wording import printable
 
 EXAMPLES = f"""{paths.PATHS}
 examples:

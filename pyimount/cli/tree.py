@@ -9,7 +9,7 @@ from pyimount.cli import ls, paths
 from pyimount.files.records import Kind
 from pyimount.inside.tree import Place
 from pyimount.inside.walking import DEPTH_CAP, Walk
-from pyimount.reports.wording import printable
+from pyimount.wording import printable
 
 EXAMPLES = f"""{paths.PATHS}
 examples:

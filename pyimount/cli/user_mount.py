@@ -16,8 +16,8 @@ from pyimount.inside.showing import ShownPlace, ShownVolumes
 from pyimount.inside.tree import Files, NoTree
 from pyimount.keys import Keyring
 from pyimount.layers import Scan
-from pyimount.reports.wording import printable
 from pyimount.sources.errors import OpenError, SourceError
+from pyimount.wording import printable
 
 EXIT_NOTHING = 4
 

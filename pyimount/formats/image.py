@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,17 @@ from pyimount.sources.source import Source
 
 if TYPE_CHECKING:
     from pyimount.formats.container import Opened
+
+
+_NAMES_TOLD = 3
+
+
+def told_missing(names: Sequence[str]) -> str:
+    """The segments that are missing, one at least, as a sentence begins with them."""
+    *others, last = names
+    if len(others) > _NAMES_TOLD:
+        return f"{len(names)} segments from {others[0]} to {last} are missing"
+    return f"{', '.join(others)} and {last} are missing" if others else f"{last} is missing"
 
 
 class Image(Record):

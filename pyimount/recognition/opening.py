@@ -3,13 +3,15 @@
 import os
 from itertools import islice, zip_longest
 
-from pyimount.formats import Container, ContainerFormat, Json, NotThisFormat, Opened
-from pyimount.formats.image import Image
-from pyimount.problems import Code, Problem
+from pyimount.formats import Container, ContainerFormat, Json, NotThisFormat, Opened, Usage
+from pyimount.formats.image import Image, told_missing
+from pyimount.problems import Code, Problem, Range
+from pyimount.recognition.probing import probe
 from pyimount.recognition.registry import container_signatures
 from pyimount.sources.broker import Broker
 from pyimount.sources.budget import Meter
-from pyimount.sources.errors import IsFolder, OpenError, ReadError
+from pyimount.sources.errors import BudgetError, IsFolder, OpenError, ReadError
+from pyimount.sources.file import FileSource
 from pyimount.sources.segments import Segments, is_folder
 from pyimount.sources.source import LAST, ConcatSource, LostSource, SliceSource, Source
 from pyimount.sources.view import ShortRead, View
@@ -169,24 +171,33 @@ def _joined(image: Image) -> tuple[Source, list[Problem]]:
         if file.size < size
     ]
     known = 2 * len(short) < len(image.files)
-    wrong = "what follows it stands at a wrong place"
     parts: list[Source] = []
-    problems, at = [], 0
+    gone: list[tuple[str, Range]] = []
+    cut: list[tuple[str, Range]] = []
+    at = 0
     files = iter(zip(image.names, image.files, strict=True))
     last = len(image.files) + len(image.lost) - 1
     for place in range(last + 1):
-        name, held, code, what = image.lost.get(place), 0, Code.MISSING_SEGMENT, "is missing"
+        name, held, lacking, what = image.lost.get(place), 0, gone, "is missing"
         if name is None:
             name, file = next(files)
             parts.append(file)
-            held, code, what = file.size, Code.TRUNCATED, "is shorter than those before"
+            held, lacking, what = file.size, cut, "is shorter than those before"
         if held < size and place < last:
-            which = f"bytes {at + held} to {at + size} of the image cannot be read" if known else wrong
-            problems.append(Problem(code, f"{name} {what}; {which}"))
+            lacking.append((name, Range(at + held, size - held)))
             if known:
                 parts.append(LostSource(size - held, f"{name} {what}"))
                 held = size
         at += held
+    wrong = "" if known else "; what follows stands at a wrong place"
+    problems = []
+    if gone:
+        message = told_missing([name for name, _ in gone]) + wrong
+        places = tuple(place for _, place in gone) if known else ()
+        problems.append(Problem(Code.MISSING_SEGMENT, message, len(gone), places))
+    for name, run in cut:
+        message = f"{name} is shorter than those before{wrong}"
+        problems.append(Problem(Code.TRUNCATED, message, ranges=(run,) if known else ()))
     return ConcatSource(parts), problems
 
 
@@ -199,6 +210,37 @@ def _recognise(source: Source) -> tuple[ContainerFormat, Container] | None:
         except (NotThisFormat, ShortRead, ReadError):
             continue
     return None
+
+
+LOOKED_AT = 256
+"""So many files of a folder that are not called images are looked into, at most."""
+
+_SECTOR = 512
+_DISKS = frozenset((Usage.FILESYSTEM, Usage.RAID, Usage.CRYPTO))
+
+
+def begins_like_image(path: str) -> bool:
+    """Whether a file that is not called an image is one: a container, or a disk or volume in whole sectors.
+
+    What other files may be as well, archives and what is only compressed, is not taken for one.
+    """
+    try:
+        source = FileSource(path)
+    except OpenError:
+        return False
+    try:
+        found = _recognise(source)
+        if found is not None:
+            return not found[0].wraps
+        if source.size == 0 or source.size % _SECTOR:
+            return False
+        read = probe(View(source))
+    except BudgetError:
+        return False
+    else:
+        return read.table is not None or (read.identity is not None and read.usage in _DISKS)
+    finally:
+        source.close()
 
 
 def _open_named_disk(name: str, image: Image) -> Opened:

@@ -90,10 +90,8 @@ def probe(
     chosen = choose(readings, tables, view.size)
     if chosen.table is None and len(readings) == 1:
         chosen = _with_left_over(chosen, readings[0], view)
-    if not view.read_errors:
-        return chosen
-    unread = tuple(Problem(Code.READ_ERROR, message) for message in view.read_errors)
-    return chosen.replaced(problems=(*unread, *chosen.problems))
+    unread = view.unread
+    return chosen.replaced(problems=(*unread, *chosen.problems)) if unread else chosen
 
 
 def probe_beneath(view: View) -> Probe:

@@ -1,10 +1,12 @@
-"""The search: what stands anywhere on a disk, at the start of a sector, though nothing points to it.
+"""The search: what stands anywhere on a disk, though nothing points to it.
 
 A disk is read from end to end in large pieces, and every signature is looked for at its place in every
-sector. Two bytes are found by chance too often: formats whose signatures are no longer, or none, are not
-found so (``unsearched`` names them), nor those whose signatures count from the end of a volume.
+sector; those of what firmware is made of at every fourth byte. Asked for, all are looked for at multiples
+of any number of bytes. Two bytes are found by chance too often: formats whose signatures are no longer, or
+none, are not found so (``unsearched`` names them), nor those whose signatures count from the end of a volume.
 """
 
+import re
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from typing import NamedTuple, TypeAlias
@@ -18,6 +20,14 @@ from pyimount.sources.view import View
 
 SECTOR = 512
 """What is found begins at a multiple of so many bytes, also where sectors are larger."""
+
+WORD = 4
+"""So does what firmware is made of, which its builders pack one behind the other."""
+
+FIRMWARE = frozenset(
+    ("android_boot", "cpio", "cramfs", "erofs", "fit", "jffs2", "romfs", "squashfs", "ubi", "ubifs", "uboot")
+)
+"""The formats that stand at words: each has a magic of four bytes or more."""
 
 SHORTEST = 3
 """Bytes in the shortest signature that is looked for."""
@@ -95,17 +105,37 @@ class Search:
     """A search through ``source``, in which ``known`` is taken already.
 
     ``running``: the type of the volume at the start, if nothing tells where it ends: what looks like another
-    of this type is more of it. ``unreadable``: bytes that could not be read.
+    of this type is more of it. ``align``: what is found begins at a multiple of so many bytes; None: at a
+    sector, or at a word where that is usual. ``unreadable``: bytes that could not be read.
     """
 
     def __init__(
-        self, source: Source, known: Extents, running: str | None, progress: Progress | None
+        self,
+        source: Source,
+        known: Extents,
+        running: str | None,
+        progress: Progress | None,
+        align: int | None = None,
     ) -> None:
         self._source = source
         self._known = known
         self._running = running
+        self._more: Entry | None = None
         self._progress = progress
-        self._wanted, self._reach = _arranged()
+        wanted, self._reach = _arranged()
+        # What has to begin at a multiple of a sector is found the faster way.
+        by_sector = align is None or align % SECTOR == 0
+        self._wanted = wanted if by_sector else {}
+        self._align = align or SECTOR
+        self._step = align or WORD
+        self._loose: dict[bytes, list[tuple[int, Entry]]] = {}
+        self._pattern: re.Pattern[bytes] | None = None
+        if align is None:
+            # Measured: one pattern is the faster way for some thirty magics, a search each for hundreds.
+            self._loose = _loose(FIRMWARE)
+            self._pattern = re.compile(b"|".join(map(re.escape, self._loose)), re.DOTALL)
+        elif not by_sector:
+            self._loose = _loose(None)
         self._found: list[tuple[int, Probe]] = []
         self.unreadable = 0
 
@@ -131,6 +161,8 @@ class Search:
             yield Found(offset, size, probe)
 
     def _keep(self, hit: Hit) -> None:
+        if self._more is not None and hit.entries == (self._more,):
+            return  # one block of many
         rest = SliceSource(self._source, hit.offset, self._source.size - hit.offset)
         probe = probe_as(View(rest, disk_offset=hit.offset), [entry.load() for entry in hit.entries])
         identity = probe.identity
@@ -141,6 +173,7 @@ class Search:
         if kind is not None and kind == self._running:
             return
         self._running = kind
+        self._more = hit.entries[0] if kind is not None and len(hit.entries) == 1 else None
         self._found.append((hit.offset, probe))
         self._known.add(hit.offset, max(size or 0, SECTOR))
 
@@ -173,9 +206,33 @@ class Search:
                     for wanted in signatures:
                         where = sector * SECTOR + wanted.place
                         start = at + where - wanted.offset
-                        if start >= 0 and piece.startswith(wanted.magic, where):
+                        if start >= 0 and start % self._align == 0 and piece.startswith(wanted.magic, where):
                             yield start, wanted.entry
                     sector = column.find(byte, sector + 1)
+        if self._loose and piece.strip(piece[:1]):  # erased flash, and zeros, hold nothing
+            yield from self._anywhere(piece, at)
+
+    def _anywhere(self, piece: bytes, at: int) -> Iterator[tuple[int, Entry]]:
+        for where, magic in self._magics(piece):
+            for offset, entry in self._loose[magic]:
+                start = at + where - offset
+                if start >= 0 and start % self._step == 0:
+                    yield start, entry
+
+    def _magics(self, piece: bytes) -> Iterator[tuple[int, bytes]]:
+        """Where the magics stand in a piece, in no order."""
+        if self._pattern is not None:
+            hit = self._pattern.search(piece)
+            while hit is not None and hit.start() < _PIECE:
+                yield hit.start(), hit[0]
+                hit = self._pattern.search(piece, hit.start() + 1)
+            return
+        for magic in self._loose:
+            end = _PIECE + len(magic) - 1
+            where = piece.find(magic, 0, end)
+            while where >= 0:
+                yield where, magic
+                where = piece.find(magic, where + 1, end)
 
     def _read(self, at: int) -> bytes:
         """A piece and a little more; zeros for what cannot be read."""
@@ -240,3 +297,14 @@ def _arranged() -> tuple[dict[int, dict[bytes, list[_Wanted]]], int]:
         by_byte.setdefault(magic[rare : rare + 1], []).append(_Wanted(magic, place, offset, entry))
         reach = max(reach, offset + len(magic))
     return found, reach
+
+
+def _loose(names: frozenset[str] | None) -> dict[bytes, list[tuple[int, Entry]]]:
+    """The magics of these formats, or of all: how far behind the start of what they stand, and whose."""
+    found: dict[bytes, list[tuple[int, Entry]]] = {}
+    for magic, offset, entry in plain_signatures():
+        if offset < 0 or len(magic) < SHORTEST or not magic.strip(_COMMON):
+            continue
+        if names is None or entry.name in names:
+            found.setdefault(magic, []).append((offset, entry))
+    return found

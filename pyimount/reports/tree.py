@@ -6,16 +6,29 @@ from typing import Any
 from rich.text import Text
 from rich.tree import Tree
 
-from pyimount.layers import DiskLayer, Layer, Scan, VolumeLayer
+from pyimount.layers import DiskLayer, Layer, Scan, VolumeLayer, plain
 from pyimount.problems import Code, Problem
 from pyimount.reports.wording import printable, size_text
 
 _WARNING = "yellow"
 _MUTED = "dim"
 
+_READ_ONLY = frozenset(("cramfs", "erofs", "iso9660", "romfs", "squashfs", "squashfs3"))
+"""Types that are made full and never written to: that nothing is free in them tells nothing."""
+
+_DRAWN = ("problems", "candidates")
+"""Fields that have lines of their own."""
+
+_LAST = ("id", "parents", "hidden", "recipe")
+"""Fields that say how a layer is found again, not what it is."""
+
 
 class TreeReport:
-    """Draws scans. ``everything``: gaps and tables too; ``exact``: sizes in bytes; ``details``: all facts."""
+    """Draws scans. ``everything``: gaps and tables too; ``exact``: sizes in bytes; ``details``: all facts.
+
+    With any of these the lines say where each volume begins, in bytes of its disk; where it is not one run of
+    that, after a plus, in bytes of what holds it. Of what a search found they always do.
+    """
 
     def __init__(self, *, everything: bool = False, exact: bool = False, details: bool = False) -> None:
         self._everything = everything
@@ -28,9 +41,15 @@ class TreeReport:
             if disk.size is None:
                 continue
             tree = Tree(self._disk_line(disk), guide_style=_MUTED)
-            self._facts(tree, disk, disk.problems, {**disk.container, **disk.table})
+            self._facts(tree, disk, disk.problems)
             self._children(scan, disk, tree)
             yield tree
+
+    @staticmethod
+    def of_all(scan: Scan) -> Iterator[Text]:
+        """What is wrong with the call as a whole: a line each."""
+        for problem in scan.problems:
+            yield Text(f"{problem.code}: {printable(problem.message)}", style=_WARNING)
 
     def _children(self, scan: Scan, layer: Layer, tree: Tree) -> None:
         pending = [(layer, tree)]
@@ -39,13 +58,16 @@ class TreeReport:
             children = [
                 child for child in scan.children(parent) if self._everything or self._is_shown(scan, child)
             ]
+            rows = [self._columns(child) for child in children]
+            if not (self._everything or self._exact or self._details or any(map(_is_found, children))):
+                rows = [(index, "", size, kind) for index, _, size, kind in rows]
             widths = [
-                max((len(column) for column in columns), default=0)
-                for columns in zip(*map(self._columns, children), strict=True)
+                max((len(column) for column in columns), default=0) for columns in zip(*rows, strict=True)
             ]
-            for child in children:
-                branch = node.add(self._line(child, widths))
-                self._facts(branch, child, child.problems, child.details)
+            for child, row in zip(children, rows, strict=True):
+                branch = node.add(self._line(child, row, widths))
+                problems = child.problems if self._details else shown_problems(scan, child)
+                self._facts(branch, child, problems)
                 pending.append((child, branch))
 
     @staticmethod
@@ -67,15 +89,17 @@ class TreeReport:
             line.append(f"  {disk.ptuuid or ''}", style=_MUTED)
         return line
 
-    def _columns(self, volume: VolumeLayer) -> tuple[str, str, str]:
-        return volume.index, size_text(volume.size, exact=self._exact), _kind(volume)
+    def _columns(self, volume: VolumeLayer) -> tuple[str, str, str, str]:
+        return volume.index, _start(volume), size_text(volume.size, exact=self._exact), _kind(volume)
 
-    def _line(self, volume: VolumeLayer, widths: Sequence[int]) -> Text:
-        index, size, kind = self._columns(volume)
+    def _line(self, volume: VolumeLayer, row: Sequence[str], widths: Sequence[int]) -> Text:
+        index, start, size, kind = row
         line = Text()
         line.append(index.ljust(widths[0]), style="bold")
-        line.append(f"  {size.rjust(widths[1])}  ")
-        line.append(kind.ljust(widths[2]), style="cyan" if volume.type or volume.pttype else _MUTED)
+        if widths[1]:
+            line.append(f"  at {start.rjust(widths[1])}" if start else " " * (widths[1] + 5), style=_MUTED)
+        line.append(f"  {size.rjust(widths[2])}  ")
+        line.append(kind.ljust(widths[3]), style="cyan" if volume.type or volume.pttype else _MUTED)
         if volume.label:
             line.append(f'  "{printable(volume.label)}"', style="green")
         if volume.uuid:
@@ -108,28 +132,51 @@ class TreeReport:
                 yield f"({group.present} of {group.members} members)"
             if group.copies:
                 yield f"(the same member as {', '.join(group.copies)})"
-        if volume.free is not None:
+        if volume.free is not None and not (volume.free == 0 and volume.type in _READ_ONLY):
             yield f"{size_text(volume.free, exact=self._exact)} free"
 
-    def _facts(self, branch: Tree, layer: Layer, problems: Sequence[Problem], details: Any) -> None:
+    def _facts(self, branch: Tree, layer: Layer, problems: Sequence[Problem]) -> None:
         for problem in problems:
             if problem.code is not Code.LOCKED:  # the line says so
                 branch.add(Text(f"{problem.code}: {printable(problem.message)}", style=_WARNING))
         if self._everything or self._details:
             for candidate in layer.candidates:
                 branch.add(Text(f"also {candidate.type}: {printable(candidate.why_not)}", style=_MUTED))
-        system = details.get("system")
+        system = layer.details.get("system") if isinstance(layer, VolumeLayer) else None
         if isinstance(system, dict) and not self._details:
             branch.add(Text(_system(system), style="cyan"))
         if self._details:
-            for line in _flat(details):
+            fields = {name: value for name, value in plain(layer).items() if name not in _DRAWN}
+            details = fields.pop("details", {})
+            last = {name: fields.pop(name) for name in _LAST if name in fields}
+            for line in (*_flat(fields), *_flat(details), *_flat(last)):
                 branch.add(Text(line, style=_MUTED))
 
 
 def _kind(volume: VolumeLayer) -> str:
     kinds = [volume.type, f"[{volume.pttype}]" if volume.pttype else None]
     known = " ".join(kind for kind in kinds if kind)
-    return known or (volume.flag if volume.flag != "alloc" else "not recognised")
+    if known or volume.flag != "alloc":
+        return known or volume.flag
+    unread = any(problem.code is Code.READ_ERROR for problem in volume.problems)
+    return "not readable" if unread else "not recognised"
+
+
+def shown_problems(scan: Scan, layer: Layer) -> tuple[Problem, ...]:
+    """The problems of a layer that are to be told: not again what a problem of its disk has said already."""
+    if not scan.disk(layer).problems:
+        return layer.problems
+    return tuple(problem for problem in layer.problems if not problem.explained)
+
+
+def _is_found(volume: VolumeLayer) -> bool:
+    return "search" in (volume.details.get("found_by"), volume.table.get("found_by"))
+
+
+def _start(volume: VolumeLayer) -> str:
+    if volume.disk_offset is not None:
+        return str(volume.disk_offset)
+    return f"+{volume.offset}" if volume.offset is not None else ""
 
 
 def _system(system: Mapping[str, Any]) -> str:
@@ -152,5 +199,9 @@ def _flat(details: Any, prefix: str = "") -> Iterator[str]:
                     entry if isinstance(entry, dict) else {"": entry}, f"{prefix}{key}[{number}]."
                 )
         elif value not in (None, [], ""):
-            shown = " ".join(map(str, value)) if isinstance(value, list) else str(value)
+            shown = " ".join(map(_shown, value)) if isinstance(value, list) else _shown(value)
             yield f"{printable(prefix + str(key))}: {printable(shown)}"
+
+
+def _shown(value: Any) -> str:
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)

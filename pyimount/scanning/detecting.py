@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from pyimount.layers import Scan
 from pyimount.problems import Code, Problem
+from pyimount.recognition.opening import LOOKED_AT, begins_like_image
 from pyimount.scanning.hints import Searching, hints_of
 from pyimount.scanning.scanner import scan
 from pyimount.scanning.unlocking import Unlocking
 from pyimount.sources.broker import Broker
 from pyimount.sources.budget import Budget
 from pyimount.sources.errors import NoFilesLeft
-from pyimount.sources.segments import gather
+from pyimount.sources.segments import Segments, gather, passed_over
 
 if TYPE_CHECKING:
     from pyimount.keys import Keyring
@@ -36,6 +37,7 @@ def detect(
     allow: Sequence[PathLike] = (),
     budget: Budget | None = None,
     search: bool = False,
+    align: int | None = None,
     progress: "Progress | None" = None,
     net: bool = True,
 ) -> Scan:
@@ -52,21 +54,52 @@ def detect(
     ``try_veracrypt``: try the keys on what is not recognised, too. ``allow``: folders from which files that
     an image names may be opened, besides its own. ``budget``: what one image may cost. ``search``: look, at
     every sector of each image, for what nothing points to as well; without a budget, that may cost as much as
-    reading the image does. ``progress``: told how far the search is, ``(bytes, of bytes)``. ``net``: a fault
-    of pyimount's own becomes a problem (``internal-error``), and the scan goes on; False: it is raised.
+    reading the image does. ``align``: at every so many bytes in place of every sector, down to 1 (what
+    firmware is made of is looked for at every fourth byte by default).
+    ``progress``: told how far the search is, ``(bytes, of bytes)``. ``net``: a fault of pyimount's own
+    becomes a problem (``internal-error``), and the scan goes on; False: it is raised.
 
     Never raises for what the images hold, and not for a path that cannot be opened: its disk has
     size None and a problem. Raises ValueError for arguments that contradict themselves, for a key that is not
     written as one (BadKey), and OpenError for a header that cannot be opened.
     """
-    named = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
+    named = _named(paths)
+    if align is not None and align < 1:
+        raise ValueError(f"a search looks at every byte at the most, not at every {align}")
     hints = hints_of(
         offset=offset, size=size, sector_size=sector_size, vstype=vstype, fstypes=fstypes, free=free
     )
     unlocking = Unlocking(keys, header, try_veracrypt=try_veracrypt)
-    searching = Searching(bounded=budget is not None, progress=progress) if search else None
+    searching = Searching(bounded=budget is not None, align=align, progress=progress) if search else None
     try:
-        images = gather(named)
+        images = _with_unnamed(named, gather(named))
     except NoFilesLeft as error:
         return Scan((), (), (Problem(Code.OUT_OF_MEMORY, str(error)),))
     return scan(images, Broker(allow), unlocking, hints, budget or Budget(), searching, net=net)
+
+
+def _with_unnamed(named: Sequence[PathLike], images: tuple[Segments, ...]) -> tuple[Segments, ...]:
+    """The images, with those in the folders that are called something else, and are images by their bytes."""
+    left = passed_over(named, images)[:LOOKED_AT]
+    found = [Segments((path,)) for path in left if begins_like_image(path)]
+    parents = {os.path.dirname(each.paths[0]) for each in found}
+    # A folder stands for itself where there is no image in it, and now there is.
+    return (*(each for each in images if each.paths[0] not in parents), *found)
+
+
+def _named(paths: PathLike | Sequence[PathLike]) -> list[PathLike]:
+    """The paths, one or several; raises TypeError for what is none, and says what is wanted."""
+    named = [paths] if isinstance(paths, str | os.PathLike) else paths
+    if isinstance(named, bytes | bytearray | memoryview) or hasattr(named, "read"):
+        raise TypeError(_WANTED.format(type(paths).__name__))
+    listed = list(named)
+    for each in listed:
+        if not isinstance(each, str | os.PathLike):
+            raise TypeError(_WANTED.format(type(each).__name__))
+    return listed
+
+
+_WANTED = (
+    "an image is a path (str or os.PathLike), or several: not {}. What is in memory or open has to be a file"
+    " with a name first; a path of bytes becomes one by os.fsdecode()."
+)

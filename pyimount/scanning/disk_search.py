@@ -43,7 +43,7 @@ def search_disk(  # noqa: PLR0917
     size = source.size - base if hints.size is None else hints.size
     within = SliceSource(source, min(base, source.size), max(0, size))
     known, running = _known(own, base)
-    search = Search(within, known, running, searching.progress)
+    search = Search(within, known, running, searching.progress, searching.align)
     try:
         if not search.run(most):
             problems.append(Problem(Code.BUDGET, f"the search ended with {most} volumes found"))

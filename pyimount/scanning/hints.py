@@ -33,9 +33,10 @@ class Hints(Record, kw_only=True):
 
 
 class Searching(Record, kw_only=True):
-    """That a search is wanted; ``bounded``: the budget holds for it as well."""
+    """That a search is wanted; ``bounded``: the budget holds for it as well; ``align``: as in ``Search``."""
 
     bounded: bool
+    align: int | None = None
     progress: "Progress | None" = None
 
 

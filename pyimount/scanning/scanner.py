@@ -1,14 +1,15 @@
 """The scan: a worklist over layers, from the files of the images to the last volume inside."""
 
+import sys
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from pyimount.formats import Identity, Json, Membership, Opened
 from pyimount.formats.image import Image
 from pyimount.layers import DIRECTORY, DiskLayer, Recipe, Scan, VolumeLayer
 from pyimount.mapping.assembly import Mapped, Member, Unlocked, by_members
-from pyimount.problems import Code, Problem
+from pyimount.problems import Code, Problem, told
 from pyimount.recognition.opening import open_image
 from pyimount.recognition.probing import Probe, probe
 from pyimount.scanning.beneath import Holder, beneath, is_whole, with_reasons
@@ -26,6 +27,8 @@ from pyimount.sources.errors import BudgetError, IsFolder, OpenError, ReadError
 from pyimount.sources.segments import Segments
 from pyimount.sources.source import SliceSource, Source
 from pyimount.sources.view import View
+
+AnyLayer = TypeVar("AnyLayer", DiskLayer, VolumeLayer)
 
 SECTOR_SIZE = 512
 """Bytes in a sector where nothing says otherwise."""
@@ -121,8 +124,21 @@ class _Scanner:
             over = self._work(self._beneath({*self._holders} - parents), None, Meter(self._budget))
             if over is not None:
                 self._stopped(over)
-        volumes = with_reasons(self._groups.on(self._volumes), self._holders)
-        return Scan(tuple(self._disks), tuple(volumes), tuple(self._problems))
+        volumes = map(_with_told, with_reasons(self._groups.on(self._volumes), self._holders))
+        problems = told((*self._problems, *self._for_no_volume()))
+        return Scan(tuple(map(_with_told, self._disks)), tuple(volumes), problems)
+
+    def _for_no_volume(self) -> Iterator[Problem]:
+        """What the caller said of volumes that there are not."""
+        indexes = {volume.index.lower() for volume in self._volumes}
+        for index, word in (self._hints.fstypes or {}).items():
+            if index not in indexes | {"*", "?"}:
+                yield Problem(
+                    Code.NOT_AS_TOLD, f"told to read {index} as {word}, and there is no volume {index}"
+                )
+        known = indexes | {volume.uuid.lower() for volume in self._volumes if volume.uuid}
+        for name in sorted(self._unlocking.expected - known):
+            yield Problem(Code.NOT_AS_TOLD, f"a key was given for {name}, and there is no such volume")
 
     def _ready(self) -> tuple[Key, MemberSet] | None:
         try:
@@ -144,6 +160,7 @@ class _Scanner:
             "id": number,
             "index": str(len(self._disks) + 1) if self._several else None,
         }
+        _log("opening %s", segments.paths[0])
         self._lies_on[number] = frozenset((number,))
         found: tuple[Image, Opened] | None = None
         kind: str | None = None
@@ -160,6 +177,7 @@ class _Scanner:
             self._disks.append(_unreadable(place, segments, problems, kind))
             return
         image, opened_image = found
+        _log("%s: %s, %d bytes read", segments.paths[0], opened_image.container.type, meter.bytes_read)
         self._images[number] = image, meter
         place |= {"paths": image.all_paths, "recipe": self._recipe(segments, found)}
         self._disks.append(self._disk(place, opened_image, meter))
@@ -486,6 +504,18 @@ class _Scanner:
     def _stopped(self, error: BudgetError | ReadError) -> None:
         code = Code.BUDGET if isinstance(error, BudgetError) else Code.READ_ERROR
         self._problems.append(Problem(code, f"the scan of assembled volumes stopped: {error}"))
+
+
+def _log(message: str, *values: object) -> None:
+    """Tell the logger ``pyimount``, where the program that uses this has loaded logging at all."""
+    logging = sys.modules.get("logging")
+    if logging is not None:
+        logging.getLogger("pyimount").debug(message, *values)
+
+
+def _with_told(layer: AnyLayer) -> AnyLayer:
+    """The layer with those of its problems put together that have one cause."""
+    return layer.replaced(problems=told(layer.problems)) if layer.problems else layer
 
 
 _SHADOWED = "ntfs"

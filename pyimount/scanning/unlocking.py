@@ -49,6 +49,11 @@ class Unlocking:
         if self._header is not None:
             self._header.close()
 
+    @property
+    def expected(self) -> frozenset[str]:
+        """The indexes and UUIDs of volumes for which keys were given one by one, in lower case."""
+        return self._keys.expected if self._keys is not None else frozenset()
+
     def of(self, source: Source, found: Probe, index: str, meter: Meter) -> tuple[Unlocked | None, Probe]:
         """Try to open what was found; returns what was opened, and the Probe with what is to be said of it.
 

@@ -12,6 +12,10 @@ class ReadError(SourceError):
     """Bytes within a source's size could not be had."""
 
 
+class MissingBytes(ReadError):  # noqa: N818  (what they are)
+    """Bytes that stand in a file, or a part of one, that is not there: a problem of the container says so."""
+
+
 class BudgetError(SourceError):
     """A read would pass the scan's budget."""
 

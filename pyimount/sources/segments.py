@@ -30,6 +30,20 @@ class Segments(Record):
     holes: tuple[int, ...] = ()
 
 
+def passed_over(paths: Iterable[str | os.PathLike[str]], images: Iterable[Segments]) -> tuple[str, ...]:
+    """The plain files of the folders among ``paths`` that belong to none of the images found there."""
+    taken = {path for image in images for path in image.paths}
+    found = []
+    for named in paths:
+        path = _plain(os.fspath(named))
+        if is_folder(path):
+            folder = _list(path)
+            if _bundle_of(folder) is not None:
+                continue
+            found += [folder.file(name) for name in folder.sizes if not _is_extent(name)]
+    return tuple(sorted({*found} - taken))
+
+
 def gather(paths: Iterable[str | os.PathLike[str]]) -> tuple[Segments, ...]:
     """Group what the user named into images, in the order in which they were named.
 
@@ -111,10 +125,10 @@ _BUNDLES = (("DiskDescriptor.xml",), ("Info.plist", "Info.bckup"), ("file_000.af
 
 
 def _images_in(folder: _Folder) -> Iterator[Segments]:
-    for names in _BUNDLES:
-        if all(name in folder.sizes for name in names):
-            yield Segments((folder.file(names[0]),))
-            return
+    bundle = _bundle_of(folder)
+    if bundle is not None:
+        yield bundle
+        return
     taken: set[str] = set()
     for name in sorted(folder.sizes):
         path = folder.file(name)
@@ -128,6 +142,14 @@ def _images_in(folder: _Folder) -> Iterator[Segments]:
             yield segments
     if not taken:
         yield Segments((folder.path,))
+
+
+def _bundle_of(folder: _Folder) -> Segments | None:
+    """The image that the folder as a whole is, if it is one."""
+    for names in _BUNDLES:
+        if all(name in folder.sizes for name in names):
+            return Segments((folder.file(names[0]),))
+    return None
 
 
 def _is_image(name: str) -> bool:

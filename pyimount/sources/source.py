@@ -5,7 +5,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import accumulate
 
-from pyimount.sources.errors import ReadError
+from pyimount.sources.errors import MissingBytes, ReadError
 
 LAST = (1 << 63) - 1
 """The largest size, and the last offset, that a file can have: what claims more is damaged."""
@@ -125,7 +125,7 @@ class ZeroSource(Source):
 
 
 class LostSource(Source):
-    """Bytes whose place is known and that are not to be had: reading them raises ReadError."""
+    """Bytes whose place is known and that are not to be had: reading them raises MissingBytes."""
 
     __slots__ = ("_why",)
 
@@ -134,4 +134,4 @@ class LostSource(Source):
         self._why = why
 
     def _read(self, offset: int, length: int) -> bytes:  # noqa: ARG002
-        raise ReadError(self._why)
+        raise MissingBytes(self._why)

@@ -3,13 +3,20 @@
 from bisect import bisect_right, insort
 from collections.abc import Iterable
 
-from pyimount.sources.errors import ReadError
+from pyimount.problems import Code, Problem, Range, together
+from pyimount.sources.errors import MissingBytes, ReadError
 from pyimount.sources.source import Source
 
 READ_CAP = 16 << 20
 """No parser reads more than this many bytes at once, whatever a length field says."""
 
 _KEPT = 1 << 20
+
+_PAGE = 4096
+"""What cannot be read as a whole is read in pages: a bad sector costs its page, and no more."""
+
+_NOTES = 512
+"""Problems of reading that are noted before those of one cause are put together."""
 
 
 class ShortRead(Exception):  # noqa: N818  (a signal between parser and prober, not an error of the program)
@@ -22,17 +29,17 @@ class View:
     ``size``: bytes in the layer. ``sector_size``: bytes, where the container or the caller knows it, else
     None; ``caller_knows``: that it is the caller who says so. ``disk_offset``: where the layer starts on its
     disk in bytes, None where it is not one run of it. ``part_type``: the type that a partition table gives
-    the layer, None where it is no partition. ``read_errors``: what could not be read so far, a sentence each.
+    the layer, None where it is no partition. ``unread``: what could not be read so far, a problem a cause.
     """
 
     __slots__ = (
         "_runs",
         "_size_kept",
         "_starts",
+        "_unread",
         "caller_knows",
         "disk_offset",
         "part_type",
-        "read_errors",
         "sector_size",
         "size",
         "source",
@@ -56,16 +63,34 @@ class View:
         self._starts: list[int] = []
         self._runs: dict[int, bytes] = {}
         self._size_kept = 0
-        self.read_errors: list[str] = []
+        self._unread: list[Problem] = []
+
+    @property
+    def unread(self) -> tuple[Problem, ...]:
+        """What could not be read so far: a problem for each cause, with the places."""
+        return together(self._unread)
 
     def preload(self, runs: Iterable[tuple[int, int]]) -> None:
         """Read these ``(offset, length)`` runs, as far as the layer reaches, for later reads.
 
-        What cannot be read is left for a later, smaller read to fail on.
+        Of a run that cannot be read as a whole, those pages are kept that can.
         """
         for offset, length in runs:
-            if 0 <= offset < self.size and self._known(offset, length) is None:
-                self._keep(offset, self._try(offset, length))
+            if not 0 <= offset < self.size or self._known(offset, length) is not None:
+                continue
+            try:
+                self._keep(offset, self.source.read_at(offset, length))
+            except ReadError:
+                self._keep_pages(offset, min(offset + length, self.size))
+
+    def _keep_pages(self, start: int, end: int) -> None:
+        good = b""
+        for at in range(start, end, _PAGE):
+            page = self._try(at, min(_PAGE, end - at))
+            good += page
+            if not page or at + _PAGE >= end:
+                self._keep(min(at + len(page), end) - len(good), good)
+                good = b""
 
     def run(self, offset: int, length: int) -> tuple[int, bytes]:
         """The run read so far that holds these bytes, and its start; else just these, by ``glance``."""
@@ -121,9 +146,16 @@ class View:
         try:
             return self.source.read_at(offset, length)
         except ReadError as error:
-            if str(error) not in self.read_errors:
-                self.read_errors.append(str(error))
+            self._note(error, offset, length)
             raise
+
+    def _note(self, error: ReadError, offset: int, length: int) -> None:
+        place = Range(offset, min(length, self.size - offset))
+        self._unread.append(
+            Problem(Code.READ_ERROR, str(error), ranges=(place,), explained=isinstance(error, MissingBytes))
+        )
+        if len(self._unread) >= _NOTES:
+            self._unread = list(together(self._unread))
 
     def _try(self, offset: int, length: int) -> bytes:
         try:

@@ -68,7 +68,7 @@ def test_its_options_are_those_of_mount(line: str, wanted: list[str]) -> None:
 
 def test_the_package_has_both_commands() -> None:
     scripts = tomllib.loads((TOP / "pyproject.toml").read_text())["project"]["scripts"]
-    assert scripts == {"pyimount": "pyimount.cli:main", "imount": "pyimount.cli.imount:main"}
+    assert scripts == {"pyimount": "pyimount.__main__:main", "imount": "pyimount.cli.imount:main"}
 
 
 def test_what_cannot_keep_a_cache_mounts_read_only(capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fixtures.signatures import PLACE, text
+from fixtures.signatures import PLACE, WORDS_PLACE, text, words_text
 from pyimount.formats import ContainerFormat, Format, TableFormat
 from pyimount.recognition import registry, signatures
 from pyimount.recognition.registry import container_formats, table_formats, volume_formats
@@ -16,6 +16,7 @@ from pyimount.sources.view import View
 
 def test_the_signature_index_is_what_the_parsers_declare() -> None:
     assert PLACE.read_text() == text(), "run 'make signatures'"
+    assert WORDS_PLACE.read_text() == words_text(), "run 'make signatures'"
 
 
 def test_every_name_is_unique() -> None:

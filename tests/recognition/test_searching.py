@@ -260,3 +260,50 @@ def test_every_layer_found_is_a_slice_of_the_disk(tmp_path: Path) -> None:
     assert found.recipe.kind == "slice"
     assert found.recipe.parameters == {"offset": 77 * SECTOR, "size": found.size}
     assert found.parents == (scan.disks[0].id,)
+
+
+@pytest.mark.parametrize("at", [4, 0x12344, MIB - 4, MIB - 2 * SECTOR + 4])
+def test_what_firmware_is_made_of_is_found_at_any_word(at: int, tmp_path: Path) -> None:
+    image = bytearray(random.Random(at).randbytes(2 * MIB))  # noqa: S311  (the same every time)
+    put(image, at, kept("squashfs"))
+    found = [layer for layer in searched(tmp_path, image).volumes if layer.type is not None]
+    assert [(layer.type, layer.disk_offset) for layer in found] == [("squashfs", at)]
+
+
+@pytest.mark.parametrize("name", ["ext4", "squashfs", "ntfs", "btrfs"])
+@pytest.mark.parametrize(("at", "align"), [(0x12333, 1), (MIB - 3, 1), (0x1230, 16)])
+def test_an_alignment_decides_where_things_may_begin(name: str, at: int, align: int, tmp_path: Path) -> None:
+    image = bytes(at) + kept(name) + bytes(MIB)
+
+    def found(align: int | None) -> list[int | None]:
+        scan = searched(tmp_path, image, align=align)
+        return [layer.disk_offset for layer in scan.volumes if layer.type is not None]
+
+    assert found(align) == [at]
+    assert found(1024) == []
+
+
+def test_blocks_of_one_flash_file_system_are_one(tmp_path: Path) -> None:
+    jffs2 = bytes(kept("jffs2"))
+    image = bytearray(b"\xff") * MIB
+    put(image, 0x20004, jffs2)
+    found = [layer for layer in searched(tmp_path, image).volumes if layer.type is not None]
+    assert [(layer.type, layer.disk_offset) for layer in found] == [("jffs2", 0x20004)]
+
+
+def test_a_limit_of_time_brings_no_limit_of_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from pyimount.cli import main
+    from pyimount.sources.budget import Budget
+
+    monkeypatch.setattr(Budget, "bytes_read", MIB)
+    path = tmp_path / "image.bin"
+    path.write_bytes(bytes(3 * MIB) + kept("squashfs") + bytes(MIB))
+    for limits in ([], ["--max-seconds", "1000"]):
+        assert main(["detect", "--search", *limits, str(path)]) == 0
+        out = capsys.readouterr().out
+        assert f"at {3 * MIB}" in out
+        assert "budget" not in out
+    assert main(["detect", "--search", "--max-read", "2M", str(path)]) == 0
+    assert "budget" in capsys.readouterr().out

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pyimount.problems import Range
 from pyimount.sources.budget import Budget, Meter
 from pyimount.sources.errors import BudgetError, OpenError, ReadError
 from pyimount.sources.file import FileSource
@@ -192,6 +193,8 @@ def test_a_view_goes_on_beside_a_bad_sector() -> None:
     assert view.glance(0, 10) == bytes(10)
     assert view.glance(8200, 10) == b""
     assert view.glance(12288, 2) == b"\3\3"
-    assert view.read_errors == ["bad sector at 8192"]
+    (unread,) = view.unread
+    assert (unread.message, unread.count, unread.ranges) == ("bad sector at 8192", 1, (Range(8192, 4096),))
+    assert view.glance(4096, 4096) == b"\1" * 4096
     with pytest.raises(ReadError):
         view.read(8200, 10)

@@ -130,7 +130,10 @@ def test_between_two_gaps_no_place_is_known(work: Workshop) -> None:
     found = opened(paths[0])
     assert found.source is not None
     assert 0.2 < readable(found.source, contents(5 * MIB)) < 0.5
-    assert codes(found).count(Code.MISSING_SEGMENT) == 2
+    (problem,) = found.container.problems
+    assert problem.code is Code.MISSING_SEGMENT
+    assert f"{paths[1].name} and {paths[3].name} are missing" in problem.message
+    assert len(problem.ranges) == 1
 
 
 @acquires
