@@ -588,7 +588,7 @@ FORMAT = Format(
     ),
     mounts=(ToolMount("fsapfsmount", ("-f", "all", "{source}", "{at}")),),
     files=(
-        FileReader("libyal", "pyfsapfs", "libfsapfs-python"),
         FileReader("dissect", "dissect.apfs", "dissect.apfs"),
+        FileReader("libyal", "pyfsapfs", "libfsapfs-python"),
     ),
 )

@@ -130,7 +130,10 @@ class Opened:
                 ("modified", "modification"), ("accessed", "access"), ("born", "creation"),
                 ("changed", library.change),
             )
-            if word is not None and hasattr(entry, f"get_{word}_time_as_integer")
+            # libfsapfs 20260921 has the times of creation and modification in each other's place.
+            if not (library.module == "pyfsapfs" and field in ("modified", "born"))
+            and word is not None
+            and hasattr(entry, f"get_{word}_time_as_integer")
         ]  # fmt: skip
         self.figures = [
             (field, getattr(entry, method))
