@@ -22,13 +22,22 @@ $(VENV)/.base: pyproject.toml
 # A dependency group, and what it is about: everything. Debian 12's pip, 23.0, knows no groups.
 $(VENV)/.with-%: $(VENV)/.base
 	$(PIP) install 'pip>=25.1'
-	$(PIP) install --editable '.[mount,fast,zstd,lz4,remote$(BUILT)]' --group $*
+	$(PIP) install --editable '.[mount,fast,zstd,lz4,remote,files$(BUILT)]' --group $*
 	touch $@
 .PRECIOUS: $(VENV)/.with-%
 
-demo: $(VENV)/.base  ## make a small disk image and show what is in it
+# What reads the files in volumes.
+$(VENV)/.files: $(VENV)/.base
+	$(PIP) install --editable '.[files]'
+	touch $@
+
+demo: $(VENV)/.files  ## make a small disk image and show what is in it
 	@$(BIN)/python -m fixtures demo build/demo
 	$(BIN)/pyimount detect build/demo/disk.img
+	$(BIN)/pyimount ls build/demo/disk.img
+	$(BIN)/pyimount ls --long build/demo/disk.img 3:/
+	$(BIN)/pyimount cat --from 3 --count 8 build/demo/disk.img '3:/$$Boot'
+	@echo
 
 lint: $(VENV)/.with-lint
 	$(BIN)/ruff check

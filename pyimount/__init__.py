@@ -11,6 +11,8 @@ from pyimount.version import __version__
 if TYPE_CHECKING:
     from pyimount.confinement.crew import Limits
     from pyimount.confinement.many import Failure, detect_apart, detect_many
+    from pyimount.files.records import Kind, Stat
+    from pyimount.files.system import Entry, FileSystem, open_filesystem
     from pyimount.imagemounter import BLOCK_SIZE, DISK_MOUNTERS, FILE_SYSTEM_TYPES, VOLUME_SYSTEM_TYPES
     from pyimount.imagemounter.disk import Disk
     from pyimount.imagemounter.image_parser import ImageParser
@@ -30,12 +32,16 @@ __all__ = [
     "Budget",
     "Disk",
     "DiskLayer",
+    "Entry",
     "Failure",
+    "FileSystem",
     "ImageParser",
     "Key",
     "Keyring",
+    "Kind",
     "Limits",
     "Scan",
+    "Stat",
     "Unmounter",
     "Volume",
     "VolumeLayer",
@@ -44,6 +50,7 @@ __all__ = [
     "detect",
     "detect_apart",
     "detect_many",
+    "open_filesystem",
     "open_volume",
 ]
 
@@ -55,12 +62,16 @@ _HOME = {
     "Budget": "pyimount.sources.budget",
     "Disk": "pyimount.imagemounter.disk",
     "DiskLayer": "pyimount.layers",
+    "Entry": "pyimount.files.system",
     "Failure": "pyimount.confinement.many",
+    "FileSystem": "pyimount.files.system",
     "ImageParser": "pyimount.imagemounter.image_parser",
     "Key": "pyimount.keys",
     "Keyring": "pyimount.keys",
+    "Kind": "pyimount.files.records",
     "Limits": "pyimount.confinement.crew",
     "Scan": "pyimount.layers",
+    "Stat": "pyimount.files.records",
     "Unmounter": "pyimount.imagemounter.unmounter",
     "Volume": "pyimount.imagemounter.volume",
     "VolumeLayer": "pyimount.layers",
@@ -68,6 +79,7 @@ _HOME = {
     "detect": "pyimount.scanning",
     "detect_apart": "pyimount.confinement.many",
     "detect_many": "pyimount.confinement.many",
+    "open_filesystem": "pyimount.files.system",
     "open_volume": "pyimount.mapping",
 }
 

@@ -35,7 +35,7 @@ RANK = {name: rank for rank, rooms in enumerate(ROOMS) for name in rooms}
 # What a parser may import of this house: the language, the bytes, the nouns, and what parsers share.
 OPEN_TO_PARSERS = ("formats", "sources", "problems", "records", "parsers")
 # What acts on the machine, and what the processes are made of that do so or are kept from it.
-ACTING = ("execution", "fuse", "confinement")
+ACTING = ("execution", "fuse", "files", "confinement")
 # What only POSIX has; the parsing half must do without.
 ABSENT_ELSEWHERE = ("fcntl", "grp", "pwd", "resource", "termios", "syslog")
 

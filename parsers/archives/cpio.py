@@ -9,7 +9,7 @@ from typing import Any
 
 from construct import Array, Bytes, Int16ub, Int16ul, Struct
 
-from pyimount.formats import Format, Identity, Json, NotThisFormat, Precedence, Signature, Usage
+from pyimount.formats import FileReader, Format, Identity, Json, NotThisFormat, Precedence, Signature, Usage
 from pyimount.formats.layouts import layout, read_struct
 from pyimount.formats.notation import text, unix_time
 from pyimount.parsers.archives.payloads import no_disk
@@ -177,4 +177,5 @@ FORMAT = Format(
     signatures=tuple(Signature(magic, 0) for magic in (*ASCII, *BINARIES)),
     precedence=Precedence.WEAK,
     unmountable="it is an archive, not a file system: cpio -i unpacks it",
+    files=(FileReader("archives", "struct", "Python"),),
 )

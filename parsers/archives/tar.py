@@ -8,7 +8,7 @@ from typing import Any
 
 from construct import Bytes, Struct
 
-from pyimount.formats import Format, Identity, Json, NotThisFormat, Precedence, Signature, Usage
+from pyimount.formats import FileReader, Format, Identity, Json, NotThisFormat, Precedence, Signature, Usage
 from pyimount.formats.layouts import layout, parse_struct
 from pyimount.formats.notation import text, unix_time
 from pyimount.parsers.archives.payloads import no_disk
@@ -133,4 +133,5 @@ FORMAT = Format(
     signatures=tuple(Signature(magic, MAGIC_AT) for magic in (POSIX, GNU)),
     precedence=Precedence.WEAK,
     unmountable="it is an archive, not a file system: tar -x unpacks it",
+    files=(FileReader("archives", "tarfile", "Python"),),
 )

@@ -4,7 +4,7 @@ Layout: see tar.py.
 https://www.gnu.org/software/tar/manual/html_node/Standard.html
 """
 
-from pyimount.formats import Format, Identity, NotThisFormat, Precedence, Usage
+from pyimount.formats import FileReader, Format, Identity, NotThisFormat, Precedence, Usage
 from pyimount.sources.view import View
 
 BLOCK = 512
@@ -35,4 +35,5 @@ FORMAT = Format(
     parse=parse,
     precedence=Precedence.WEAK,
     unmountable="it is an archive, not a file system: tar -x unpacks it",
+    files=(FileReader("archives", "tarfile", "Python"),),
 )

@@ -11,7 +11,7 @@ from typing import Any
 
 from construct import Array, Bytes, Int16ul, Int32ul, Int64ul, Struct
 
-from pyimount.formats import Format, Identity, Json, NotThisFormat, Signature, ToolMount, Usage
+from pyimount.formats import FileReader, Format, Identity, Json, NotThisFormat, Signature, ToolMount, Usage
 from pyimount.formats.layouts import layout, parse_struct, read_struct
 from pyimount.formats.notation import flag_names, text, unix_time, uuid_text
 from pyimount.problems import Code, Problem
@@ -587,4 +587,8 @@ FORMAT = Format(
         *(Signature(NX_MAGIC, 2 * size + MAGIC_AT, copy=True) for size in BLOCK_SIZES),
     ),
     mounts=(ToolMount("fsapfsmount", ("-f", "all", "{source}", "{at}")),),
+    files=(
+        FileReader("dissect", "dissect.apfs", "dissect.apfs"),
+        FileReader("libyal", "pyfsapfs", "libfsapfs-python"),
+    ),
 )

@@ -11,6 +11,7 @@ from typing import Any
 from construct import Bytes, Const, Int8ul, Int16ul, Int32ul, Int64ul, Struct
 
 from pyimount.formats import (
+    FileReader,
     Format,
     Identity,
     Json,
@@ -343,4 +344,5 @@ FORMAT = Format(
             "btrfs", ("norecovery",), written=(), every_member=True, incomplete=("degraded",), since=(4, 5)
         ),
     ),
+    files=(FileReader("dissect", "dissect.btrfs", "dissect.btrfs"),),
 )

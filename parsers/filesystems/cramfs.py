@@ -10,7 +10,7 @@ from typing import Any
 
 from construct import Bytes, Int16ub, Int16ul, Int32ub, Int32ul, Struct
 
-from pyimount.formats import Format, Identity, Json, KernelMount, NotThisFormat, Signature, Usage
+from pyimount.formats import FileReader, Format, Identity, Json, KernelMount, NotThisFormat, Signature, Usage
 from pyimount.formats.layouts import layout, read_struct
 from pyimount.formats.notation import flag_names, text
 from pyimount.problems import Code, Problem
@@ -123,4 +123,5 @@ FORMAT = Format(
     parse=parse,
     signatures=tuple(Signature(magic, offset) for offset in OFFSETS for magic in (LITTLE, BIG)),
     mounts=(KernelMount("cramfs"),),
+    files=(FileReader("dissect", "dissect.cramfs", "dissect.cramfs"),),
 )

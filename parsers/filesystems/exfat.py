@@ -12,6 +12,7 @@ from typing import Any
 from construct import Bytes, Const, Int8ul, Int16ul, Int32ul, Int64ul, Struct
 
 from pyimount.formats import (
+    FileReader,
     Format,
     Identity,
     Json,
@@ -322,4 +323,5 @@ FORMAT = Format(
             on_device=True,
         ),
     ),
+    files=(FileReader("libyal", "pyfsfat", "libfsfat-python"),),
 )

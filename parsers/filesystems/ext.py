@@ -11,6 +11,7 @@ from typing import Any
 from construct import Bytes, Const, Int16sl, Int16ul, Int32sb, Int32ub, Int32ul, Int64ul, Struct
 
 from pyimount.formats import (
+    FileReader,
     Format,
     Identity,
     Json,
@@ -470,6 +471,8 @@ def _time(low: int, high: int) -> str | None:
     return unix_time(low | high << 32)
 
 
+_WITH_FILES = ("ext2", "ext3", "ext4", "ext4dev")
+
 FORMAT = Format(
     name="ext",
     title="ext2/ext3/ext4",
@@ -490,5 +493,9 @@ FORMAT = Format(
         # Without errors= the superblock's own wish counts, which may be to panic.
         KernelMount("ext4", ("noload", "errors=continue"), written=("errors=continue",)),
         ToolMount("fuse2fs", ("-o", "ro,norecovery", "{source}", "{at}")),
+    ),
+    files=(
+        FileReader("extfs", "dissect.extfs", "dissect.extfs", types=_WITH_FILES),
+        FileReader("libyal", "pyfsext", "libfsext-python", types=_WITH_FILES),
     ),
 )

@@ -11,6 +11,7 @@ from typing import Any
 from construct import Bytes, Int8ul, Int16ul, Int32ul, Struct
 
 from pyimount.formats import (
+    FileReader,
     Format,
     Identity,
     Json,
@@ -416,4 +417,5 @@ FORMAT = Format(
     ),
     with_table=TableRule.HIDES,
     mounts=(KernelMount("vfat", ("utf8",), written=("utf8",), owner=("uid", "gid", "umask")),),
+    files=(FileReader("libyal", "pyfsfat", "libfsfat-python"),),
 )

@@ -9,7 +9,7 @@ from typing import Any
 
 from construct import Array, Bytes, Int8sb, Int8ub, Int16ub, Int32ub, Int64ub, Struct
 
-from pyimount.formats import Format, Identity, Json, KernelMount, NotThisFormat, Signature, Usage
+from pyimount.formats import FileReader, Format, Identity, Json, KernelMount, NotThisFormat, Signature, Usage
 from pyimount.formats.allocation import PIECE, Allocation, Reader, Space, ones
 from pyimount.formats.layouts import layout, parse_struct, read_struct
 from pyimount.formats.notation import flag_names, hfs_time, text
@@ -307,4 +307,5 @@ FORMAT = Format(
     ),
     tolerates=frozenset({"iso9660", "udf"}),
     mounts=(KernelMount("hfsplus", maintained=False),),
+    files=(FileReader("libyal", "pyfshfs", "libfshfs-python"),),
 )

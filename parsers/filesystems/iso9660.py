@@ -12,6 +12,7 @@ from typing import Any
 from construct import Bytes, Construct, Int8sl, Int8ul, Int16ub, Int16ul, Int32ub, Int32ul, Struct
 
 from pyimount.formats import (
+    FileReader,
     Format,
     Identity,
     Json,
@@ -441,4 +442,5 @@ FORMAT = Format(
     tolerates=frozenset({"udf", "hfs", "hfsplus"}),
     with_table=TableRule.SHARES,
     mounts=(KernelMount("iso9660", ("iocharset=utf8",), owner=("uid", "gid")),),
+    files=(FileReader("iso", "pycdlib", "pycdlib"),),
 )

@@ -13,7 +13,7 @@ from typing import Any
 
 from construct import Bytes, Int8ul, Int16ub, Int16ul, Int32ub, Int32ul, Struct
 
-from pyimount.formats import Format, Identity, Json, KernelMount, NotThisFormat, Signature, Usage
+from pyimount.formats import FileReader, Format, Identity, Json, KernelMount, NotThisFormat, Signature, Usage
 from pyimount.formats.layouts import layout, parse_struct
 from pyimount.formats.notation import unix_time
 from pyimount.problems import Code, Problem
@@ -197,4 +197,5 @@ FORMAT = Format(
             "jffs2", maintained=False, reads=(("byte_order", sys.byteorder),), flash="erase_block_size"
         ),
     ),
+    files=(FileReader("dissect", "dissect.jffs", "dissect.jffs"),),
 )

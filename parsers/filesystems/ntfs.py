@@ -11,6 +11,7 @@ from typing import Any
 from construct import Bytes, Int8sl, Int8ul, Int16ul, Int32ul, Int64ul, Struct
 
 from pyimount.formats import (
+    FileReader,
     Format,
     Identity,
     Json,
@@ -306,5 +307,9 @@ FORMAT = Format(
             on_device=True,
             stands_in=True,
         ),
+    ),
+    files=(
+        FileReader("libyal", "pyfsntfs", "libfsntfs-python"),
+        FileReader("ntfs", "dissect.ntfs", "dissect.ntfs"),
     ),
 )

@@ -12,7 +12,17 @@ from typing import Any
 
 from construct import Bytes, Int8ul, Int16ul, Int32ul, Struct
 
-from pyimount.formats import Format, Identity, Json, KernelMount, NotThisFormat, Signature, TableRule, Usage
+from pyimount.formats import (
+    FileReader,
+    Format,
+    Identity,
+    Json,
+    KernelMount,
+    NotThisFormat,
+    Signature,
+    TableRule,
+    Usage,
+)
 from pyimount.formats.allocation import Allocation, Reader, Space, count_ones
 from pyimount.formats.layouts import layout, parse_struct
 from pyimount.formats.notation import flag_names, text, unix_time
@@ -132,4 +142,5 @@ FORMAT = Format(
     signatures=(Signature(ROOT_NAME, PLACE),),
     with_table=TableRule.HIDES,
     mounts=(KernelMount("qnx4"),),
+    files=(FileReader("dissect", "dissect.qnxfs", "dissect.qnxfs"),),
 )

@@ -10,7 +10,17 @@ from typing import Any
 
 from construct import Bytes, Int8ul, Int16ub, Int16ul, Int32ub, Int32ul, Int64ub, Int64ul, Struct
 
-from pyimount.formats import Format, Identity, Json, KernelMount, NotThisFormat, Signature, TableRule, Usage
+from pyimount.formats import (
+    FileReader,
+    Format,
+    Identity,
+    Json,
+    KernelMount,
+    NotThisFormat,
+    Signature,
+    TableRule,
+    Usage,
+)
 from pyimount.formats.layouts import Layout, layout, parse_struct
 from pyimount.formats.notation import unix_time, uuid_text
 from pyimount.problems import Code, Problem
@@ -217,4 +227,5 @@ FORMAT = Format(
     ),
     with_table=TableRule.HIDES,
     mounts=(KernelMount("qnx6", ("mmi_fs",), versions=("mmi",)), KernelMount("qnx6")),
+    files=(FileReader("dissect", "dissect.qnxfs", "dissect.qnxfs"),),
 )

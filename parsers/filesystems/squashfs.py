@@ -9,7 +9,7 @@ from typing import Any
 
 from construct import Bytes, Int8ub, Int8ul, Int16ub, Int16ul, Int32ub, Int32ul, Int64ub, Int64ul, Struct
 
-from pyimount.formats import Format, Identity, Json, KernelMount, NotThisFormat, Signature, Usage
+from pyimount.formats import FileReader, Format, Identity, Json, KernelMount, NotThisFormat, Signature, Usage
 from pyimount.formats.layouts import layout, read_struct
 from pyimount.formats.notation import flag_names, unix_time
 from pyimount.problems import Code, Problem
@@ -197,4 +197,5 @@ FORMAT = Format(
     parse=parse,
     signatures=tuple(Signature(magic, 0) for magic in (LITTLE, BIG, *LZMA_LITTLE, *LZMA_BIG)),
     mounts=(KernelMount("squashfs", versions=("4",)),),
+    files=(FileReader("dissect", "dissect.squashfs", "dissect.squashfs", types=("squashfs",)),),
 )

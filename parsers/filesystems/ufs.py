@@ -22,7 +22,7 @@ from construct import (
     Struct,
 )
 
-from pyimount.formats import Format, Identity, Json, KernelMount, NotThisFormat, Signature, Usage
+from pyimount.formats import FileReader, Format, Identity, Json, KernelMount, NotThisFormat, Signature, Usage
 from pyimount.formats.allocation import Allocation, Reader, Space
 from pyimount.formats.checksums import crc32c
 from pyimount.formats.layouts import layout, read_struct
@@ -346,4 +346,5 @@ FORMAT = Format(
         for step in (1, -1)
     ),
     mounts=(KernelMount("ufs", from_details=(("ufstype", "ufstype"),), maintained=False),),
+    files=(FileReader("dissect", "dissect.ffs", "dissect.ffs"),),
 )

@@ -6,7 +6,7 @@ https://github.com/glandium/vmfs-tools
 
 from construct import Bytes, Int8ul, Int32ul, Int64ul, Struct
 
-from pyimount.formats import Format, Identity, Json, NotThisFormat, Signature, ToolMount, Usage
+from pyimount.formats import FileReader, Format, Identity, Json, NotThisFormat, Signature, ToolMount, Usage
 from pyimount.formats.layouts import layout, read_struct
 from pyimount.formats.notation import text, unix_time
 from pyimount.parsers.volumes.vmfs_lvm import vmfs_uuid
@@ -73,4 +73,5 @@ FORMAT = Format(
         ToolMount("vmfs6-fuse", ("{source}", "{at}")),
         ToolMount("vmfs-fuse", ("{source}", "{at}")),
     ),
+    files=(FileReader("dissect", "dissect.vmfs", "dissect.vmfs"),),
 )

@@ -8,7 +8,17 @@ from typing import Any
 
 from construct import Bytes, Const, Int8ub, Int16ub, Int32ub, Int32ul, Int64ub, Struct
 
-from pyimount.formats import Format, Identity, Json, KernelMount, Membership, NotThisFormat, Signature, Usage
+from pyimount.formats import (
+    FileReader,
+    Format,
+    Identity,
+    Json,
+    KernelMount,
+    Membership,
+    NotThisFormat,
+    Signature,
+    Usage,
+)
 from pyimount.formats.checksums import crc32c
 from pyimount.formats.declarations import JOURNAL, USER
 from pyimount.formats.layouts import layout, read_struct
@@ -310,4 +320,8 @@ FORMAT = Format(
     parse=parse,
     signatures=(Signature(MAGIC, 0), Signature(LOG_MAGIC, 0)),
     mounts=(KernelMount("xfs", ("norecovery", "nouuid"), written=("nouuid",)),),
+    files=(
+        FileReader("libyal", "pyfsxfs", "libfsxfs-python", types=("xfs",)),
+        FileReader("dissect", "dissect.xfs", "dissect.xfs", types=("xfs",)),
+    ),
 )

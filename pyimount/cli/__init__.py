@@ -18,6 +18,12 @@ EXIT_INTERRUPTED = 130
 
 _COMMANDS = {
     "detect": "tell what is in disk images, layer by layer",
+    "ls": "list what is in a folder of a volume",
+    "tree": "draw the folders and files of a volume",
+    "cat": "print the bytes of a file in a volume",
+    "cp": "copy files and folders out of a volume",
+    "find": "find files in volumes",
+    "stat": "tell everything of a file in a volume",
     "report": "draw disk images, and tell all of them, in one HTML file",
     "export": "write the bytes of a disk or volume to a file",
     "mount": "mount the file systems in disk images, read-only",
@@ -178,9 +184,7 @@ def _run(arguments: Sequence[str]) -> int:
         only = arguments[0] if arguments and arguments[0] in _COMMANDS else None
         parsed = parser(only).parse_args(arguments)
         if parsed.command in _ON_LINUX and not _is_linux():
-            complain(
-                f"{parsed.command} is for Linux; detect, report, export, formats and completion work here too"
-            )
+            complain(f"{parsed.command} is for Linux; the others, detect and ls among them, work here too")
             return 1
         run: Callable[[argparse.Namespace], int] = parsed.run
         status = run(parsed)

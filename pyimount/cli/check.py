@@ -5,12 +5,14 @@ Exit status: 0; 2 the arguments are wrong.
 
 import argparse
 import json
+import os
+import shutil
 import sys
 
 from pyimount.execution.dependencies import MODULES
 from pyimount.execution.protocol import HELPER
 from pyimount.execution.survey import fuse_library, survey
-from pyimount.execution.tools import TOOLS
+from pyimount.execution.tools import SEARCH_PATH, TOOLS
 from pyimount.formats import KernelMount, ToolMount
 from pyimount.planning.machine import Machine
 from pyimount.recognition.registry import volume_formats
@@ -35,6 +37,19 @@ def missing_drivers(machine: Machine) -> dict[str, list[str]]:
             if isinstance(way, KernelMount) and way.driver not in machine.filesystems:
                 found.setdefault(way.driver, []).extend(tool for tool in tools if tool in TOOLS)
     return {driver: list(dict.fromkeys(found[driver])) for driver in sorted(found)}
+
+
+def _for_users() -> dict[str, tuple[bool, str]]:
+    """What ``mount --user`` takes: whether it is there and this user may use it, and what brings it."""
+    tool = shutil.which("fusermount3", path=":".join(SEARCH_PATH))
+    return {
+        "/dev/fuse": (
+            os.access("/dev/fuse", os.R_OK | os.W_OK), "a folder of files for this user (modprobe fuse)"
+        ),
+        "fusermount3": (
+            tool is not None and os.access(tool, os.X_OK), "mounts it without root (apt install fuse3)"
+        ),
+    }  # fmt: skip
 
 
 def run(options: argparse.Namespace) -> int:
@@ -64,6 +79,7 @@ def run(options: argparse.Namespace) -> int:
             "libfuse3": library,
             "confinement": bars.as_json(),
             "helper": HELPER if installed_helper() else None,
+            "for_users": {name: there for name, (there, _) in _for_users().items()},
             "tools": [
                 {
                     "name": tool.name,
@@ -104,6 +120,9 @@ def run(options: argparse.Namespace) -> int:
     print("libraries")
     absent = "" if library else "  (apt install libfuse3-3)"
     print(f"  {'yes' if library else 'no ':3}  {'libfuse3':15} our own server, for layers as files{absent}")
+    print("files without root")
+    for name, (there, why) in _for_users().items():
+        print(f"  {'yes' if there else 'no ':3}  {name:15} {why}")
     print("tools")
     for tool in TOOLS.values():
         there = tool.name in machine.tools

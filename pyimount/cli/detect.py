@@ -35,6 +35,7 @@ EXAMPLES = """examples:
   pyimount detect --json disk.vmdk | jq .      for scripts
   pyimount detect sda.img sdb.img              two disks of one array
   pyimount detect --offset 1M part.img         look at one volume inside
+  pyimount detect --system disk.E01            and what system is installed in it
   pyimount detect --ask disk.img               ask for a passphrase, look behind the lock
   pyimount detect --allow base/ child.qcow2    its backing file may be opened there
   pyimount detect --search firmware.bin        file systems that stand anywhere in it
@@ -70,6 +71,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-b", "--bytes", action="store_true", help="show exact sizes, in bytes")
     shared.add_search(parser)
     parser.add_argument(
+        "--system",
+        action="store_true",
+        help="look into the files of each volume for the system there: its name and version, host name, time "
+        "zone, last start and shutdown",
+    )
+    parser.add_argument(
         "--strict", action="store_true", help="exit with 3 when anything is not plain and whole"
     )
     parser.add_argument(
@@ -89,14 +96,20 @@ def run(options: argparse.Namespace) -> int:
         return cli.EXIT_USAGE
     told = shared.scan_options(options)
     try:
+        keyring = shared.keyring(options)
         with _progress(wanted=told["search"]) as progress:
-            scan = pyimount.detect(options.images, keys=shared.keyring(options), progress=progress, **told)
+            scan = pyimount.detect(options.images, keys=keyring, progress=progress, **told)
     except (ValueError, OpenError) as error:
         cli.complain(str(error))
         return cli.EXIT_USAGE
     if shared.misplaced(options, scan):
         return cli.EXIT_USAGE
     _tell_passed_over(scan, options)
+    if options.system:
+        from pyimount.inside.system import with_systems
+        from pyimount.keys import Keyring
+
+        scan = with_systems(scan, keyring or Keyring())
     for disk in scan.disks:
         if disk.size is None:
             for problem in disk.problems:

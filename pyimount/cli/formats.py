@@ -26,7 +26,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def listing() -> list[dict[str, Any]]:
     """Every format: ``name``, ``title``, ``what`` it is, ``types`` it reports, ``specification``.
 
-    ``mapped``: whether what it holds is looked into; ``mount``: the drivers and programs that mount it.
+    ``mapped``: whether what it holds is looked into; ``mount``: the drivers and programs that mount it;
+    ``files``: the libraries that read the files in it, without root.
     """
     kinds: list[tuple[ContainerFormat | TableFormat | Format, str]] = [
         *((entry, "container") for entry in container_formats()),
@@ -42,6 +43,7 @@ def listing() -> list[dict[str, Any]]:
             "specification": entry.specification,
             "mapped": not isinstance(entry, Format) or _is_mapped(entry),
             "mount": _mounts(entry) if isinstance(entry, Format) else [],
+            "files": [each.library for each in entry.files] if isinstance(entry, Format) else [],
         }
         for entry, what in kinds
     ]
@@ -77,5 +79,6 @@ def run(options: argparse.Namespace) -> int:
         what, title, types = entry["what"], entry["title"], " ".join(entry["types"])
         mounts = f"  mount: {' '.join(entry['mount'])}" if entry["mount"] else ""
         mapped = "  mapped" if entry["mapped"] and what not in ("container", "partition table") else ""
-        print(f"{what:{width}}  {title:{titles}}  {types}{mapped}{mounts}")
+        files = f"  files: {' '.join(entry['files'])}" if entry["files"] else ""
+        print(f"{what:{width}}  {title:{titles}}  {types}{mapped}{files}{mounts}")
     return 0

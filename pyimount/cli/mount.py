@@ -83,6 +83,15 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--readable", action="store_true", help="whoever calls reads every file, whosever it is in the image"
     )
     where.add_argument("--casename", metavar="NAME", help="a folder that they have in common")
+    where.add_argument(
+        "--user", metavar="FOLDER",
+        help="show the files at this empty folder of yours, through FUSE and without root: a folder for each "
+        "volume, or the tree as it was with --reconstruct",
+    )  # fmt: skip
+    where.add_argument(
+        "--links", choices=("keep", "text"), default="keep",
+        help="with --user: links as they are, or as text files with their targets",
+    )  # fmt: skip
     how = parser.add_argument_group("how")
     how.add_argument(
         "--policy", choices=list(POLICIES), default="forensic", help="what is allowed (default: forensic)"
@@ -149,6 +158,10 @@ def run(options: argparse.Namespace) -> int:
     if not options.images:
         cli.complain("which image?")
         return cli.EXIT_USAGE
+    if options.user is not None:
+        from pyimount.cli import user_mount
+
+        return user_mount.run(options)
     try:
         keyring = shared.keyring(options)
         return _mount(options, policy, keyring)

@@ -48,6 +48,61 @@ class Standing(Protocol):
         """The sessions of others that have this: their names, and whose they are."""
 
 
+class _Nobody:
+    """For a user for whom root has made nothing: only what this user mounted without root stands."""
+
+    def sessions(self) -> list[dict[str, Any]]:
+        return []
+
+    def undo(
+        self,
+        session: str,
+        only: Collection[int] | None,
+        *,
+        lazy: bool,
+        discard: bool = False,  # noqa: ARG002
+    ) -> dict[str, Any]:
+        raise KeyError(session)
+
+    def preview(self, session: str, only: Collection[int] | None) -> list[Sequence[str]]:  # noqa: ARG002
+        raise KeyError(session)
+
+    def whose(self, wanted: "Wanted") -> list[dict[str, Any]]:  # noqa: ARG002
+        return []
+
+
+class _WithUsers:
+    """Those of another, and the mounts that a user made without root."""
+
+    def __init__(self, other: Standing) -> None:
+        from pyimount.execution.user_mounts import user_mounts
+
+        self._other = other
+        self._mounts = {each["session"]: each for each in user_mounts()}
+
+    def sessions(self) -> list[dict[str, Any]]:
+        return [*self._mounts.values(), *self._other.sessions()]
+
+    def undo(
+        self, session: str, only: Collection[int] | None, *, lazy: bool, discard: bool = False
+    ) -> dict[str, Any]:
+        from pyimount.execution.user_mounts import take_down
+
+        if session in self._mounts:
+            return take_down(self._mounts[session], lazy=lazy)
+        return self._other.undo(session, only, lazy=lazy, discard=discard)
+
+    def preview(self, session: str, only: Collection[int] | None) -> list[Sequence[str]]:
+        from pyimount.execution.user_mounts import argv_of
+
+        if session in self._mounts:
+            return [argv_of(self._mounts[session], lazy=False)]
+        return self._other.preview(session, only)
+
+    def whose(self, wanted: "Wanted") -> list[dict[str, Any]]:
+        return self._other.whose(wanted)
+
+
 class _Own:
     """Root's: all that there are."""
 
@@ -122,14 +177,19 @@ def standing() -> Iterator[Standing]:
         from pyimount.confinement.users import tidy
 
         try:
-            yield _Own()
+            yield _WithUsers(_Own())
         finally:
             tidy()  # what a scan left that was killed
-    else:
-        from pyimount.execution.asking import Helper
+        return
+    from pyimount.execution.ledger import USERS_BASE
 
-        with Helper() as helper:
-            yield _Asked(helper)
+    if not os.path.exists(USERS_BASE):
+        yield _WithUsers(_Nobody())  # root has made nothing for a user: nothing needs to be asked
+        return
+    from pyimount.execution.asking import Helper
+
+    with Helper() as helper:
+        yield _WithUsers(_Asked(helper))
 
 
 @contextmanager

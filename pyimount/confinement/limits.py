@@ -12,17 +12,23 @@ FILE_SIZE = 1 << 20
 """Bytes that a file may be written to: what is said to standard error, if that is a file."""
 
 
-def set_limits(*, alone: bool, lasting: bool = False, writes: bool = False) -> None:
+def set_limits(
+    *, alone: bool, lasting: bool = False, writes: bool = False, memory: int | None = None
+) -> None:
     """Give this process its limits, for good. Raises OSError.
 
     ``alone``: its user has no other process. ``lasting``: it works for as long as it is wanted.
-    ``writes``: it writes files of any size.
+    ``writes``: it writes files of any size. ``memory``: bytes that it may take for itself, None: what the
+    address space has.
     """
     wanted = [(resource.RLIMIT_CORE, 0), (resource.RLIMIT_AS, ADDRESS_SPACE)]
     if alone:
         wanted.append((resource.RLIMIT_NPROC, PROCESSES))
     if not lasting:
         wanted.append((resource.RLIMIT_CPU, PROCESSOR_TIME))
+    if memory is not None:
+        # What is mapped of libraries does not count, so that it is the same wherever they are.
+        wanted.append((resource.RLIMIT_DATA, memory))
     if not writes:
         wanted.append((resource.RLIMIT_FSIZE, FILE_SIZE))
     for kind, most in wanted:

@@ -41,13 +41,14 @@ def shut_in(
     with_parent: bool = False,
     lasting: bool = False,
     writes: bool = False,
+    memory: int | None = None,
     load_first: Callable[[], None] | None = None,
 ) -> Bars:
     """Give up everything that reading open files does not need, for good. Raises OSError when that fails.
 
     ``user``: whom to become, if this is root. ``namespaces``: which were left before.
     ``with_parent``: to be killed when whoever started it ends. ``lasting``,
-    ``writes``: as ``set_limits`` has them. ``load_first``: loads every module that is needed
+    ``writes``, ``memory``: as ``set_limits`` has them. ``load_first``: loads every module that is needed
     later, where Landlock cannot say which files may be opened: none may be then.
     """
     version = landlock.version()
@@ -58,7 +59,7 @@ def shut_in(
     give_up_privileges(user, user)
     if with_parent:
         end_with_parent()
-    set_limits(alone=own, lasting=lasting, writes=writes)
+    set_limits(alone=own, lasting=lasting, writes=writes, memory=memory)
     holds = version > 0 and landlock.allow_only(folders)
     for folder in folders:
         os.close(folder)

@@ -132,6 +132,29 @@ MODULES: tuple[PythonModuleDependency, ...] = tuple(
         ("xxhash", "pyimount[lz4]", "the checksums of LZ4 several times as fast"),
         ("liblzfse", "pyimount[lzfse]", "Apple disk images packed with LZFSE"),
         ("fsspec", "pyimount[remote]", "images elsewhere: https://, s3:// …"),
+        ("dissect.extfs", "pyimount[files]", "files of ext2, ext3 and ext4 without root"),
+        *(
+            (f"dissect.{name}", "pyimount[files]", f"files of {what} without root")
+            for name, what in (
+                ("apfs", "APFS"),
+                ("btrfs", "btrfs"),
+                ("cramfs", "cramfs"),
+                ("ffs", "UFS"),
+                ("jffs", "JFFS2"),
+                ("ntfs", "NTFS"),
+                ("qnxfs", "QNX4 and QNX6"),
+                ("squashfs", "SquashFS"),
+                ("vmfs", "VMFS"),
+                ("xfs", "XFS"),
+            )
+        ),
+        ("pyfsapfs", "pyimount[files]", "files of APFS without root"),
+        ("pyfsext", "pyimount[files]", "a second opinion on files of ext2, ext3 and ext4"),
+        ("pyfsfat", "pyimount[files]", "files of FAT and exFAT without root"),
+        ("pyfshfs", "pyimount[files]", "files of HFS Plus without root"),
+        ("pyfsntfs", "pyimount[files]", "files of NTFS without root"),
+        ("pyfsxfs", "pyimount[files]", "files of XFS without root"),
+        ("pycdlib", "pyimount[files]", "files of ISO 9660 without root"),
         ("dissect.volume", "dissect.volume", "a second opinion on partition tables"),
     )
 )

@@ -14,17 +14,8 @@ from functools import partial
 from itertools import product
 
 from pyimount.execution import syscalls
-from pyimount.planning.facts import HOME_SIGNS, Facts
+from pyimount.planning.facts import HOME_SIGNS, HOMES_CAP, NAMES_CAP, SUBVOLUMES, TEXT_CAP, Facts
 from pyimount.planning.hives import Read, name_of, version_of
-
-NAMES_CAP = 4096
-"""So many entries of a folder are looked at."""
-HOMES_CAP = 64
-"""So many folders are asked whether they are a user's home."""
-TEXT_CAP = 64 << 10
-"""So many bytes of a file are read."""
-SUBVOLUMES = ("@", "root", "@rootfs")
-"""What distributions call the subvolume of a btrfs that has the root."""
 
 _ABSENT = frozenset(
     (

@@ -230,6 +230,20 @@ class ToolMount(Record):
     stands_in: bool = False
 
 
+class FileReader(Record):
+    """A library that reads the files of a format: ``adapter``, a module of ``pyimount.files.adapters``.
+
+    ``library``: the module that has to be there; ``package``: what brings it, as pip has it. ``types``: those
+    of the format that it reads, empty: all. ``versions``: as in KernelMount.
+    """
+
+    adapter: str
+    library: str
+    package: str
+    types: tuple[str, ...] = ()
+    versions: tuple[str, ...] = ()
+
+
 Mounting: TypeAlias = "KernelMount | ToolMount"
 """One way to mount a format."""
 
@@ -242,8 +256,8 @@ class Format(Record, kw_only=True):
     Identity or raises NotThisFormat; it runs only when a signature hit, or, when there is none,
     after all formats that have one. ``tolerates``: names of formats that rightly stand in the
     same bytes; no ambiguity then. ``mounts``: the ways to mount it, the preferred first; ``unmountable``: why
-    there is none, where a reader may expect one. ``opaque``: of what holds volumes, what to say where none of
-    them is shown.
+    there is none, where a reader may expect one. ``files``: the libraries that read its files, the preferred
+    first. ``opaque``: of what holds volumes, what to say where none of them is shown.
     """
 
     name: str
@@ -257,6 +271,7 @@ class Format(Record, kw_only=True):
     tolerates: frozenset[str] = frozenset()
     with_table: TableRule = TableRule.AMBIGUOUS
     mounts: tuple[Mounting, ...] = ()
+    files: tuple[FileReader, ...] = ()
     unmountable: str | None = None
     opaque: str | None = None
 

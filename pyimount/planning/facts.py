@@ -7,6 +7,15 @@ from pyimount.records import EMPTY, Record
 HOME_SIGNS = frozenset((".bashrc", ".bash_history", ".profile", ".zshrc", ".config", ".ssh", "Desktop"))
 """Names that stand in a user's home."""
 
+NAMES_CAP = 4096
+"""So many entries of a folder are looked at."""
+HOMES_CAP = 64
+"""So many folders are asked whether they are a user's home."""
+TEXT_CAP = 64 << 10
+"""So many bytes of a file are read."""
+SUBVOLUMES = ("@", "root", "@rootfs")
+"""What distributions call the subvolume of a btrfs that has the root."""
+
 
 class Facts(Record, kw_only=True):
     """What was read in the tree of one mounted volume; all of it is the image's word, and may be a lie.

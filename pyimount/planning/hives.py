@@ -19,7 +19,7 @@ CELL_CAP = 64 << 10
 TEXT_CAP = 1024
 
 NAME_IS_ASCII, VALUE_NAME_IS_ASCII, RESIDENT = 0x20, 0x1, 0x80000000
-REG_SZ, REG_EXPAND_SZ, REG_DWORD = 1, 2, 4
+REG_SZ, REG_EXPAND_SZ, REG_BINARY, REG_DWORD = 1, 2, 3, 4
 
 VERSION_KEY = ("Microsoft", "Windows NT", "CurrentVersion")
 VERSION_VALUES = (
@@ -123,6 +123,8 @@ class Hive:
 def _text(kind: int, raw: bytes) -> str | None:
     if kind == REG_DWORD and len(raw) == 4:
         return str(int.from_bytes(raw, "little"))
+    if kind == REG_BINARY:
+        return raw[:TEXT_CAP].hex()
     if kind in (REG_SZ, REG_EXPAND_SZ):
         said = raw[:TEXT_CAP].decode("utf-16-le", "replace").partition("\0")[0].strip()
         return said if said and said.isprintable() else None
@@ -145,4 +147,16 @@ def name_of(read: Read) -> dict[str, str]:
         control = f"ControlSet{int(current):03}"
         return hive.values((control, "Control", "ComputerName", "ComputerName"), ("ComputerName",))
     except BadHive:
+        return {}
+
+
+def machine_of(read: Read) -> dict[str, str]:
+    """What the hive SYSTEM says: ``TimeZoneKeyName``, ``ShutdownTime`` (in hex); empty for what is none."""
+    try:
+        hive = Hive(read)
+        current = hive.values(("Select",), ("Current",)).get("Current", "1")
+        control = (f"ControlSet{int(current):03}", "Control")
+        zone = hive.values((*control, "TimeZoneInformation"), ("TimeZoneKeyName",))
+        return zone | hive.values((*control, "Windows"), ("ShutdownTime",))
+    except (BadHive, ValueError):
         return {}

@@ -36,10 +36,18 @@ class Placed(Record, kw_only=True):
     by: str
 
 
+class Subvolume(Record, kw_only=True):
+    """A subvolume of the root's btrfs that has a place in the tree; ``name``: its path in the volume."""
+
+    name: str
+    target: str
+
+
 class Reconstruction(Record, kw_only=True):
     """The tree: its root, the steps that make it, and what was left out.
 
     ``root``: the root volume's layer, None where none was found; ``root_by``: what shows that it is.
+    ``subvolumes``: of the root's volume, its own first, where the root is one.
     ``path``: where the whole tree stands. ``system``: name, version and hostname of what is installed there.
     """
 
@@ -48,6 +56,7 @@ class Reconstruction(Record, kw_only=True):
     path: Place | None = None
     steps: tuple[Step, ...] = ()
     placed: tuple[Placed, ...] = ()
+    subvolumes: tuple[Subvolume, ...] = ()
     unplaced: tuple[Unplaced, ...] = ()
     system: Mapping[str, str] = EMPTY
 
@@ -203,12 +212,16 @@ class _Tree:
         self._made: list[Step] = []
         self._at: dict[str, tuple[VolumeLayer, Place, str]] = {}
         self._unplaced: list[Unplaced] = []
+        self._subvolumes: list[Subvolume] = []
         self._fstab = list(_Fstab(scan, mounted, root, said).found())
 
     def find_root(self) -> None:
         """Mount the root's subvolume, and those of the same btrfs that its fstab names."""
         name = self._said.subvolume
         if name is None:
+            return
+        if self._plan is None:
+            self._find_subvolumes(name)
             return
         path = self._subvolume(self._root, name, "root")
         if path is None:
@@ -224,6 +237,18 @@ class _Tree:
                 place = self._subvolume(volume, entry.subvolume, f"sub{len(self._made)}")
                 if place is not None and target not in self._at:
                     self._at[target] = volume, place, "fstab"
+
+    def _find_subvolumes(self, root: str) -> None:
+        """Without mounting any: the root's subvolume, and those of the same btrfs that its fstab names."""
+        self._subvolumes.append(Subvolume(name=root, target="/"))
+        for entry, volume in self._fstab:
+            if volume is self._root and entry.subvolume and entry.target != "/":
+                try:
+                    self._subvolumes.append(
+                        Subvolume(name=entry.subvolume.strip("/"), target=target_of(entry.target))
+                    )
+                except BadTarget as why:
+                    self._unplaced.append(_unplaced(volume, f"{entry.subvolume}: {why}"))
 
     def _subvolume(self, volume: VolumeLayer, name: str, folder: str) -> Place | None:
         """Mount one subvolume of a mounted btrfs; its name goes into an option, and so must be plain."""
@@ -302,6 +327,7 @@ class _Tree:
             path=self._path,
             steps=tuple(self._made),
             placed=tuple(placed),
+            subvolumes=tuple(self._subvolumes),
             unplaced=tuple(self._unplaced),
             system=self._said.system(),
         )

@@ -1,6 +1,6 @@
 """The scan as a tree: one line a layer, what is wrong with it beneath."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.text import Text
@@ -147,6 +147,9 @@ class TreeReport:
         if self._everything or self._details:
             for candidate in layer.candidates:
                 branch.add(Text(f"also {candidate.type}: {printable(candidate.why_not)}", style=_MUTED))
+        system = layer.details.get("system") if isinstance(layer, VolumeLayer) else None
+        if isinstance(system, dict) and not self._details:
+            branch.add(Text(_system(system), style="cyan"))
         if self._details:
             fields = {name: value for name, value in plain(layer).items() if name not in _DRAWN}
             details = fields.pop("details", {})
@@ -180,6 +183,15 @@ def _start(volume: VolumeLayer) -> str:
     if volume.disk_offset is not None:
         return str(volume.disk_offset)
     return f"+{volume.offset}" if volume.offset is not None else ""
+
+
+def _system(system: Mapping[str, Any]) -> str:
+    """What is installed there, in a line."""
+    words = {
+        "name": "", "hostname": "host ", "time_zone": "zone ", "last_start": "last start ",
+        "last_shutdown": "last shutdown ",
+    }  # fmt: skip
+    return ", ".join(word + printable(str(system[key])) for key, word in words.items() if system.get(key))
 
 
 def flat(details: Any, prefix: str = "") -> Iterator[str]:

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from pyimount.execution.mounted_trees import observe
 from pyimount.planning.facts import Facts
-from pyimount.planning.hives import BASE, REG_DWORD, REG_SZ, name_of, version_of
+from pyimount.planning.hives import BASE, REG_BINARY, REG_DWORD, REG_SZ, name_of, version_of
 from tests.strategies import edited, edits
 
-Tree = dict[str, "Tree | str | int"]
+Tree = dict[str, "Tree | str | int | bytes"]
 
 
 class Builder:
@@ -48,12 +48,12 @@ class Builder:
             + bytes(24) + struct.pack("<HH", len(written), 0) + written
         )  # fmt: skip
 
-    def value(self, name: str, value: str | int) -> int:
+    def value(self, name: str, value: str | int | bytes) -> int:
         if isinstance(value, int):
             size, where, kind = 4 | 0x80000000, value, REG_DWORD
         else:
-            raw = f"{value}\0".encode("utf-16-le")
-            size, where, kind = len(raw), self.cell(raw), REG_SZ
+            raw = value if isinstance(value, bytes) else f"{value}\0".encode("utf-16-le")
+            size, where, kind = len(raw), self.cell(raw), REG_BINARY if raw is value else REG_SZ
         return self.cell(b"vk" + struct.pack("<HIIIHH", len(name), size, where, kind, 1, 0) + name.encode())
 
     def hive(self, tree: Tree) -> bytes:

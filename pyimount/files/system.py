@@ -1,0 +1,479 @@
+"""The face: a volume's file system, and what is in it, as Python objects.
+
+    with pyimount.open_filesystem(scan, "2") as files:
+        for entry in files.root.entries():
+            print(entry.path, entry.stat().size)
+        text = files.get("/etc/hostname").read()
+
+Paths raise ordinary OSErrors (FileNotFoundError, NotADirectoryError, IsADirectoryError). What is damaged is a
+Problem: of the entry, of the folder that could not be read to its end, or of the whole file system.
+"""
+
+import errno
+import io
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Self, cast
+
+from pyimount.confinement.messages import MessageError
+from pyimount.files import process, wire
+from pyimount.files.reading import Refused
+from pyimount.files.records import Kind, Run, Stat, Stream
+from pyimount.files.session import MISSING, NO_FOLDER
+from pyimount.formats import FileReader
+from pyimount.keys import Keyring
+from pyimount.layers import Scan, VolumeLayer
+from pyimount.planning.recipes import format_of
+from pyimount.problems import Code, Problem
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+DEATHS = 64
+"""A library whose reader died so often is not asked again."""
+HINT = "pip install 'pyimount[files]'"
+
+
+class CannotRead(Exception):  # noqa: N818
+    """No library here reads the files of a volume; the message says why, and what to do."""
+
+
+class Damaged(OSError):  # noqa: N818
+    """A file or folder cannot be read: ``problem`` says why. An OSError, EIO, for those who expect one."""
+
+    def __init__(self, problem: Problem, path: str) -> None:
+        super().__init__(errno.EIO, problem.message, path)
+        self.problem = problem
+
+
+def open_filesystem(
+    scan: Scan,
+    volume: str | VolumeLayer,
+    *,
+    keys: "Keyring | Mapping[str | int, str] | None" = None,
+    in_process: bool = False,
+    library: str | None = None,
+) -> "FileSystem":
+    """The files of a volume of ``scan``: by its index, UUID or label, or the layer itself.
+
+    ``keys``: as ``detect`` takes them. ``in_process``: let the library work in this process, not in one that
+    may be killed. ``library``: this one alone, as ``FileSystem.libraries`` names it.
+    Raises KeyError where there is no such volume, CannotRead where no library takes it, and SourceError where
+    its bytes cannot be had.
+    """
+    layer = volume if isinstance(volume, VolumeLayer) else _called(scan, volume)
+    keyring = keys if isinstance(keys, Keyring) else Keyring(keys)
+    return FileSystem(scan, layer, keyring, in_process=in_process, library=library)
+
+
+def _called(scan: Scan, name: str) -> VolumeLayer:
+    found = [layer for layer in scan.named(name) if isinstance(layer, VolumeLayer)]
+    if len(found) != 1:
+        raise KeyError(f"{name}: {len(found) or 'no'} such volume{'s' if found else ''}")
+    return found[0]
+
+
+def readers_of(volume: VolumeLayer) -> tuple[FileReader, ...]:
+    """The libraries that read the files of a volume, installed or not, the preferred first."""
+    declared = format_of(volume.type)
+    version = (volume.version or "").partition(".")[0]
+    return tuple(
+        each
+        for each in (() if declared is None else declared.files)
+        if (not each.types or volume.type in each.types) and (not each.versions or version in each.versions)
+    )
+
+
+def has_files(volume: VolumeLayer) -> bool:
+    """Whether a library may read files in a volume: those of a whole file system, not of a part of one."""
+    return not (volume.locked or not readers_of(volume))
+
+
+def _installed(reader: FileReader) -> bool:
+    try:
+        return find_spec(reader.library) is not None
+    except ModuleNotFoundError:
+        return False
+
+
+class FileSystem:
+    """The files of one volume. Close it, or use it in a ``with`` block.
+
+    ``volume``: the layer; ``type``: its TYPE; ``problems``: what is wrong with the whole, in the order in
+    which it was found; ``libraries``: those that read it, the one in use first.
+    """
+
+    def __init__(
+        self, scan: Scan, volume: VolumeLayer, keys: Keyring, *, in_process: bool, library: str | None
+    ) -> None:
+        self._scan = scan
+        self._keys = keys
+        self._in_process = in_process
+        self._deaths: dict[str, int] = {}
+        self._running: dict[str, process.Asked] = {}
+        self.volume = volume
+        self.type = volume.type or ""
+        self.problems: list[Problem] = []
+        self._readers = self._choose(library)
+        self.folds = "exact"
+        self._first()
+
+    def _choose(self, library: str | None) -> list[FileReader]:
+        index = f"volume {self.volume.index}"
+        declared = [each for each in readers_of(self.volume) if library in (None, each.library)]
+        if self.volume.locked:
+            raise CannotRead(f"{index} is locked: give its key with --key")
+        if not declared:
+            what = self.type or "what is not recognised"
+            raise CannotRead(f"{index}: no library reads the files of {what}; 'pyimount mount' may, as root")
+        found = [each for each in declared if _installed(each)]
+        if not found:
+            names = " or ".join(dict.fromkeys(each.package for each in declared))
+            raise CannotRead(f"{index}: the files of {self.type} are read by {names}: {HINT}")
+        return found
+
+    def _first(self) -> None:
+        """Start a reader: the first that takes the volume."""
+        refused = []
+        for reader in list(self._readers):
+            try:
+                self.folds = self._start(reader).folds
+            except Refused as error:
+                refused.append(f"{reader.library} does not read it: {error}")
+                self._readers.remove(reader)
+            else:
+                break
+        if not self._readers:
+            raise CannotRead(f"volume {self.volume.index}: {'; '.join(refused)}")
+        for why in refused:
+            self._note(Code.DAMAGED, f"{why}; {self._readers[0].library} reads it instead")
+
+    def _start(self, reader: FileReader) -> process.Asked:
+        if reader.library not in self._running:
+            self._running[reader.library] = self._reader(reader)
+        return self._running[reader.library]
+
+    def _reader(self, reader: FileReader) -> process.Asked:
+        # Where the system is not Linux, there is nothing to shut a process in with: it is this one then.
+        if self._in_process or sys.platform != "linux":
+            return process.InProcess(self._scan, self.volume, self._keys, reader)
+        from pyimount.files.confined import Confined  # of POSIX alone
+
+        return Confined(self._scan, self.volume, self._keys, reader)
+
+    def _note(self, code: Code, message: str) -> None:
+        problem = Problem(code, message)
+        if problem not in self.problems:
+            self.problems.append(problem)
+
+    @property
+    def libraries(self) -> tuple[str, ...]:
+        """The libraries that may read this volume, the one in use first."""
+        return tuple(reader.library for reader in self._readers)
+
+    @property
+    def root(self) -> "Entry":
+        """The root folder."""
+        return self.get("/")
+
+    def get(self, path: str, *, fold: bool = True) -> "Entry":
+        """The entry at a path from the volume's root, its names as they are; links are not followed.
+
+        Where a name is not there exactly, and the format compares names so, it may differ in case or
+        composition; ``fold``: False: it may not. Raises OSErrors.
+        """
+        names = tuple(name for name in path.split("/") if name)
+        return self.by_names(names, fold=fold)
+
+    def by_names(self, names: tuple[str, ...], *, fold: bool = True) -> "Entry":
+        """As ``get``, by the names that lead there."""
+        entry = Entry(self, names, None, None, None)
+        said, _, reader = self.ask(entry, "find", fold=fold)
+        found = (*names[:-1], wire.text(said.get("name"))) if names else ()
+        return Entry(self, found, (reader, said.get("key")), wire.stat_of(said.get("stat")), None)
+
+    def ask(self, entry: "Entry", do: str, **more: Any) -> "Answered":
+        """The answer to a question about an entry, by the first library that has one. Raises OSErrors."""
+        return self.begin(entry, do, **more).result()
+
+    def begin(self, entry: "Entry", do: str, **more: Any) -> "Asking":
+        """Ask the first library; ``result`` waits for the answer, and asks the others where it fails."""
+        return Asking(self, entry, {"do": do, "names": entry.names, **more})
+
+    def asked(self, reader: FileReader, entry: "Entry", question: dict[str, Any]) -> process.Question:
+        """Ask a library; raises Died, Refused."""
+        if entry.key is not None and entry.key[0] == reader.library:
+            question = {**question, "key": entry.key[1]}
+        try:
+            return self._start(reader).ask(question)
+        except MessageError as error:
+            raise process.Died(str(error)) from error
+
+    @property
+    def readers(self) -> tuple[FileReader, ...]:
+        """The libraries that are asked, the preferred first."""
+        return tuple(self._readers)
+
+    def taken_over(self, entry: "Entry", failed: Problem, reader: FileReader) -> None:
+        """Note that another library has read what the first could not."""
+        self._note(failed.code, self._instead(entry, failed, reader))
+
+    def _instead(self, entry: "Entry", failed: Problem, reader: FileReader) -> str:
+        return f"{entry.path}: {failed.message}; {reader.library} reads it instead"
+
+    def failed(self, said: Mapping[str, Any], entry: "Entry") -> Problem:
+        """What an answer of failure says; raises the OSErrors that are the path's own fault."""
+        message = wire.text(said.get("message", ""))
+        if said["error"] == MISSING:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), entry.path)
+        if said["error"] == NO_FOLDER:
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), entry.path)
+        return problem_of(said["error"], message)
+
+    def died(self, reader: FileReader) -> None:
+        """Forget a reader that has died."""
+        gone = self._running.pop(reader.library, None)
+        if gone is not None:
+            gone.close()
+        self._deaths[reader.library] = self._deaths.get(reader.library, 0) + 1
+        if self._deaths[reader.library] >= DEATHS and reader in self._readers:
+            self._readers.remove(reader)
+            self._note(Code.DAMAGED, f"{reader.library} died {DEATHS} times, and is not asked any more")
+
+    def close(self) -> None:
+        """End the readers."""
+        while self._running:
+            self._running.popitem()[1].close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: "TracebackType | None"
+    ) -> None:
+        self.close()
+
+
+class Answered(NamedTuple):
+    """An answer, its data, and the library that gave it."""
+
+    said: dict[str, Any]
+    data: bytes
+    library: str
+
+
+class Asking:
+    """A question to the libraries of a file system."""
+
+    def __init__(self, files: FileSystem, entry: "Entry", question: dict[str, Any]) -> None:
+        self._files = files
+        self._entry = entry
+        self._question = question
+        self._pending: process.Question | None = None
+        with suppress(process.Died, Refused, ModuleNotFoundError):  # they are asked again
+            self._pending = files.asked(files.readers[0], entry, question)
+
+    def result(self) -> Answered:
+        """The first answer that is none of failure. Raises OSErrors."""
+        failed: Problem | None = None
+        for reader in self._files.readers:
+            try:
+                pending = self._pending or self._files.asked(reader, self._entry, self._question)
+                self._pending = None
+                said, data = pending.result()
+            except process.Died as error:
+                self._pending = None
+                self._files.died(reader)
+                failed = failed or Problem(Code.DAMAGED, f"{reader.library}: {error}")
+                continue
+            except (Refused, ModuleNotFoundError) as error:
+                failed = failed or Problem(Code.UNSUPPORTED, f"{reader.library}: {error}")
+                continue
+            if "error" in said:
+                failed = failed or self._files.failed(said, self._entry)
+                continue
+            if failed is not None:
+                self._files.taken_over(self._entry, failed, reader)
+            return Answered(said, data, reader.library)
+        raise Damaged(failed or Problem(Code.DAMAGED, "no library is left that reads it"), self._entry.path)
+
+
+def problem_of(code: object, message: object) -> Problem:
+    """A problem from a reader's word for it."""
+    try:
+        return Problem(Code(str(code)), str(message)[:400])
+    except ValueError:
+        return Problem(Code.DAMAGED, str(message)[:400])
+
+
+class Entry:
+    """Something in a file system: a file, a folder, a link, a device.
+
+    ``names``: those that lead to it from the root. ``problem``: why it cannot be looked at, where that is so;
+    ``name`` then may be all that is known.
+    """
+
+    __slots__ = ("_stat", "files", "key", "names", "problem", "problems")
+
+    def __init__(
+        self,
+        files: FileSystem,
+        names: tuple[str, ...],
+        key: tuple[str, Any] | None,
+        stat: Stat | None,
+        problem: Problem | None,
+    ) -> None:
+        self.files = files
+        self.names = names
+        self.key = key if key is None or key[1] is not None else None
+        self._stat = stat
+        self.problem = problem
+        self.problems: tuple[Problem, ...] = () if problem is None else (problem,)
+
+    @property
+    def name(self) -> str:
+        """Its name in its folder; empty for the root. Bytes that are no UTF-8 are surrogates in it."""
+        return self.names[-1] if self.names else ""
+
+    @property
+    def path(self) -> str:
+        """The names that lead to it from the root, each after a slash."""
+        return "/" + "/".join(self.names)
+
+    @property
+    def kind(self) -> Kind:
+        """What it is; unknown where it cannot be read."""
+        return Kind.UNKNOWN if self._stat is None else self._stat.kind
+
+    def stat(self) -> Stat:
+        """Its figures; raises Damaged where they cannot be read."""
+        if self._stat is None:
+            if self.problem is not None:
+                raise Damaged(self.problem, self.path)
+            self._stat = self.files.by_names(self.names).stat()
+        return self._stat
+
+    def entries(self) -> "Iterator[Entry]":
+        """What lies in a folder, in the order of the format.
+
+        Where a folder cannot be read to its end, what was read has been given, and ``problems`` says it.
+        Raises NotADirectoryError.
+        """
+        if self._stat is not None and self.kind is not Kind.FOLDER:
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), self.path)
+        count, more, by = 0, -1, None
+        while True:
+            try:
+                said, _, library = self.files.ask(self, "list", skip=count, more=more)
+                if by not in (None, library):
+                    raise Damaged(Problem(Code.DAMAGED, "the rest of the folder cannot be read"), self.path)
+            except Damaged as error:
+                if not count:
+                    raise
+                self.problems += (error.problem,)
+                return
+            by = library
+            for line in said.get("entries", ()):
+                entry = self._entry(line, library)
+                if entry is not None:
+                    yield entry
+            count += len(said.get("entries", ()))
+            next_ = said.get("more")
+            if not isinstance(next_, int):
+                self.problems += tuple(problem_of(*each) for each in said.get("problems", ()))
+                return
+            more = next_
+
+    def _entry(self, line: Any, library: str) -> "Entry | None":
+        name, key, stat, problem = line
+        if name is None:
+            self.problems += (problem_of(*(problem or (None, ""))),)
+            return None
+        names = (*self.names, wire.text(name))
+        if stat is None:
+            return Entry(self.files, names, None, None, problem_of(*(problem or (None, ""))))
+        return Entry(self.files, names, (library, key), wire.stat_of(stat), None)
+
+    def open(self, stream: str | None = None) -> BinaryIO:
+        """Its data, or that of one of its streams, as a seekable binary file object. Raises OSErrors."""
+        said, _, _ = self.files.ask(self, "size", stream=stream)
+        size = said.get("size")
+        if not isinstance(size, int) or size < 0:
+            raise Damaged(Problem(Code.DAMAGED, "its size is none"), self.path)
+        return cast("BinaryIO", io.BufferedReader(_File(self, stream, size), 1 << 20))
+
+    def pieces(self, offset: int = 0, length: int = 1 << 63, stream: str | None = None) -> Iterator[bytes]:
+        """Its data from ``offset`` on, in pieces; raises Damaged where it cannot be read on."""
+        asked = self.files.begin(self, "read", offset=offset, length=min(length, wire.PIECE), stream=stream)
+        while True:
+            wanted = min(length, wire.PIECE)
+            data = asked.result().data
+            offset, length = offset + len(data), length - len(data)
+            if len(data) == wanted and length:
+                # The library reads on while these are worked with.
+                asked = self.files.begin(
+                    self, "read", offset=offset, length=min(length, wire.PIECE), stream=stream
+                )
+            if data:
+                yield data
+            if len(data) < wanted or not length:
+                return
+
+    def read(self, stream: str | None = None) -> bytes:
+        """All of its data."""
+        return b"".join(self.pieces(stream=stream))
+
+    def target(self) -> str:
+        """Where a link leads: what stands there, never followed."""
+        said, _, _ = self.files.ask(self, "target")
+        return wire.text(said.get("target"))
+
+    def streams(self) -> tuple[Stream, ...]:
+        """Alternate data streams, resource forks and extended attributes."""
+        said, _, _ = self.files.ask(self, "streams")
+        return wire.streams_of(said.get("streams"))
+
+    def attributes(self) -> dict[str, bytes]:
+        """The extended attributes, with their values."""
+        return {each.name: self.read(each.name) for each in self.streams() if each.kind == "attribute"}
+
+    def runs(self) -> tuple[Run, ...] | None:
+        """Where its data lies in the volume; None: the library does not tell."""
+        said, _, _ = self.files.ask(self, "runs")
+        return wire.runs_of(said.get("runs"))
+
+    def __repr__(self) -> str:
+        return f"<{self.kind} {self.path!r}>"
+
+
+class _File(io.RawIOBase):
+    """A file's data, asked for piece by piece."""
+
+    def __init__(self, entry: Entry, stream: str | None, size: int) -> None:
+        super().__init__()
+        self._entry, self._stream, self._size, self._at = entry, stream, size, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
+        if base + offset < 0:
+            raise ValueError(f"cannot seek to {base + offset}")
+        self._at = base + offset
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        data = b"".join(self._entry.pieces(self._at, len(buffer), self._stream))
+        buffer[: len(data)] = data
+        self._at += len(data)
+        return len(data)

@@ -1,0 +1,131 @@
+"""What two libraries see differently in one volume: two independent readers that agree are evidence."""
+
+import hashlib
+from collections.abc import Iterator
+from itertools import islice
+
+from pyimount.files.records import Kind, Stat
+from pyimount.files.system import Entry, FileSystem
+from pyimount.inside.tree import Files, Place
+from pyimount.records import Record
+
+_COMPARED = (
+    "kind",
+    "size",
+    "mode",
+    "uid",
+    "gid",
+    "links",
+    "modified",
+    "accessed",
+    "changed",
+    "born",
+    "device",
+)
+_ENTRIES_CAP = 1 << 20
+
+
+class Difference(Record, kw_only=True):
+    """Something that two libraries see differently: at which path, what, and what each says."""
+
+    path: str
+    what: str
+    seen: tuple[tuple[str, str], ...]
+
+
+def compare(files: Files, start: Place, *, hashes: bool) -> Iterator[Difference] | None:
+    """The differences below a folder; None where one library alone reads the volume.
+
+    ``hashes``: compare the data of files too, all of it.
+    """
+    opened = start.entry.files
+    if len(opened.libraries) < 2:
+        return None
+    return _differences(files, opened, start.entry.names, hashes=hashes)
+
+
+def _differences(
+    files: Files, opened: FileSystem, names: tuple[str, ...], *, hashes: bool
+) -> Iterator[Difference]:
+    first, second = opened.libraries[:2]
+    with files.by(opened.volume, first) as one, files.by(opened.volume, second) as other:
+        pending = [(one.by_names(names, fold=False), other.by_names(names, fold=False))]
+        seen = set[object]()
+        while pending:
+            left, right = pending.pop()
+            if left.key is not None and repr(left.key) in seen:
+                continue
+            seen.add(repr(left.key) if left.key is not None else left.path)
+            ours, theirs = _listed(left), _listed(right)
+            for name in sorted(ours.keys() | theirs.keys()):
+                mine, its = ours.get(name), theirs.get(name)
+                path = f"{left.path.rstrip('/')}/{name}"
+                if mine is None or its is None:
+                    yield _told(path, "is there", (first, mine is not None), (second, its is not None))
+                    continue
+                yield from _of_entry(path, (first, mine), (second, its), hashes=hashes)
+                if mine.kind is Kind.FOLDER is its.kind:
+                    pending.append((mine, its))
+
+
+def _listed(folder: Entry) -> dict[str, Entry]:
+    try:
+        return {each.name: each for each in islice(folder.entries(), _ENTRIES_CAP)}
+    except OSError:
+        return {}
+
+
+def _of_entry(
+    path: str, one: tuple[str, Entry], other: tuple[str, Entry], *, hashes: bool
+) -> Iterator[Difference]:
+    first, second = _figures(one[1]), _figures(other[1])
+    if isinstance(first, str) or isinstance(second, str):
+        if type(first) is not type(second):
+            yield _told(path, "can be read", (one[0], _short(first)), (other[0], _short(second)))
+        return
+    for name in _COMPARED:
+        mine, its = getattr(first, name), getattr(second, name)
+        if name == "size" and first.kind is Kind.FOLDER:
+            continue  # what a folder's size is, each has its own idea of
+        if mine is not None and its is not None and mine != its:
+            yield _told(path, name, (one[0], mine), (other[0], its))
+    if first.kind is Kind.LINK is second.kind:
+        mine, its = _target(one[1]), _target(other[1])
+        if mine != its:
+            yield _told(path, "target", (one[0], mine), (other[0], its))
+    if hashes and first.kind is Kind.FILE is second.kind:
+        mine, its = _hash(one[1]), _hash(other[1])
+        if mine != its:
+            yield _told(path, "sha256", (one[0], mine), (other[0], its))
+
+
+def _told(path: str, what: str, one: tuple[str, object], other: tuple[str, object]) -> Difference:
+    return Difference(path=path, what=what, seen=((one[0], str(one[1])), (other[0], str(other[1]))))
+
+
+def _short(seen: "Stat | str") -> str:
+    return seen if isinstance(seen, str) else "yes"
+
+
+def _figures(entry: Entry) -> "Stat | str":
+    try:
+        return entry.stat()
+    except OSError as error:
+        return error.strerror or str(error)
+
+
+def _target(entry: Entry) -> str:
+    try:
+        return entry.target()
+    except OSError as error:
+        return error.strerror or str(error)
+
+
+def _hash(entry: Entry) -> str:
+    made = hashlib.sha256()
+    try:
+        for piece in entry.pieces():
+            made.update(piece)
+    except OSError as error:
+        return error.strerror or str(error)
+    return made.hexdigest()
