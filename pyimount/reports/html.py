@@ -27,7 +27,7 @@ _PAGE = (
     ".scroll>svg{display:block;width:100%;min-width:60rem}"
     ":focus-visible{outline:3px solid var(--p-focus);outline-offset:2px}"
     "pre{font:.85rem/1.4 ui-monospace,monospace;margin:0;padding:.5rem;border:1px solid var(--p-edge)}"
-    "table{border-collapse:collapse;font-size:.9rem;width:100%}"
+    "table{border-collapse:collapse;font-size:.9rem;width:100%;min-width:60rem}"
     "th,td{text-align:left;vertical-align:top;padding:.25rem .5rem;border:1px solid var(--p-edge)}"
     "td.n{text-align:right;white-space:nowrap;overflow-wrap:normal}"
     "thead th,tbody th{background:var(--p-strip)}"
@@ -41,7 +41,7 @@ _PAGE = (
     ".key svg{width:1.6rem;height:1rem;vertical-align:-.15rem;margin-right:.3rem}"
     "@media (max-width:40rem){dl{grid-template-columns:1fr}dd{margin:0 0 .3rem}}"
     "@media print{html{color-scheme:light}body{padding:0;max-width:none;font-size:9pt}"
-    ".scroll{overflow:visible}.scroll>svg{min-width:0}pre{white-space:pre-wrap;overflow-wrap:anywhere}"
+    ".scroll{overflow:visible}table{min-width:0}.scroll>svg{min-width:0}pre{white-space:pre-wrap;overflow-wrap:anywhere}"
     "tr{break-inside:avoid}.skip{display:none}details::details-content{content-visibility:visible;display:block}}"
 )
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
@@ -104,7 +104,7 @@ def text_tree(scan: Scan) -> str:
         console.print(tree)
     for line in report.of_all(scan):
         console.print(line)
-    return "\n".join(line.rstrip() for line in written.getvalue().splitlines())
+    return "\n".join(printable(line.rstrip()) for line in written.getvalue().splitlines())
 
 
 def _scrolled(name: str, content: str) -> str:
@@ -231,7 +231,10 @@ def _cells(layer: Layer, index: str, cells: Iterable[str | None]) -> str:
 
 
 def _pairs(pairs: Iterable[tuple[str, str]]) -> str:
-    lines = (f"<dt>{escape(key)}</dt><dd><bdi>{escape(value)}</bdi></dd>" for key, value in pairs)
+    lines = (
+        f"<dt>{escape(printable(key))}</dt><dd><bdi>{escape(printable(value))}</bdi></dd>"
+        for key, value in pairs
+    )
     return f"<dl>{''.join(lines)}</dl>"
 
 
