@@ -109,7 +109,6 @@ def test_what_an_image_says_is_text_and_nothing_else(form: str) -> None:
     assert "import" not in style
     assert not re.search(r"url\((?!#)", style)
     if form == "html":
-        assert "http" not in text.replace("http-equiv", "").replace("https://example.org", "")
         assert "default-src 'none'" in text
     if form == "svg":
         ElementTree.fromstring(text)  # noqa: S314  (our own)
