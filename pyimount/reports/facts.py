@@ -19,9 +19,9 @@ def name(layer: Layer) -> str:
     """What a layer is called: its index and kind, or the file of a disk and its container."""
     if isinstance(layer, DiskLayer):
         path = printable(os.path.basename(layer.paths[0]) or layer.paths[0])
-        index = f"{layer.index}  " if layer.index is not None else ""
+        index = f"{printable(layer.index)}  " if layer.index is not None else ""
         return f"{index}{path}  {printable(str(layer.container.get('type', '?')))}"
-    return f"{printable(layer.index)} {kind_word(layer)}"
+    return f"{printable(layer.index)} {printable(kind_word(layer))}"
 
 
 def second_line(layer: Layer) -> str:
@@ -50,7 +50,7 @@ def told(box: Box) -> list[str]:
     layer = box.layers[0]
     if box.kind == "strip":
         uuid = [f"UUID: {printable(layer.ptuuid)}"] if layer.ptuuid else []
-        return [f"partition table {layer.pttype}", *uuid]
+        return [f"partition table {printable(str(layer.pttype))}", *uuid]
     lines = [name(layer), *(f"{key}: {value}" for key, value in main_facts(layer))]
     if not box.to_scale:
         lines.append("drawn wider than to scale")
@@ -69,7 +69,7 @@ def main_facts(layer: Layer) -> Iterator[tuple[str, str]]:
         yield "files", " ".join(map(printable, layer.paths[:_NAMED])) + (" …" if layer.paths[_NAMED:] else "")
         yield "size", size
         if layer.pttype:
-            yield "partition table", layer.pttype
+            yield "partition table", printable(layer.pttype)
         return
     yield "size", size
     if layer.disk_offset is not None:
@@ -103,5 +103,5 @@ def all_facts(layer: Layer) -> list[tuple[str, str]]:
     """Every fact of a layer, as the report's own names and values."""
     fields = {key: value for key, value in plain(layer).items() if key not in _DRAWN}
     details = fields.pop("details", {})
-    pairs = (line.partition(": ") for line in (*flat(fields), *flat(details)))
+    pairs = (line.partition(": ") for line in (*flat(fields), *flat(details, "details.")))
     return [(key, value) for key, _, value in pairs]

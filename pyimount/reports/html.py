@@ -17,7 +17,7 @@ from pyimount.wording import printable, size_text
 _PAGE = (
     "*{box-sizing:border-box}"
     "html{color-scheme:light dark}"
-    "body{margin:0 auto;padding:1rem;max-width:110rem;font:1rem/1.45 system-ui,sans-serif;"
+    "body{margin:0 auto;padding:1rem;max-width:150rem;font:1rem/1.45 system-ui,sans-serif;"
     "background:var(--p-paper);color:var(--p-ink)}"
     "h1{font-size:1.5rem;margin:.2rem 0}h2{font-size:1.2rem;margin:1.6rem 0 .5rem}"
     "h1,td,dd,summary,li{overflow-wrap:anywhere}"
@@ -27,8 +27,9 @@ _PAGE = (
     ".scroll>svg{display:block;width:100%;min-width:60rem}"
     ":focus-visible{outline:3px solid var(--p-focus);outline-offset:2px}"
     "pre{font:.85rem/1.4 ui-monospace,monospace;margin:0;padding:.5rem;border:1px solid var(--p-edge)}"
-    "table{border-collapse:collapse;font-size:.9rem;width:100%}"
+    "table{border-collapse:collapse;font-size:.9rem;width:100%;min-width:60rem}"
     "th,td{text-align:left;vertical-align:top;padding:.25rem .5rem;border:1px solid var(--p-edge)}"
+    "td:nth-child(3){min-width:8em}td:nth-child(8){min-width:12em}"
     "td.n{text-align:right;white-space:nowrap;overflow-wrap:normal}"
     "thead th,tbody th{background:var(--p-strip)}"
     "tbody th{white-space:nowrap}"
@@ -39,9 +40,11 @@ _PAGE = (
     "ul.key{display:flex;flex-wrap:wrap;gap:.3rem 1rem;padding:0;margin:.5rem 0;"
     "list-style:none;font-size:.9rem}"
     ".key svg{width:1.6rem;height:1rem;vertical-align:-.15rem;margin-right:.3rem}"
+    "@media screen and (min-width:110rem){.pair{display:grid;grid-template-columns:3fr 2fr;gap:1rem}}"
+    ".pair>section{min-width:0}"
     "@media (max-width:40rem){dl{grid-template-columns:1fr}dd{margin:0 0 .3rem}}"
     "@media print{html{color-scheme:light}body{padding:0;max-width:none;font-size:9pt}"
-    ".scroll{overflow:visible}.scroll>svg{min-width:0}pre{white-space:pre-wrap;overflow-wrap:anywhere}"
+    ".scroll{overflow:visible}table{min-width:0}.scroll>svg{min-width:0}pre{white-space:pre-wrap;overflow-wrap:anywhere}"
     "tr{break-inside:avoid}.skip{display:none}details::details-content{content-visibility:visible;display:block}}"
 )
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
@@ -57,12 +60,12 @@ def document(scan: Scan, *, run: Mapping[str, str]) -> str:
             '<a class="skip" href="#table">Skip the picture</a>',
             f"<header><h1><bdi>{title}</bdi></h1><p>{_summary(scan)}</p></header><main>",
             _problems(scan),
-            f"<section><h2>Picture</h2>{_key()}",
+            f'<div class="pair"><section><h2>Picture</h2>{_key()}',
             _scrolled("Picture", svg.inline(scan, link=_row)),
             "</section>",
             "<section><h2>Tree</h2>",
             _scrolled("Tree", f"<pre>{escape(text_tree(scan))}</pre>"),
-            "</section>",
+            "</section></div>",
             '<section><h2 id="table">Table</h2>',
             _scrolled("Table", _table(scan)),
             "</section>",
@@ -104,7 +107,7 @@ def text_tree(scan: Scan) -> str:
         console.print(tree)
     for line in report.of_all(scan):
         console.print(line)
-    return "\n".join(line.rstrip() for line in written.getvalue().splitlines())
+    return "\n".join(printable(line.rstrip()) for line in written.getvalue().splitlines())
 
 
 def _scrolled(name: str, content: str) -> str:
@@ -231,7 +234,10 @@ def _cells(layer: Layer, index: str, cells: Iterable[str | None]) -> str:
 
 
 def _pairs(pairs: Iterable[tuple[str, str]]) -> str:
-    lines = (f"<dt>{escape(key)}</dt><dd><bdi>{escape(value)}</bdi></dd>" for key, value in pairs)
+    lines = (
+        f"<dt>{escape(printable(key))}</dt><dd><bdi>{escape(printable(value))}</bdi></dd>"
+        for key, value in pairs
+    )
     return f"<dl>{''.join(lines)}</dl>"
 
 

@@ -25,7 +25,11 @@ DEEPEST = 48
 _READABLE = 64.0
 """The width of a box in which a line can be read."""
 _VISIBLE = 12.0
-_NARROWEST = 8.0
+_NARROWEST = 4.0
+_ROOM_EACH = 20.0
+"""The room that there has to be for each box of a row; of more, neighbours are put together."""
+_FOR_NEEDS = 0.7
+"""The part of a crowded row that goes to what boxes need; sizes get the rest."""
 _MOST_NEEDED = 800.0
 _LANES = 6
 """Rows for volumes of one parent that lie over one another."""
@@ -94,15 +98,16 @@ def is_drawn(volume: VolumeLayer) -> bool:
 
 
 def used_part(layer: Layer) -> float | None:
-    """How much of a file system is in use, from 0 to 1; None where that is not told, or cannot be."""
+    """How much of a volume its file system has in use, 0 to 1; None where that is not told, or cannot be."""
     if isinstance(layer, DiskLayer):
         return None
-    whole = layer.fs_size or layer.size
+    # A box is as wide as the volume, of which a file system may fill a part only.
+    whole = max(layer.size or 0, layer.fs_size or 0)
     if not whole:
         return None
     used = layer.used
-    if used is None:
-        used = None if layer.free is None else whole - layer.free
+    if used is None and layer.free is not None:
+        used = (layer.fs_size or whole) - layer.free
     return used / whole if used is not None and 0 <= used <= whole else None
 
 
@@ -120,11 +125,10 @@ def kind_of(volume: VolumeLayer) -> str:
 def shares(widths: Sequence[int], needs: Sequence[float], room: float) -> list[tuple[float, bool]]:
     """``room`` dealt out by ``widths``, none less than it needs; and whether each has just its share.
 
-    Where there is not room for what all need, each gets its part of that.
+    Where there is not room for what all need, those that need most get less.
     """
-    wanted = sum(needs)
-    if wanted > room:
-        needs = [need * room / wanted for need in needs]
+    if sum(needs) > room:
+        needs = _lowered(needs, room * _FOR_NEEDS)
     fixed = [False] * len(widths)
     while True:
         free = room - sum(need for need, is_fixed in zip(needs, fixed, strict=True) if is_fixed)
@@ -145,6 +149,17 @@ def shares(widths: Sequence[int], needs: Sequence[float], room: float) -> list[t
         (need if is_fixed else size * free / weight, not is_fixed)
         for size, need, is_fixed in zip(widths, needs, fixed, strict=True)
     ]
+
+
+def _lowered(needs: Sequence[float], room: float) -> list[float]:
+    """The needs with the highest of them lowered to one height, so that together they fit."""
+    rest = room
+    for number, need in enumerate(sorted(needs)):
+        highest = rest / (len(needs) - number)
+        if need > highest:
+            return [min(each, highest) for each in needs]
+        rest -= need
+    return list(needs)
 
 
 class _Drawing:
@@ -200,7 +215,7 @@ class _Drawing:
     def _row(self, items: list[_Item], total: int, box: Box, y: float, depth: int, *, placed: bool) -> float:
         """Draw the children of one box; returns where all that stands under them ends."""
         items.sort(key=lambda item: (item.start, -item.end, item.layers[0].id))
-        items = _with_room(items, int(box.width // _NARROWEST))
+        items = _with_room(items, int(box.width // _ROOM_EACH))
         lanes = _lanes(items)
         edges = sorted({0, total, *(item.start for item in items), *(item.end for item in items)})
         places, true = _places(items, edges, box.width)
@@ -330,7 +345,7 @@ def _places(
     """Where each edge of the items stands in a row, and which of them are wider than to scale."""
     number_of = {edge: number for number, edge in enumerate(edges)}
     sizes = [stop - start for start, stop in pairwise(edges)]
-    needs = [1.0] * len(sizes)
+    needs = [_NARROWEST] * len(sizes)
     # What lies within an item counts towards what it needs: the short ones first.
     for item in sorted(items, key=lambda each: (number_of[each.end] - number_of[each.start], each.start)):
         covered = range(number_of[item.start], number_of[item.end])

@@ -196,7 +196,7 @@ def _words(box: Box) -> Iterator[str]:
     if layer is None:
         first, second = f"{len(box.layers)} more", "in the table"
     elif box.kind == "strip":
-        first, second = f"{layer.pttype} table", ""
+        first, second = f"{printable(str(layer.pttype))} table", ""
     else:
         first, second = facts.name(layer), facts.second_line(layer)
     top = 13.0 if box.height == TABLE_ROW else 15.0
