@@ -57,9 +57,9 @@ class _Nobody:
     def undo(
         self,
         session: str,
-        only: Collection[int] | None,
+        only: Collection[int] | None,  # noqa: ARG002
         *,
-        lazy: bool,
+        lazy: bool,  # noqa: ARG002
         discard: bool = False,  # noqa: ARG002
     ) -> dict[str, Any]:
         raise KeyError(session)

@@ -9,8 +9,10 @@ import shutil
 import subprocess
 from typing import Any
 
-from pyimount.execution import mounts
+from pyimount.execution.mountinfo import MountPoint, mounts
+from pyimount.execution.sessions import Mounted, Session
 from pyimount.execution.tools import SEARCH_PATH, printable
+from pyimount.execution.wanted import identity
 
 KIND = "pyimount-files"
 """What such mounts are called: their type in the table is ``fuse.pyimount-files``."""
@@ -19,23 +21,28 @@ KIND = "pyimount-files"
 def user_mounts() -> list[dict[str, Any]]:
     """As ``Session.to_dict`` has them: a session each, of this user; root sees all."""
     found = []
-    for number, mount in enumerate(mounts.mounts()):
+    for number, mount in enumerate(mounts()):
         session, colon, image = (mount.source or "").partition(":")
         if mount.type != f"fuse.{KIND}" or not colon or not _is_ours(mount):
             continue
-        found.append(
-            {
-                "session": session, "images": [image], "pid": None, "owner": os.getuid(), "time": None,
-                "damaged": None,
-                "mounts": [
-                    {"step": number, "mountpoint": mount.path, "device": None, "type": KIND, "stands": True}
-                ],
-            }
-        )  # fmt: skip
+        shown = Mounted(
+            step=number,
+            layer=None,
+            path=mount.path,
+            device=None,
+            type=KIND,
+            by=None,
+            files=(image,),
+            stands=True,
+        )
+        held = Session(
+            id=session, images=(image,), files=(identity(image),), owner=os.getuid(), mounts=(shown,)
+        )
+        found.append(held.to_dict())
     return found
 
 
-def _is_ours(mount: mounts.MountPoint) -> bool:
+def _is_ours(mount: MountPoint) -> bool:
     return os.getuid() == 0 or f"user_id={os.getuid()}" in mount.super_options.split(",")
 
 
@@ -50,8 +57,14 @@ def take_down(session: dict[str, Any], *, lazy: bool) -> dict[str, Any]:
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         reason = str(error)
-    left = [] if reason is None else [{"place": mount["mountpoint"], "step": "mount", "reason": reason}]
-    return {"session": session["session"], "left": left}
+    left = [{"place": mount["mountpoint"], "step": "mount", "reason": reason, "beneath": False}]
+    return {
+        "session": session["session"],
+        "ended": reason is None,
+        "undone": int(reason is None),
+        "left": [] if reason is None else left,
+        "notes": [],
+    }
 
 
 def argv_of(session: dict[str, Any], *, lazy: bool) -> tuple[str, ...]:
