@@ -6,7 +6,7 @@ import os
 import select
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from itertools import chain
 from typing import TYPE_CHECKING, BinaryIO, cast
 
@@ -175,11 +175,9 @@ def _names_in(descriptor: int) -> Iterator[str | None]:
 def _continued(options: argparse.Namespace, done: "Done", options_hash: str) -> Iterator[BinaryIO]:
     """The file of lines to go on with; what it has is put into ``done``. Raises OSError, OtherLines."""
     with open(options.resume, "a+b", buffering=0) as file:
-        try:
+        with suppress(ImportError):  # elsewhere nobody keeps two runs from one file
             from fcntl import LOCK_EX, LOCK_NB, flock
-        except ImportError:  # elsewhere nobody keeps two runs from one file
-            pass
-        else:
+
             try:
                 flock(file, LOCK_EX | LOCK_NB)
             except OSError:

@@ -1,4 +1,4 @@
-"""Paths as a user gives them: ``VOLUME:/path``, ``/path``, ``:STREAM`` behind it, ``::`` into an image.
+"""Paths as a user gives them: ``VOLUME:/path``, ``/path``, ``:STREAM`` behind it.
 
 The exact name wins over any reading of a colon. Which reading holds is only known where the names are, so
 that here the readings are listed, the likeliest first.
@@ -51,8 +51,3 @@ def with_streams(path: UserPath) -> Iterator[UserPath]:
         if path.path[start:at]:
             yield UserPath(path.volume, path.path[:at], path.path[at + 1 :])
         at = path.path.find(":", at + 1)
-
-
-def images_of(text: str) -> list[str]:
-    """What ``::`` takes apart: a path in the image, then paths in the images found there."""
-    return text.split("::")
