@@ -193,7 +193,7 @@ def _left(
 ) -> "Iterator[Named | None]":
     """The images that are not done yet."""
     from pyimount.scanning.naming import images_named
-    from pyimount.sources.identity import stamp
+    from pyimount.sources.stamp import stamp
 
     found = images_named(paths, recursive=options.recursive, groups=options.group, skipped=whole.skip)
     for named in found:

@@ -22,6 +22,7 @@ that signal.
 import argparse
 import json
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -234,7 +235,8 @@ def _mount(options: argparse.Namespace, policy: Policy, keyring: "Keyring | None
         with signals.raising(wanted=not options.keep):
             mounted = _stand(scan, policy, keyring, wanted, options)
             if waits:
-                _wait("press Enter to unmount …")
+                if not _wait("press Enter to unmount …"):
+                    raise signals.Ended(signal.SIGHUP)  # which is on its way
                 kept = _clean(options, session)
     except signals.Ended as end:
         with suppress(OSError):  # the terminal has gone
@@ -450,10 +452,13 @@ def _second_opinion(mounted: "Mounted") -> None:
             cli.complain(printable(difference))
 
 
-def _wait(message: str) -> None:
+def _wait(message: str) -> bool:
+    """Wait for Enter; False where the terminal has gone, which is an answer, too."""
     print(message, end="", flush=True)
-    with suppress(OSError):  # A terminal that has gone is an answer, too.
-        sys.stdin.readline()
+    try:
+        return bool(sys.stdin.readline()) or sys.stdin.isatty()
+    except OSError:
+        return False
 
 
 def _clean(options: argparse.Namespace, session: str) -> bool:

@@ -49,7 +49,7 @@ class Standing(Protocol):
 
 
 class _Nobody:
-    """For a user for whom root has made nothing: only what this user mounted without root stands."""
+    """Where root has mounted nothing: only what this user mounted without root stands."""
 
     def sessions(self) -> list[dict[str, Any]]:
         return []
@@ -181,10 +181,10 @@ def standing() -> Iterator[Standing]:
         finally:
             tidy()  # what a scan left that was killed
         return
-    from pyimount.execution.ledger import USERS_BASE
+    from pyimount.execution.ledger import BASE, USERS_BASE
 
-    if not os.path.exists(USERS_BASE):
-        yield _WithUsers(_Nobody())  # root has made nothing for a user: nothing needs to be asked
+    if not os.path.exists(USERS_BASE) and not os.path.exists(BASE):
+        yield _WithUsers(_Nobody())  # root has mounted nothing: nothing needs to be asked
         return
     from pyimount.execution.asking import Helper
 

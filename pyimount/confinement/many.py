@@ -236,7 +236,7 @@ def _outcome(request: Mapping[str, Any], answer: Answer) -> Outcome:
         return Outcome(path=request["path"], line=answer.line, exit_status=answer.status, failed=False)
     from pyimount.reports.lines import line, options_hash
     from pyimount.scanning.telling import segments_of
-    from pyimount.sources.identity import stamp
+    from pyimount.sources.stamp import stamp
 
     files = (path for each in request["images"] or () for path in segments_of(each).paths)
     size, mtime = stamp(files if request["images"] else (request["path"],))

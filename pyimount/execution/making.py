@@ -45,6 +45,9 @@ class MakingFolders(Act[MakeDirectory]):
             if step.layer is not None and os.path.lexists(path):
                 raise Taken(f"{path}: another process makes it at the same time")
             made = folders.make(path)
+            if step.layer is not None and not made:
+                # It came between the look and the making.
+                raise Taken(f"{path}: another process makes it at the same time")
         elif path not in folders.missing_from(path):
             raise Refused(f"{path} is there already, and was not made for this")
         elif step.inside is None:

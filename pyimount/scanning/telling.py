@@ -11,8 +11,8 @@ from pyimount.scanning.detecting import detect
 from pyimount.scanning.hints import hints_of
 from pyimount.scanning.naming import images_in
 from pyimount.sources.budget import Budget
-from pyimount.sources.identity import stamp
 from pyimount.sources.segments import Segments
+from pyimount.sources.stamp import stamp
 from pyimount.sources.urls import remember
 
 _HINTS = ("offset", "size", "sector_size", "vstype", "fstypes", "free")

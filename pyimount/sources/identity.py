@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from typing import Self
 
 from pyimount.records import Record
-from pyimount.sources.urls import is_url
 
 
 class FileIdentity(Record):
@@ -38,24 +37,3 @@ def identities(paths: Iterable[str]) -> dict[str, FileIdentity]:
         except (OSError, ValueError):
             continue  # There is none, and so none that could be taken for it later.
     return found
-
-
-def stamp(paths: Iterable[str]) -> tuple[int | None, int | str | None]:
-    """The size of an image's files together, in bytes, and when the last of them was changed.
-
-    That is in nanoseconds since 1970; None for both where there is no such file. Of an image elsewhere its
-    first file stands for it, and its ETag for the time.
-    """
-    size = modified = 0
-    for path in paths:
-        if is_url(path):
-            from pyimount.sources.remote import mark_of
-
-            return mark_of(path)
-        try:
-            is_ = os.stat(path)
-        except (OSError, ValueError):
-            return None, None
-        size += is_.st_size
-        modified = max(modified, is_.st_mtime_ns)
-    return size, modified

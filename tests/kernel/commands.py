@@ -117,7 +117,8 @@ def mounted(*words: str | Path, status: int = 0) -> Iterator[Mounted]:
     try:
         yield made
     finally:
-        command("unmount", made.session)
+        stands = any(each["mountpoint"] for each in made.volumes.values())
+        command("unmount", made.session, status=0 if stands else 1)  # of what failed nothing stays
 
 
 def same(mountpoint: Path) -> None:

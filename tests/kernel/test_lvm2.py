@@ -170,7 +170,7 @@ def test_a_leg_that_was_away_is_not_read(tmp_path_factory: pytest.TempPathFactor
     assert plain.keys() == {"one", "five", "ten"}
     for name, content in plain.items():
         reads_as(there.open(name), content)
-        assert there.codes(name) == [Code.COPIES_DIFFER]
+        assert there.codes(name) == [Code.STALE_MEMBER]
     assert there.codes("plain") == []
     before = Assembled(folder, "before")
     assert before.codes("one") == []

@@ -62,6 +62,7 @@ def test_the_command(folder: Path, tmp_path: Path) -> None:
         assert at.name == "my_files"
         assert volume == {
             "index": "", "type": "dir", "label": None, "uuid": None, "device": str(folder),
+            "missing": 0,
             "code": None, "reason": None, "remedy": None,
         }  # fmt: skip
         same_content(at)

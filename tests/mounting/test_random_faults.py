@@ -74,7 +74,8 @@ def test_killed_at_random(images: tuple[Path, Path]) -> None:
         begun = [session.id for session in ours(image)]
         for _ in range(chosen.randrange(2)):
             in_a_child(lambda: main(["unmount", str(image)]), kill_after=chosen.random() * 0.05)  # noqa: B023
-        assert said("unmount", image)[0] == 0
+        stands = bool(ours(image))
+        assert said("unmount", image)[0] == (0 if stands else 1)
         assert ours(image) == []
         assert [trace for session in begun for trace in traces(session)] == []
         assert attached(image) == []
