@@ -4,6 +4,7 @@ https://filesystem-spec.readthedocs.io/en/latest/developer.html. Read-only. A pa
 by index, UUID or label; without one (``pyimount:///etc/hostname``) the image has a single volume with files.
 """
 
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -48,6 +49,8 @@ class PyimountFileSystem(AbstractFileSystem):  # type: ignore[misc]
         self._scan = scan if scan is not None else detect(fo.removeprefix("file://"), keys=self._keys)
         self._in_process = in_process
         self._opened: dict[int, FileSystem] = {}
+        # fsspec's callers close files, and never what these are of.
+        weakref.finalize(self, _close_all, self._opened)
 
     @classmethod
     def _strip_protocol(cls, path: Any) -> Any:
@@ -115,9 +118,13 @@ class PyimountFileSystem(AbstractFileSystem):  # type: ignore[misc]
         return PyimountFile(self, path, entry, block_size=block_size, **more)
 
     def close(self) -> None:
-        """End the readers."""
-        while self._opened:
-            self._opened.popitem()[1].close()
+        """End the readers; so does forgetting this."""
+        _close_all(self._opened)
+
+
+def _close_all(opened: dict[int, FileSystem]) -> None:
+    while opened:
+        opened.popitem()[1].close()
 
 
 class PyimountFile(AbstractBufferedFile):  # type: ignore[misc]
