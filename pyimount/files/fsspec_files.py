@@ -4,6 +4,7 @@ https://filesystem-spec.readthedocs.io/en/latest/developer.html. Read-only. A pa
 by index, UUID or label; without one (``pyimount:///etc/hostname``) the image has a single volume with files.
 """
 
+import errno
 import weakref
 from collections.abc import Iterator
 from typing import Any
@@ -111,7 +112,7 @@ class PyimountFileSystem(AbstractFileSystem):  # type: ignore[misc]
 
     def _open(self, path: str, mode: str = "rb", block_size: Any = "default", **more: Any) -> "PyimountFile":
         if mode != "rb":
-            raise NotImplementedError("an image is not written to")
+            raise OSError(errno.EROFS, "an image is not written to", path)
         _, entry = self._found(path)
         if entry.kind is Kind.FOLDER:
             raise IsADirectoryError(path)
