@@ -69,13 +69,15 @@ def start(
     keys: Sequence[Mapping[str, Any]] = (),
     cache: str | None = None,
     scanned: Mapping[str, FileIdentity] = EMPTY,
+    hold: Sequence[int] = (),
     timeout: float = 120.0,
 ) -> Server:
     """Mount layers of a scan as raw files at ``at``, an empty folder of ours; needs root.
 
     ``files``: the ids of layers and the names of their files. ``scan``: the report, ``keys``: what
     ``Keyring.reveal`` gives. ``cache``: a folder for what is written; None: read-only. The images
-    have to be those that were ``scanned``.
+    have to be those that were ``scanned``. ``hold``: descriptors that the server has until it can be found
+    by its mark: whoever waits for a lock on them sees none that is only just coming.
     Raises StepFailed; nothing is left mounted then.
     """
     names = _names(files)
@@ -94,7 +96,7 @@ def start(
             "owner": 0, "owner_group": 0, "files": names,
         }  # fmt: skip
         handed = [device, *([] if own is None else [own.lock]), *held]
-        server = _started(mark, handed, settings, told, keys=keys, timeout=timeout)
+        server = _started(mark, handed, settings, told, keys=keys, hold=hold, timeout=timeout)
         undone.pop_all()
     read_further_ahead(mark)
     return server
@@ -276,6 +278,7 @@ def _started(
     told: _Told,
     *,
     keys: Sequence[Mapping[str, Any]],
+    hold: Sequence[int] = (),
     timeout: float,
 ) -> Server:
     """Start the server and hand it everything; returns when it answers the kernel."""
@@ -284,7 +287,7 @@ def _started(
         ours.settimeout(timeout)
         with theirs:
             first = subprocess.Popen(  # noqa: S603
-                command("pyimount.fuse", f"--mark={mark}"),
+                command("pyimount.fuse", f"--mark={mark}", *map(str, hold)), pass_fds=hold,
                 stdin=theirs.fileno(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
                 env={"LC_ALL": "C.UTF-8", "PATH": ":".join(SEARCH_PATH)}, cwd="/",
                 start_new_session=True, umask=0o077,

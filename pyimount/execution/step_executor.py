@@ -118,6 +118,7 @@ class _ExposeRaw(Act[ExposeRaw]):
             keys=keys,
             cache=step.cache,
             scanned=given.files,
+            hold=given.hold,
         )
         made = mounted(at, read_only=step.cache is None)
         shown = {
@@ -132,7 +133,7 @@ class _ExposeRaw(Act[ExposeRaw]):
         for mount in reversed(mounts.mounts()):
             if mount.source == mark and mount.type == FUSE_TYPE:
                 mounts.unmount(mount, lazy=lazy)
-        # One that is just starting becomes another process, once.
+        # One that is just starting holds the ledger's lock until it is here to be found.
         while found := servers.find(mark):
             for server in found:
                 # It ends by itself once it is unmounted, and nobody has a file of it open.

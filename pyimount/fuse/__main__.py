@@ -1,8 +1,9 @@
-"""The server process: ``python -m pyimount.fuse --mark=NAME``, started by ``execution.servers``.
+"""The server process: ``python -m pyimount.fuse --mark=NAME [HELD…]``, started by ``execution.servers``.
 
 Its standard input is a socket, through which all that it works with comes: the mounted /dev/fuse, the
 folder of the cache, the images (all open), the scan, the keys. It answers with its process id, and then
-``ready`` or an error. The mark is there for who looks for the process later.
+``ready`` or an error. The mark is there for who looks for the process later; descriptors that are ``HELD``
+are closed as soon as looking finds it.
 """
 
 import os
@@ -38,6 +39,8 @@ def main() -> int:
         if child:
             send(other, {"pid": child})
             return 0
+        for held in sys.argv[2:]:
+            os.close(int(held))
         return _work(other, left=left)
     except MessageError:
         return 1  # who started this is gone

@@ -1,6 +1,7 @@
 """Whatever happens between two steps: nothing remains after ``unmount``, and nobody else's is touched."""
 
 import random
+import shlex
 import signal
 import subprocess
 import time
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import pyimount
-from pyimount.execution import ledger, mount_api, step_executor
+from pyimount.execution import ledger, mount_api, servers, step_executor
 from pyimount.execution.errors import StepFailed
 from pyimount.execution.plan_executor import Executor
 from pyimount.planning.steps import (
@@ -309,6 +310,28 @@ def test_the_dead_have_children(by_descriptor: bool, ground: Ground, monkeypatch
     assert not ended.exists()
     assert ground.undo(plan.session).ended
     assert ended.exists()
+    ground.check()
+
+
+def test_a_server_that_is_only_just_coming_is_waited_for(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed as it starts the server, which nobody knows by its mark yet."""
+    plan, given = exposed(ground)
+    started, came, slow = ground.folder / "started", ground.folder / "came", ground.folder / "slow"
+    whole_command = servers.command
+
+    def slowly(module: str, *arguments: str) -> tuple[str, ...]:
+        line = shlex.join(whole_command(module, *arguments))
+        slow.write_text(f"touch {started}\nsleep 0.5\ntouch {came}\nexec {line}\n")
+        return ("/bin/sh", str(slow))
+
+    monkeypatch.setattr(servers, "command", slowly)
+    killed = in_a_child(lambda: Executor(base=str(ground.base)).run(plan, **given), kill_when=started.exists)  # type: ignore[arg-type]
+    assert killed == -signal.SIGKILL
+    assert not came.exists()
+    assert ground.undo(plan.session).ended
+    assert came.exists()
     ground.check()
 
 
