@@ -21,7 +21,7 @@ from pyimount.mapping.composed import (
     size_of,
     striped,
 )
-from pyimount.mapping.raid import (
+from pyimount.mapping.parity import (
     DDF_N_CONTINUE,
     DDF_N_RESTART,
     DDF_ZERO_RESTART,
