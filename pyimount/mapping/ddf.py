@@ -36,14 +36,12 @@ from pyimount.parsers.volumes.ddf import (
     LEVELS,
     MISSING,
     REBUILDING,
-    Element,
-    Metadata,
     level_facts,
-    load,
     reference_text,
     virtual_facts,
     virtual_name,
 )
+from pyimount.parsers.volumes.ddf_metadata import Element, Metadata, load
 from pyimount.problems import Code, Problem
 from pyimount.records import Record
 from pyimount.sources.errors import ReadError
