@@ -174,10 +174,10 @@ class Scan(Record):
 
     def _repr_html_(self) -> str:
         """The picture and the tree, for notebooks: escaped, without a script or anything from elsewhere."""
-        from importlib import import_module
+        # Against the direction, and only when a notebook asks: reports know layers, layers no other report.
+        from pyimount.reports.html import notebook
 
-        # By its name: reports know layers, which know no report.
-        return str(import_module("pyimount.reports.html").notebook(self))
+        return notebook(self)
 
     @cached_property
     def _by_id(self) -> Mapping[int, Layer]:

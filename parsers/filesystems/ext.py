@@ -8,7 +8,7 @@ from functools import partial
 from struct import unpack
 from typing import Any
 
-from construct import Bytes, Const, Int16sl, Int16ul, Int32sb, Int32ub, Int32ul, Int64ul, Struct
+from construct import Bytes, Const, Int16sl, Int16ul, Int32ul, Int64ul, Struct
 
 from pyimount.formats import (
     FileReader,
@@ -28,6 +28,7 @@ from pyimount.formats.declarations import JOURNAL, USER
 from pyimount.formats.layouts import layout, parse_struct, read_struct
 from pyimount.formats.notation import flag_names, text, unix_time, uuid_text
 from pyimount.parsers.filesystems.ext_allocation import SMALL, Groups, count_free
+from pyimount.parsers.filesystems.ext_journal import journal_facts
 from pyimount.problems import Code, Problem
 from pyimount.sources.view import ShortRead, View
 
@@ -116,27 +117,6 @@ ERRORS = layout(
         "s_last_error_line" / Int32ul,
         "s_last_error_block" / Int64ul,
         "s_last_error_func" / Bytes(32),
-    )
-)
-# journal_superblock_s of jbd2, from Documentation/filesystems/ext4/journal.
-JOURNAL_SUPERBLOCK = layout(
-    lambda: Struct(
-        "h_magic" / Const(0xC03B3998, Int32ub),
-        "h_blocktype" / Int32ub,
-        "h_sequence" / Int32ub,
-        "s_blocksize" / Int32ub,
-        "s_maxlen" / Int32ub,
-        "s_first" / Int32ub,
-        "s_sequence" / Int32ub,
-        "s_start" / Int32ub,
-        "s_errno" / Int32sb,
-        "s_feature_compat" / Int32ub,
-        "s_feature_incompat" / Int32ub,
-        "s_feature_ro_compat" / Int32ub,
-        "s_uuid" / Bytes(16),
-        "s_nr_users" / Int32ub,
-        "s_dynsuper_to_s_padding" / Bytes(188),
-        "s_users" / Bytes(48 * 16),
     )
 )
 
@@ -275,8 +255,8 @@ def _identity(view: View, offset: int, copy_of: tuple[int, int] | None = None) -
     version = f"{sb.s_rev_level}.{sb.s_minor_rev_level}"
     kind = _type(sb, compat, incompat, ro_compat)
     if kind == "jbd":
-        journal_facts = _journal(view, block_size, problems)
-        users = journal_facts.get("journal_users")
+        journal = journal_facts(view, block_size, problems)
+        users = journal.get("journal_users")
         return Identity(
             type="jbd",
             usage=Usage.OTHER,
@@ -297,7 +277,7 @@ def _identity(view: View, offset: int, copy_of: tuple[int, int] | None = None) -
             )
             if uuid and isinstance(users, list) and users
             else None,
-            details={**details, "loguuid": uuid, **journal_facts},
+            details={**details, "loguuid": uuid, **journal},
             problems=tuple(problems),
         )
     free = sb.s_free_blocks_count_lo | (sb.s_free_blocks_count_hi << 32 if high else 0)
@@ -416,24 +396,6 @@ def _errors(sb: Any) -> dict[str, Json]:
         "last_line": fields.s_last_error_line,
         "last_inode": fields.s_last_error_ino,
         "last_block": fields.s_last_error_block,
-    }
-
-
-def _journal(view: View, block_size: int, problems: list[Problem]) -> dict[str, Json]:
-    """What the superblock of an external journal tells: it follows the block that holds ext's."""
-    offset = 2048 if block_size == 1024 else block_size
-    try:
-        sb = read_struct(view, JOURNAL_SUPERBLOCK, offset)
-    except (NotThisFormat, ShortRead) as error:
-        problems.append(Problem(Code.DAMAGED, f"there is no journal superblock at {offset}: {error}"))
-        return {}
-    users = [uuid_text(sb.s_users[at : at + 16]) for at in range(0, min(sb.s_nr_users, 48) * 16, 16)]
-    return {
-        "journal_blocks": sb.s_maxlen,
-        "journal_sequence": sb.s_sequence,
-        "journal_start": sb.s_start,
-        "needs_recovery": sb.s_start != 0,
-        "journal_users": [user for user in users if user],
     }
 
 

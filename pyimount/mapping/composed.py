@@ -12,12 +12,11 @@ The functions that make nodes raise ValueError for figures that no volume has.
 from collections.abc import Iterator, Sequence
 
 from pyimount.formats import Details, Json
+from pyimount.mapping.parity import LAYOUTS, ParitySource
 from pyimount.mapping.raid import (
-    LAYOUTS,
     Device,
     LinearSource,
     MirrorSource,
-    ParitySource,
     Raid10Layout,
     Raid10Source,
     StripedSource,

@@ -21,7 +21,7 @@ from pyimount.mapping.composed import (
     size_of,
     striped,
 )
-from pyimount.mapping.raid import (
+from pyimount.mapping.parity import (
     DDF_N_CONTINUE,
     DDF_N_RESTART,
     DDF_ZERO_RESTART,
@@ -36,14 +36,12 @@ from pyimount.parsers.volumes.ddf import (
     LEVELS,
     MISSING,
     REBUILDING,
-    Element,
-    Metadata,
     level_facts,
-    load,
     reference_text,
     virtual_facts,
     virtual_name,
 )
+from pyimount.parsers.volumes.ddf_metadata import Element, Metadata, load
 from pyimount.problems import Code, Problem
 from pyimount.records import Record
 from pyimount.sources.errors import ReadError

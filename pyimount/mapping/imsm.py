@@ -23,7 +23,7 @@ from pyimount.mapping.composed import (
     striped,
 )
 from pyimount.mapping.disk_order import ORDERS_CAP, alike, evidence, likeliest, twins
-from pyimount.mapping.raid import LEFT_ASYMMETRIC, stripe
+from pyimount.mapping.parity import LEFT_ASYMMETRIC, stripe
 from pyimount.mapping.recipes import list_of, number_of, word_of
 from pyimount.problems import Code, Problem
 from pyimount.records import Record
