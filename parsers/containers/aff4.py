@@ -5,7 +5,6 @@ Layout: B. Schatz, M. Cohen, "AFF4 Standard v1.0", https://github.com/aff4/Stand
 
 import re
 import struct
-import zlib
 from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
@@ -23,6 +22,7 @@ from pyimount.parsers.containers.runs import Run, RunSource
 from pyimount.parsers.containers.snappy import unpack_snappy
 from pyimount.parsers.containers.turtle import RDF_TYPE, Graph, Term, read_turtle
 from pyimount.parsers.containers.zip_directory import MAGIC, Directory
+from pyimount.parsers.containers.zlib_library import zlib_library
 from pyimount.problems import Code, Problem
 from pyimount.sources.budget import Meter
 from pyimount.sources.errors import MissingBytes, OpenError, ReadError
@@ -581,9 +581,10 @@ class _Chunks:
 
 
 def _deflated(data: bytes, size: int) -> bytes:
+    library = zlib_library()
     try:
-        unpacked = zlib.decompressobj(-15).decompress(data, size + 1)
-    except zlib.error as error:
+        unpacked = library.decompressobj(-15).decompress(data, size + 1)
+    except library.error as error:
         raise ReadError(f"compressed data is damaged ({error})") from error
     if len(unpacked) > size:
         raise ReadError(f"compressed data gives more than the {size} bytes that belong there")

@@ -1,6 +1,5 @@
 """What disks in clusters share, whatever leads to these: unpacked clusters, backing disks, truncation."""
 
-import zlib
 from _thread import allocate_lock  # threading takes long to import
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
@@ -10,6 +9,7 @@ from pyimount.formats import Container
 from pyimount.formats.image import Image
 from pyimount.parsers.containers.file_names import file_name
 from pyimount.parsers.containers.runs import Parent, open_parent
+from pyimount.parsers.containers.zlib_library import zlib_library
 from pyimount.problems import Code, Problem
 from pyimount.sources.budget import Meter
 from pyimount.sources.errors import OpenError, ReadError
@@ -59,9 +59,10 @@ def inflate_raw(data: bytes, size: int) -> bytes:
 
     QEMU packs this way, with a window of 4 KiB, and fills the last sector with whatever is there.
     """
+    library = zlib_library()
     try:
-        unpacked = zlib.decompressobj(-12).decompress(data, size)
-    except zlib.error as error:
+        unpacked = library.decompressobj(-12).decompress(data, size)
+    except library.error as error:
         raise ReadError(f"a compressed cluster is damaged ({error})") from error
     if len(unpacked) != size:
         raise ReadError(f"a compressed cluster gives {len(unpacked)} bytes, and {size} belong there")

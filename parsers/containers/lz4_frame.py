@@ -237,7 +237,9 @@ class _Blocks(Stream):
         if size & AS_IT_IS and not frame.legacy:
             piece = packed
         else:
-            piece = unpack_lz4(packed, frame.block_size, b"" if frame.independent else self._before)
+            before = b"" if frame.independent else self._before
+            summed = frame.block_checksum or frame.content_checksum
+            piece = unpack_lz4(packed, frame.block_size, before, summed=summed)
         if not frame.independent:
             self._before = (self._before + piece)[-WINDOW:]
         if self._sum is not None:

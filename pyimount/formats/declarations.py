@@ -97,6 +97,8 @@ class Membership(Record, kw_only=True):
     ``as_of``: what members that were written together have in common, what counts up first: sequence
     number, events, generation, then times, checksums, roots; empty where nothing is known. ``unmarked``:
     members that say nothing of themselves, by their role: the least and the most bytes that they have.
+    ``tells``: which of the details, ``key`` or ``key.key``, list what is in the whole group: a report has
+    each such list once.
     """
 
     type: str
@@ -107,6 +109,7 @@ class Membership(Record, kw_only=True):
     identity: str | None = None
     as_of: tuple[int, ...] = ()
     unmarked: Mapping[str, tuple[int, int]] = EMPTY
+    tells: tuple[str, ...] = ()
 
 
 class Extent(Record, kw_only=True):

@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeAlias
 
-from pyimount.formats import Identity, Membership
+from pyimount.formats import Details, Identity, Json, Membership
 from pyimount.formats.declarations import JOURNAL, USER
 from pyimount.layers import Group, VolumeLayer
 from pyimount.mapping.assembly import Assembly, Member
@@ -24,6 +24,9 @@ _STAND_ON_OTHERS = ("lvm2", "btrfs", "zfs", "bcachefs", "f2fs", "stratis")
 _ON_SEVERAL = ("bcachefs", "btrfs", "f2fs")
 """Groups that are one file system over several devices, which the kernel puts together."""
 
+_VERSIONS = 8
+"""Of so many versions of a group's metadata the lists are told once."""
+
 _NAMED = 8
 """How many others a problem names."""
 
@@ -37,6 +40,24 @@ class Groups:
         self._unclaimed: list[tuple[VolumeLayer, Identity, Source, tuple[int, ...]]] = []
         self._lendable: list[Member] = []
         self._done: list[_Done] = []
+        self._told: dict[Key, list[tuple[str, Details]]] = {}
+
+    def told_once(self, identity: Identity, index: str) -> Details:
+        """The details of a layer, without the lists of the whole group that another member has given alike.
+
+        ``told_with`` then says which; else what is said of two hundred members would grow with their square.
+        """
+        membership, details = identity.group, identity.details
+        if membership is None or not membership.tells:
+            return details
+        own = [_entry(details, name) for name in membership.tells]
+        before = self._told.setdefault((membership.type, membership.uuid), [])
+        for first, told in before:
+            if [_entry(told, name) for name in membership.tells] == own:
+                return {**_without(details, membership.tells), "told_with": first}
+        if len(before) < _VERSIONS:
+            before.append((index, details))
+        return details
 
     def add(self, volume: VolumeLayer, identity: Identity, source: Source, within: tuple[int, ...]) -> bool:
         """Note a layer that may be a member; whether it may. ``within``: as a Member has it."""
@@ -182,6 +203,26 @@ class Groups:
             copies = [each.index for each in same[mine.key, identity_of(own)] if each is not own]
             problems = (*volume.problems, *mine.problems_of(own), *mine.problems_without_journal(own, volume))
             yield volume.replaced(group=mine.group_of(own, copies), problems=problems)
+
+
+def _entry(details: Details, name: str) -> Json:
+    """What stands in details under ``key`` or ``key.key``."""
+    key, _, inner = name.partition(".")
+    value = details.get(key)
+    if not inner:
+        return value
+    return value.get(inner) if isinstance(value, dict) else None
+
+
+def _without(details: Details, names: Sequence[str]) -> dict[str, Json]:
+    """The details without these."""
+    left = {key: value for key, value in details.items() if key not in names}
+    for name in names:
+        key, _, inner = name.partition(".")
+        value = left.get(key)
+        if inner and isinstance(value, dict):
+            left[key] = {each: told for each, told in value.items() if each != inner}
+    return left
 
 
 def _member(

@@ -382,6 +382,7 @@ class _Scanner:
             identity = self._counted(identity)
             facts |= {name: getattr(identity, name) for name in _IDENTITY_FIELDS}
             facts["usage"] = found.usage
+            facts["details"] = self._groups.told_once(identity, facts["index"])
             problems = (*problems, *identity.problems)
         facts, wrong = plausible(facts)
         problems = (*problems, *wrong)
