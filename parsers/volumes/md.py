@@ -394,7 +394,7 @@ def _version_1(view: View, offset: int, minor: int) -> tuple[int, Identity]:
                 role=role,
                 members=sb.raid_disks,
                 identity=uuid_text(sb.device_uuid),
-                as_of=(sb.events, sb.utime & SECONDS),
+                as_of=_as_of(role, sb.events, sb.utime & SECONDS),
             ),
             offset=offset,
             checked=checked,
@@ -449,6 +449,12 @@ def _roles(roles: tuple[int, ...]) -> list[Json]:
     """By device number; what stands after the last device in use is only unused."""
     used = [number for number, role in enumerate(roles) if role not in (0xFFFF, 0xFFFE)]
     return [_role(role) for role in roles[: used[-1] + 1]] if used else []
+
+
+def _as_of(role: str, events: int, utime: int) -> tuple[int, ...]:
+    """What members that were written together have in common."""
+    # A spare is left alone where the array only goes dirty and clean, though the events come back to its.
+    return () if role == "spare" else (events, utime)
 
 
 def _role(number: int) -> str:
@@ -542,7 +548,7 @@ def _version_0(view: View, offset: int, order: str) -> tuple[int, Identity]:
                 members=sb.raid_disks,
                 # A device has no UUID here, but its number, and the device number that it had.
                 identity=f"{this.number} at {this.major}:{this.minor}",
-                as_of=(sb.events, sb.utime),
+                as_of=_as_of(role, sb.events, sb.utime),
             ),
             offset=offset,
             checked=checked,
