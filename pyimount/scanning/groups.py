@@ -271,8 +271,8 @@ class _Done:
         count, newest = own.membership.as_of[0], max(counts)
         if newest - count > margin:
             message = (
-                f"written last at {name} {count}, others of its group at {newest}: it was imaged earlier, or is "
-                "of another machine; it is used all the same"
+                f"written last at {name} {count}, others of its group at {newest}: it was imaged earlier, "
+                "or is of another machine; it is used all the same"
             )
             yield Problem(Code.COPIES_DIFFER, message)
 
@@ -296,8 +296,8 @@ class _Done:
         if self.found.foreign:
             message = (
                 "of the same group by their UUIDs, and written at the same count with other contents: "
-                f"{_named(self.found.foreign)}; these are of another machine, or were changed apart from this: "
-                "it is read without them"
+                f"{_named(self.found.foreign)}; these are of another machine, or were changed apart from "
+                "this: it is read without them"
             )
             yield Problem(Code.AMBIGUOUS, message)
         if self._assembly is not None:
