@@ -86,6 +86,12 @@ def bitmap_facts(view: View, offset: int) -> dict[str, Json] | None:
     }
 
 
+def as_of(role: str, events: int, utime: int) -> tuple[int, ...]:
+    """What members that were written together have in common."""
+    # A spare is left alone where the array only goes dirty and clean, though the events come back to its.
+    return () if role == "spare" else (events, utime)
+
+
 def layout_name(level: int, number: int) -> str | None:
     """A layout by the name that mdadm gives it; None for levels that have none."""
     if level in (5, 6):

@@ -15,6 +15,7 @@ from pyimount.parsers.volumes.md_array import (
     LEVELS,
     NEVER,
     SECTOR,
+    as_of,
     bitmap_facts,
     folded,
     geometry,
@@ -199,7 +200,7 @@ def version_0(view: View, offset: int, order: str) -> tuple[int, Identity]:
                 members=sb.raid_disks,
                 # A device has no UUID here, but its number, and the device number that it had.
                 identity=f"{this.number} at {this.major}:{this.minor}",
-                as_of=(sb.events, sb.utime),
+                as_of=as_of(role, sb.events, sb.utime),
             ),
             offset=offset,
             checked=checked,

@@ -316,6 +316,8 @@ class Table(Record, kw_only=True):
     details: Details = EMPTY
     problems: tuple[Problem, ...] = ()
     checked: bool = False
+    left_over: str | None = None
+    """Why it is whole and is not the table of these bytes any more."""
 
 
 class TableFormat(Record, kw_only=True):

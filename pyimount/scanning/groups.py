@@ -27,6 +27,16 @@ _ON_SEVERAL = ("bcachefs", "btrfs", "f2fs")
 _VERSIONS = 8
 """Of so many versions of a group's metadata the lists are told once."""
 
+_COUNTED = {
+    "bcachefs": ("sequence number", 1),
+    "btrfs": ("generation", 1),
+    "ddf": ("sequence number", 1),
+    "lvm2": ("sequence number", 1),
+    "vinum": ("time", 60),
+}
+"""Groups all whose members are written with one count, and how far one may be behind: they are written one
+after the other. What the assembly of the others makes of an older member, it says itself."""
+
 _NAMED = 8
 """How many others a problem names."""
 
@@ -245,6 +255,12 @@ def first_used(found: MemberSet, assembly: Assembly | None) -> Member:
     return (used or found.members)[0]
 
 
+def _named(members: Sequence[Member]) -> str:
+    """The indexes of the first of these members, and how many more there are."""
+    more = f" and {len(members) - _NAMED} more" if len(members) > _NAMED else ""
+    return ", ".join(member.index for member in members[:_NAMED]) + more
+
+
 class _Done:
     """A set of members, and what became of it."""
 
@@ -286,6 +302,21 @@ class _Done:
             )
             yield Problem(Code.MISSING_MEMBER, message)
 
+    def _if_behind(self, own: Member) -> Iterator[Problem]:
+        """What is to be said of a member that is used, and was written last long before the others."""
+        name, margin = _COUNTED.get(self.key[0], ("", 0))
+        counts = [each.membership.as_of[0] for each in self.found.members if each.membership.as_of]
+        not_used = {*self._assembly.stale, *self._assembly.unused} if self._assembly else set()
+        if not name or not own.membership.as_of or own not in self.found.members or own.id in not_used:
+            return
+        count, newest = own.membership.as_of[0], max(counts)
+        if newest - count > margin:
+            message = (
+                f"written last at {name} {count}, others of its group at {newest}: it was imaged earlier, "
+                "or is of another machine; it is used all the same"
+            )
+            yield Problem(Code.COPIES_DIFFER, message)
+
     def problems_of(self, own: Member) -> Iterator[Problem]:
         """What is wrong with a member's part in its group; what is wrong with that is the first one's."""
         if self._assembly is not None and own.id in self._assembly.stale:
@@ -293,15 +324,21 @@ class _Done:
         if own in self.found.copies:
             message = "the same bytes as another member has that is used; this copy is not"
             yield Problem(Code.AMBIGUOUS, message)
+        yield from self._if_behind(own)
         if own is not self.first:
             return
         if self.found.doubtful:
-            named = [member.index for member in self.found.doubtful]
-            more = f" and {len(named) - _NAMED} more" if len(named) > _NAMED else ""
             message = (
                 "members of its group are there more than once, and nothing tells which of "
-                f"{', '.join(named[:_NAMED])}{more} belong to it: it is read without them; "
+                f"{_named(self.found.doubtful)} belong to it: it is read without them; "
                 "name the images of one machine alone"
+            )
+            yield Problem(Code.AMBIGUOUS, message)
+        if self.found.foreign:
+            message = (
+                "of the same group by their UUIDs, and written at the same count with other contents: "
+                f"{_named(self.found.foreign)}; these are of another machine, or were changed apart from "
+                "this: it is read without them"
             )
             yield Problem(Code.AMBIGUOUS, message)
         if self._assembly is not None:

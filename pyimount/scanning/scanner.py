@@ -18,6 +18,7 @@ from pyimount.scanning.figures import plausible
 from pyimount.scanning.groups import Groups, Key, first_used
 from pyimount.scanning.hints import Hints, Searching
 from pyimount.scanning.net import Net
+from pyimount.scanning.shadows import Apart, Shadowed
 from pyimount.scanning.space import with_space
 from pyimount.scanning.tasks import Task, contents_of, in_table, mapped, named_inside, opened, run_of
 from pyimount.scanning.unlocking import Unlocking
@@ -82,6 +83,7 @@ class _Scanner:
         self._disks: list[DiskLayer] = []
         self._volumes: list[VolumeLayer] = []
         self._groups = Groups()
+        self._apart = Apart()
         self._images: dict[int, tuple[Image, Meter]] = {}
         """By the id of their disk: those that may be members of a group, and the one that is scanned now."""
         self._lies_on: dict[int, frozenset[int]] = {}
@@ -120,6 +122,8 @@ class _Scanner:
             self._groups.note(key, found)
             for meter in meters:
                 meter.pause()
+        with self._net.under(self._problems):
+            self._shadows_apart()
         parents = {parent for volume in self._volumes for parent in volume.parents}
         with self._net.under(self._problems):
             over = self._work(self._beneath({*self._holders} - parents), None, Meter(self._budget))
@@ -515,19 +519,51 @@ class _Scanner:
         except (BudgetError, ReadError) as error:
             self._stopped(error)
             return
-        if not copies.volumes:
-            return
-        member = Member(
-            id=volume.id,
-            index=volume.index,
-            membership=Membership(type="vss", uuid=volume.uuid or ""),
-            details=volume.details,
-            source=task.source,
-        )
-        for number, copy in enumerate(copies.volumes):
-            source, problems = self._bytes_of(copy, [member])
+        found = Shadowed(volume, task.source, task.depth, copies)
+        if self._apart.note(found):
+            self._wanted |= self._lies_on[volume.id]
+        if not copies.wants:
+            yield from self._copies(found)
+
+    def _copies(self, of: Shadowed, keepers: Sequence[Shadowed] = ()) -> Iterator[Task]:
+        """The tasks for a volume's shadow copies, whose stores may be on others."""
+        members = [
+            Member(
+                id=each.volume.id,
+                index=each.volume.index,
+                membership=Membership(type="vss", uuid=each.volume.uuid or ""),
+                details=each.volume.details,
+                source=each.source,
+            )
+            for each in (of, *keepers)
+        ]
+        for number, copy in enumerate(of.copies.volumes):
+            source, problems = self._bytes_of(copy, members)
             made = copy.replaced(problems=(*copy.problems, *problems))
-            yield mapped(volume, number, made, source, depth=task.depth + 1)
+            yield mapped(of.volume, number, made, source, depth=of.depth + 1)
+
+    def _shadows_apart(self) -> None:
+        """Show the shadow copies whose stores are on another volume, and say what is missing."""
+        for one in self._apart.incomplete():
+            from pyimount.mapping.kinds import shadow_copies
+
+            keepers = self._apart.keepers(one)
+            others = [(each.volume.id, each.volume.index, each.source) for each in keepers]
+            meter = self._images[min(self._lies_on[one.volume.id])][1]
+            meter.resume()
+            try:
+                copies = shadow_copies(one.source, one.volume.id, others)
+                tasks = deque(self._copies(one.replaced(copies=copies), keepers))
+                over = self._work(tasks, None, meter)
+            except (BudgetError, ReadError) as error:
+                self._stopped(error)
+            else:
+                if over is not None:
+                    self._stopped(over)
+            meter.pause()
+        for number, problem in self._apart.unclaimed():
+            at = next(at for at, volume in enumerate(self._volumes) if volume.id == number)
+            self._volumes[at] = self._volumes[at].replaced(problems=(*self._volumes[at].problems, problem))
 
     def _stopped(self, error: BudgetError | ReadError) -> None:
         code = Code.BUDGET if isinstance(error, BudgetError) else Code.READ_ERROR

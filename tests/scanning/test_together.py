@@ -7,15 +7,17 @@ from typing import Any
 
 import pytest
 
-from pyimount import detect
+from pyimount import detect, open_volume
 from pyimount.layers import Group, Scan
 from pyimount.parsers.filesystems import ext
 from pyimount.parsers.filesystems.btrfs import PRIMARY, SUPERBLOCK
 from pyimount.parsers.filesystems.btrfs_allocation import ITEM, SYSTEM_CHUNKS_AT
 from pyimount.parsers.filesystems.f2fs import OFFSETS
 from pyimount.parsers.filesystems.xfs import LOG_RECORD
+from pyimount.parsers.volumes.vss import BLOCK, HEADER_AT
 from pyimount.planning.steps import Mount
 from tests.kept import kept, put
+from tests.mapping import test_vss, vss_volume
 from tests.parsers.filesystems import test_btrfs, test_ext, test_f2fs, test_xfs
 from tests.planning.scans import of, planned
 
@@ -240,3 +242,41 @@ def test_an_xfs_and_its_log_on_another_device_belong_together(tmp_path: Path) ->
         assert codes(scan, index) == []
     alone = detect(written(tmp_path, volume=volume))
     assert (group(alone, "0").present, codes(alone, "0")) == (1, ["missing-member"])
+
+
+# Shadow copies whose stores are on another volume (vssadmin add shadowstorage /on=).
+
+
+def on_ntfs(blocks: bytes) -> bytes:
+    """An NTFS volume with the header, the catalog and the stores of these."""
+    image = kept("ntfs")
+    for start, end in (
+        (HEADER_AT, HEADER_AT + 512),
+        (vss_volume.CATALOG_AT, vss_volume.CATALOG_AT + BLOCK),
+        (vss_volume.STORES_AT * BLOCK, len(blocks)),
+    ):
+        put(image, start, blocks[start:end])
+    return bytes(image)
+
+
+def test_shadow_copies_are_read_with_the_volume_that_keeps_their_stores(tmp_path: Path) -> None:
+    volume, keeper, wanted = test_vss.redirected()
+    scan = detect(written(tmp_path, keeper=on_ntfs(keeper), volume=on_ntfs(volume)))
+    assert [scan[index].type for index in ("1.0", "2.0")] == ["ntfs", "ntfs"]
+    assert codes(scan, "1.0") == []
+    older = scan["2.0.0"]
+    assert (older.mapping["type"], older.mapping["store_on"]) == ("vss", "1.0")
+    # The copies are of 1.5 MiB; the NTFS that has been put around them here says that it is larger.
+    assert codes(scan, "2.0.0") == ["truncated"]
+    assert {parent.index for parent in scan.parents(older)} == {"1.0", "2.0"}
+    with open_volume(scan, "2.0.0") as file:
+        assert file.read()[60 * BLOCK : 66 * BLOCK] == wanted[60 * BLOCK : 66 * BLOCK]
+
+
+def test_shadow_copies_and_stores_alone_say_what_is_missing(tmp_path: Path) -> None:
+    volume, keeper, _ = test_vss.redirected()
+    (alone,) = written(tmp_path, volume=on_ntfs(volume))
+    scan = detect([alone])
+    assert [codes(scan, index) for index in ("0.0", "0.1")] == [["missing-member"]] * 2
+    (other,) = written(tmp_path, keeper=on_ntfs(keeper))
+    assert codes(detect([other]), "0") == ["missing-member"]
