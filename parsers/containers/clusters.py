@@ -5,7 +5,6 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from typing import Literal
 
-from pyimount.formats import Container
 from pyimount.formats.image import Image
 from pyimount.parsers.containers.file_names import file_name
 from pyimount.parsers.containers.runs import Parent, open_parent
@@ -69,23 +68,20 @@ def inflate_raw(data: bytes, size: int) -> bytes:
     return unpacked
 
 
-def open_backing(
-    image: Image,
-    name: str,
-    what: str,
-    *,
-    raw: bool = False,
-    refuse: Callable[[Container], str | None] = lambda _: None,
-) -> Parent:
-    """The disk beneath ``image``, which its header calls ``name``; ``what`` says what that is, for people.
+def open_backing(image: Image, name: str | None, *, raw: bool = False) -> Parent:
+    """The disk beneath ``image``: the backing file that its header names.
 
-    ``raw``: its bytes as they are, whatever they look like: what a guest writes there decides nothing.
-    ``refuse`` says why a disk that was found cannot be it. Never raises for what is there or is not.
+    ``name``: None where it cannot be read. ``raw``: its bytes as they are, whatever they look like: what a
+    guest writes there decides nothing. Never raises for what is there or is not.
     """
+    if not name:
+        message = "the image has a backing file, and its name cannot be read"
+        return Parent(None, (Problem(Code.DAMAGED, message),))
+    what = "the backing file"
     try:
         named = file_name(name)
         if not raw and not named.raw:
-            return open_parent(image, [name], refuse, what)
+            return open_parent(image, [name], lambda _: None, what)
         source = image.open_named(named.name)
     except OpenError as error:
         message = f"{what} cannot be read, nor what this image has from it: {error}"

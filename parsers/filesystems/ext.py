@@ -255,8 +255,8 @@ def _identity(view: View, offset: int, copy_of: tuple[int, int] | None = None) -
     version = f"{sb.s_rev_level}.{sb.s_minor_rev_level}"
     kind = _type(sb, compat, incompat, ro_compat)
     if kind == "jbd":
-        journal = journal_facts(view, block_size, problems)
-        users = journal.get("journal_users")
+        facts = journal_facts(view, block_size, problems)
+        users = facts.get("journal_users")
         return Identity(
             type="jbd",
             usage=Usage.OTHER,
@@ -277,7 +277,7 @@ def _identity(view: View, offset: int, copy_of: tuple[int, int] | None = None) -
             )
             if uuid and isinstance(users, list) and users
             else None,
-            details={**details, "loguuid": uuid, **journal},
+            details={**details, "loguuid": uuid, **facts},
             problems=tuple(problems),
         )
     free = sb.s_free_blocks_count_lo | (sb.s_free_blocks_count_hi << 32 if high else 0)

@@ -110,10 +110,7 @@ def run(options: argparse.Namespace) -> int:
         from pyimount.keys import Keyring
 
         scan = with_systems(scan, keyring or Keyring())
-    for disk in scan.disks:
-        if disk.size is None:
-            for problem in disk.problems:
-                cli.complain(problem.message)
+    shared.tell_unread(scan.disks)
     _print(scan, options)
     return scan.exit_status(strict=options.strict)
 

@@ -44,9 +44,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         metavar="INDEX",
         help="index or UUID of the volume, or 'disk'; of several disks, a disk's index",
     )
-    parser.add_argument(
-        "-o", "--output", metavar="FILE", help="file to write, not there yet; -: standard output"
-    )
+    shared.add_output(parser)
     parser.add_argument("--resume", action="store_true", help="go on with a FILE that was not finished")
     shared.add_keys(parser)
     shared.add_told(parser)
@@ -70,10 +68,7 @@ def run(options: argparse.Namespace) -> int:
         return cli.EXIT_USAGE
     if shared.misplaced(options, scan):
         return cli.EXIT_USAGE
-    for disk in scan.disks:
-        if disk.size is None:
-            for problem in disk.problems:
-                cli.complain(problem.message)
+    shared.tell_unread(scan.disks)
     for problem in scan.problems:
         cli.complain(problem.message)
     try:

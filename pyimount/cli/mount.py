@@ -196,12 +196,7 @@ def _mount(options: argparse.Namespace, policy: Policy, keyring: "Keyring | None
     scan = mounting.look(options.images, keys=keyring, **_told(options))
     if shared.misplaced(options, scan):
         return cli.EXIT_USAGE
-    status = 0
-    for disk in scan.disks:
-        if disk.size is None and not disk.is_folder:
-            status = 1
-            for problem in disk.problems:
-                cli.complain(printable(problem.message))
+    status = int(shared.tell_unread(disk for disk in scan.disks if not disk.is_folder))
     for problem in scan.problems:
         cli.complain(problem.message)
     for index, word in options.fstypes:

@@ -10,8 +10,10 @@ from pyimount import cli
 from pyimount.sources.urls import is_url
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from pyimount.keys import Keyring
-    from pyimount.layers import Scan
+    from pyimount.layers import DiskLayer, Scan
 
 KEY_VARIABLE = "PYIMOUNT_KEY"
 
@@ -239,6 +241,22 @@ def misplaced(options: argparse.Namespace, scan: "Scan") -> bool:
             cli.complain(f"--offset {options.offset} lies behind {end}")
             return True
     return False
+
+
+def tell_unread(disks: "Iterable[DiskLayer]") -> bool:
+    """Whether some of these images could not be read; what kept them from it is then told."""
+    unread = [disk for disk in disks if disk.size is None]
+    for disk in unread:
+        for problem in disk.problems:
+            cli.complain(problem.message)
+    return bool(unread)
+
+
+def add_output(parser: argparse.ArgumentParser) -> None:
+    """Add where to what a command makes is written."""
+    parser.add_argument(
+        "-o", "--output", metavar="FILE", help="file to write, not there yet; -: standard output"
+    )
 
 
 def scan_options(options: argparse.Namespace) -> dict[str, Any]:

@@ -59,11 +59,7 @@ def opened(options: argparse.Namespace) -> Iterator[Files]:
         raise Stopped(cli.EXIT_USAGE) from error
     if shared.misplaced(options, scan):
         raise Stopped(cli.EXIT_USAGE)
-    for disk in scan.disks:
-        if disk.size is None:
-            for problem in disk.problems:
-                cli.complain(printable(problem.message))
-    if any(disk.size is None for disk in scan.disks):
+    if shared.tell_unread(scan.disks):
         raise Stopped(1)
     with Files(scan, keyring) as files:
         yield files

@@ -45,9 +45,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         metavar="IMAGE",
         help="a disk image, one of its segments, or their folder",
     )
-    parser.add_argument(
-        "-o", "--output", metavar="FILE", help="file to write, not there yet; -: standard output"
-    )
+    shared.add_output(parser)
     parser.add_argument("--svg", action="store_true", help="the picture alone, as an SVG file")
     shared.add_search(parser)
     shared.add_keys(parser)
@@ -71,10 +69,7 @@ def run(options: argparse.Namespace) -> int:
         return cli.EXIT_USAGE
     if shared.misplaced(options, scan):
         return cli.EXIT_USAGE
-    for disk in scan.disks:
-        if disk.size is None:
-            for problem in disk.problems:
-                cli.complain(problem.message)
+    shared.tell_unread(scan.disks)
     if options.svg:
         from pyimount.reports.svg import drawing
 

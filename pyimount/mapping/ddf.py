@@ -17,6 +17,7 @@ from pyimount.mapping.composed import (
     open_mapped,
     parity,
     raid10,
+    recipe_of,
     run,
     size_of,
     striped,
@@ -149,10 +150,7 @@ def _volume(guid: str, elements: Mapping[int, Element], entry: Any, present: Map
     except ValueError as error:
         problems.append(Problem(Code.DAMAGED, f"the configuration of {guid} contradicts itself: {error}"))
     else:
-        parameters = {"volume": tree, "size": newest.size}
-        if size_of(tree) < newest.size:
-            message = f"the disks hold {size_of(tree)} bytes of an array that says it has {newest.size}"
-            problems.append(Problem(Code.DAMAGED, message))
+        parameters = recipe_of(tree, newest.size, problems)
         if missing:
             what = (
                 "what lies only there cannot be read"
