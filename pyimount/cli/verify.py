@@ -155,6 +155,7 @@ def _progress(name: str) -> "Iterator[Progress | None]":
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
+_FILES_TOLD = 8
 _WORDS = {
     Status.MATCHES: "matches",
     Status.DIFFERS: "DOES NOT MATCH",
@@ -206,7 +207,9 @@ def _place_text(place: Place) -> str:
     said = f"{where}: volume {place.volume} ({place.volume_type or 'not recognised'})"
     said += f" from its byte {place.volume_offset} on"
     if place.files:
-        return f"{said}, in {', '.join(printable(path) for path in place.files)}"
+        named = ", ".join(printable(path) for path in place.files[:_FILES_TOLD])
+        more = len(place.files) - _FILES_TOLD
+        return f"{said}, in {named}" + (f" and {more} more files" if more > 0 else "")
     if place.files is not None:
         return f"{said}, in no file"
     return f"{said}; {place.files_unknown}" if place.files_unknown else said

@@ -21,7 +21,8 @@ class StoredHash(Record, kw_only=True):
 
     ``algorithm``: ``crc32``, or a name of hashlib's. ``value``: in hexadecimal digits, small ones.
     ``what``: the run, in a person's words, where it is a part of the bytes. ``offset``, ``size``: bytes;
-    None: up to the end.
+    None: up to the end. ``left_out``: runs in it, from and to, that hold nothing and that some tools do not
+    sum up: either sum will do.
     """
 
     algorithm: str
@@ -29,6 +30,7 @@ class StoredHash(Record, kw_only=True):
     what: str = ""
     offset: int = 0
     size: int | None = None
+    left_out: tuple[tuple[int, int], ...] = ()
 
 
 class Pieces(Record, kw_only=True):
@@ -67,13 +69,14 @@ class Stored(Record, kw_only=True):
 
     ``structures``: looks at every table, header and copy, and gives what is wrong about them, also what
     opening the image need not look at. ``structural``: which of them have checksums, in a person's words.
-    ``told_better``: codes of problems from opening that may mean nothing is wrong: where it is,
-    ``structures`` has it under another code.
+    ``covering``: all of the disk's bytes are among it. ``told_better``: codes of problems from opening that
+    may mean nothing is wrong: where it is, ``structures`` has it under another code.
     """
 
     checked: tuple[CheckedBytes, ...] = ()
     structures: Callable[[], Iterator[Problem]] | None = None
     structural: str | None = None
+    covering: bool = False
     told_better: frozenset[Code] = frozenset()
 
 
@@ -97,5 +100,6 @@ def together(outer: Stored, inner: Stored | None) -> Stored:
         checked=(*inner.checked, *outer.checked),
         structures=structures,
         structural="; ".join(filter(None, (outer.structural, inner.structural))) or None,
+        covering=outer.covering or inner.covering,
         told_better=outer.told_better | inner.told_better,
     )

@@ -59,20 +59,21 @@ class Pass:
         self._covered = kept["covered"] if kept else 0
         self._runs = islice(what.runs() if what.runs else iter(()), self._runs_done, None)
         self._run = next(self._runs, None)
-        self._run_sum: sums.Sum | None = None
+        self._run_sums: list[sums.Sum] = []
+        """Of the run that was begun; a second one is without what may be left out."""
         self._run_unread = False
         self._algorithm = self._run.algorithm if self._run else ""
         if kept:
             self.position = kept["position"]
             self._run_unread = kept["run_unread"]
-            if kept["run"] is not None and self._run is not None:
-                self._run_sum = self._make(self._run.algorithm, kept["run"])
+            if self._run is not None:
+                self._run_sums = [self._make(self._run.algorithm, state) for state in kept["run"]]
 
     def snapshot(self) -> dict[str, Any] | None:
         """All that is needed to go on from here later; None where the sums cannot be put aside just now."""
         states = {name: _state(each) for name, each in self._sums.items()}
-        run = _state(self._run_sum) if self._run_sum is not None else None
-        if None in states.values() or (self._run_sum is not None and run is None):
+        run = [_state(each) for each in self._run_sums]
+        if None in states.values() or None in run:
             return None
         return {
             "position": self.position,
@@ -185,26 +186,29 @@ class Pass:
         while self._run is not None and self._run.offset < stop:
             run = self._run
             end = self._source.size if run.size is None else run.offset + run.size
-            if self._run_sum is None:
+            if not self._run_sums:
                 if not sums.known(run.algorithm):
                     self._next_run()
                     continue
-                self._run_sum = self._make(run.algorithm, None)
+                self._run_sums = [self._make(run.algorithm, None) for _ in range(2 if run.left_out else 1)]
             had = 0
             for at, piece in data:
                 part = piece[max(0, run.offset - at) : max(0, end - at)]
-                self._run_sum.update(part)
+                self._run_sums[0].update(part)
                 had += len(part)
+                for each in self._run_sums[1:]:
+                    for kept in _without(max(at, run.offset), part, run.left_out):
+                        each.update(kept)
             self._run_unread |= had < min(end, stop) - max(run.offset, start)
             if end > stop:
                 return
-            self._end_run(run, end, self._run_sum.hexdigest())
+            self._end_run(run, end, matches=any(each.hexdigest() == run.value for each in self._run_sums))
 
-    def _end_run(self, run: StoredHash, end: int, computed: str) -> None:
+    def _end_run(self, run: StoredHash, end: int, *, matches: bool) -> None:
         self._covered += end - run.offset
-        if self._run_unread or computed != run.value:
+        if self._run_unread or not matches:
             self._runs_wrong += 1
-        if not self._run_unread and computed != run.value:
+        if not self._run_unread and not matches:
             message = f"{run.what or self.what.name}: its {label(run.algorithm)} does not match"
             place = Range(run.offset, end - run.offset)
             self._note(Problem(Code.BAD_CHECKSUM, message, ranges=(place,)))
@@ -213,7 +217,7 @@ class Pass:
     def _next_run(self) -> None:
         self._runs_done += 1
         self._run = next(self._runs, None)
-        self._run_sum, self._run_unread = None, False
+        self._run_sums, self._run_unread = [], False
 
     @property
     def hashes(self) -> dict[str, str | None]:
@@ -262,6 +266,19 @@ class Pass:
     def unknown(self) -> tuple[str, ...]:
         """Algorithms that cannot be computed here."""
         return self._unknown
+
+
+def _without(at: int, data: bytes, left_out: Sequence[tuple[int, int]]) -> Iterator[bytes]:
+    """The pieces of these bytes, which begin at ``at``, that are not left out."""
+    start = at
+    for low, high in left_out:
+        if high <= start or low >= at + len(data):
+            continue
+        if low > start:
+            yield data[start - at : low - at]
+        start = max(start, high)
+    if start < at + len(data):
+        yield data[start - at :]
 
 
 def _state(each: sums.Sum) -> str | None:

@@ -52,7 +52,12 @@ def _ranges(verified: Verified) -> list[Range]:
     if verified.size is None:
         return []
     runs = sorted(
-        (run for each in together(verified.problems) if each.code in _TELLING for run in each.ranges),
+        (
+            run
+            for each in together(verified.problems)
+            if each.code in _TELLING and not each.explained
+            for run in each.ranges
+        ),
         key=lambda run: run.offset,
     )
     joined: list[Range] = []

@@ -127,6 +127,8 @@ class _Verifying:
         ]
         own = next((each for each in self._passes if each.what.source is None), None)
         covered = max((self._covered(each) for each in self._passes), default=0)
+        if self._stored.covering and self._opened.source is not None:
+            covered = self._opened.source.size
         return Verified(
             paths=tuple(paths),
             index=index,
