@@ -30,7 +30,7 @@ class ChunkSource(Source):
     an error, where that is not known.
     """
 
-    __slots__ = ("_chunk_size", "_chunks", "_keep", "_load", "_locate", "_lock", "_meter", "_worth")
+    __slots__ = ("_chunk_size", "_chunks", "_gap", "_keep", "_load", "_locate", "_lock", "_meter", "_worth")
 
     def __init__(  # noqa: PLR0917
         self,
@@ -40,8 +40,10 @@ class ChunkSource(Source):
         meter: Meter,
         worth: int = 1,
         locate: Callable[[int], tuple[Source, int, int] | None] | None = None,
+        gap: Callable[[int], tuple[int, int] | None] | None = None,
     ) -> None:
         self._locate = locate
+        self._gap = gap
         self._meter = meter
         self._worth = worth
         self.size = size
@@ -75,6 +77,11 @@ class ChunkSource(Source):
                 wanted.setdefault(place[0], []).append(place[1:])
         for source, places in wanted.items():
             source.expect(places)
+
+    def lost_around(self, offset: int) -> tuple[int, int] | None:
+        """As Source's: the chunks that are nowhere."""
+        gap = self._gap(offset // self._chunk_size) if self._gap else None
+        return gap and (gap[0] * self._chunk_size, min(self.size, gap[1] * self._chunk_size))
 
     def _read(self, offset: int, length: int) -> bytes:
         pieces = []

@@ -9,6 +9,7 @@ from array import array
 
 from pyimount.formats import Container, ContainerFormat, Json, NotThisFormat, Opened, Signature
 from pyimount.formats.image import Image
+from pyimount.formats.stored import Pieces
 from pyimount.formats.xxh32 import Sum, xxh32, xxh32_is_fast, xxh32_sum
 from pyimount.parsers.containers.checked import CheckedSource, SummedRun
 from pyimount.parsers.containers.chunks import OWN_WORTH
@@ -132,10 +133,20 @@ def open(container: Container, image: Image) -> Opened:  # noqa: A001
 
     size = index.size if index else None
     details = {**container.details, "frames": len(index.frames) if index else None}
-    opened = open_packed(container.replaced(details=details), PackedSource(begin, image.meter, size, places))
+    opened = open_packed(
+        container.replaced(details=details),
+        PackedSource(begin, image.meter, size, places),
+        Pieces(algorithm="XXH32", what="frame", in_order=True) if _all_checked(file, index) else None,
+    )
     if index is None or opened.source is None:
         return opened
     return opened.replaced(source=CheckedSource(opened.source, index.sums, xxh32_sum, "XXH32"))
+
+
+def _all_checked(file: Source, index: _Index | None) -> bool:
+    """Whether every frame or each of its blocks has a checksum; where not all are known, the first."""
+    frames = index.frames if index else (_frame(View(file), 0),)
+    return all(frame.content_checksum or frame.block_checksum for frame in frames)
 
 
 class _Blocks(Stream):

@@ -25,6 +25,7 @@ _COMMANDS = {
     "find": "find files in volumes",
     "stat": "tell everything of a file in a volume",
     "report": "draw disk images, and tell all of them, in one HTML file",
+    "verify": "hold disk images against the hashes and checksums that they keep",
     "export": "write the bytes of a disk or volume to a file",
     "mount": "mount the file systems in disk images, read-only",
     "unmount": "take mounts down again",
