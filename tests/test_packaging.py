@@ -54,10 +54,20 @@ def test_the_wheel_has_its_data_and_its_licence(wheel: zipfile.ZipFile) -> None:
 
 
 def test_the_wheel_puts_nothing_else_into_site_packages(wheel: zipfile.ZipFile) -> None:
+    own = f"pyimount-{pyimount.__version__}"
     assert {name.split("/")[0] for name in wheel.namelist()} == {
         "pyimount",
-        f"pyimount-{pyimount.__version__}.dist-info",
+        f"{own}.dist-info",
+        f"{own}.data",
     }
+
+
+def test_the_wheel_has_the_manual_and_what_completes_in_shells(wheel: zipfile.ZipFile) -> None:
+    """Below the prefix that it is installed to, where man and the shells look."""
+    prefix = f"pyimount-{pyimount.__version__}.data/data/"
+    shared = {name.removeprefix(prefix) for name in wheel.namelist() if name.startswith(prefix)}
+    ours = {str(path.relative_to(TOP)) for path in (TOP / "share").rglob("*") if path.is_file()}
+    assert shared == ours
 
 
 def test_the_schema_number_is_the_schema_files() -> None:

@@ -2,6 +2,8 @@
 
 'mapped': its contents are assembled or, with a key, decrypted, and looked into. 'mount': what mounts it, the
 preferred first; what stands in brackets is used only when it is named (--allow-fs).
+
+Exit status: 0; 2 the arguments are wrong.
 """
 
 import argparse

@@ -4,6 +4,8 @@ The file has a picture of each disk to scale, layer under layer, the tree that d
 table, and how the report came about. It needs no script, asks nothing of anywhere, and can be printed.
 
 Images of one call belong together, as with detect: lines join the members of an array.
+
+Exit status: 0 the file was written; 1 an image could not be read; 2 the arguments are wrong.
 """
 
 import argparse
