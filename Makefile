@@ -12,7 +12,7 @@ SECONDS ?= 60
 SEED ?= 0
 TARGETS ?=
 
-.PHONY: demo test lint fuzz bench docs man dist signatures fixtures clean
+.PHONY: demo test lint fuzz bench docs manual dist signatures fixtures clean
 
 $(VENV)/.base: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -56,8 +56,9 @@ bench: $(VENV)/.with-bench  ## how fast, beside the other tools on this machine
 docs: $(VENV)/.with-docs  ## the reference manual and the migration page, as HTML in docs/reference
 	$(BIN)/python docs/make.py docs/reference
 
-man: $(VENV)/.base  ## write share/man anew, after a change to the command line or to docs/man
+manual: $(VENV)/.base  ## write share/man and the tables in docs anew, after a change to what they tell of
 	$(BIN)/python -m docs.manpages
+	$(BIN)/python -m docs.tables
 
 dist: $(VENV)/.with-release  ## the files for a package index, in dist
 	$(BIN)/python -m build --outdir dist .

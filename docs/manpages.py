@@ -1,8 +1,8 @@
 """The manual's page of each command: ``python -m docs.manpages`` writes ``share/man/man1``.
 
-A page is Markdown, put together of what the command says of itself (``pyimount help COMMAND``: what it is, its
-options, exit statuses, examples) and of what ``docs/man/pyimount-COMMAND.md`` has besides. The site shows it as
-it is; man(1) gets it as roff. Language: man(7), https://man7.org/linux/man-pages/man7/man.7.html
+A page is Markdown, put together of what the command says of itself (``pyimount help COMMAND``: what it is,
+its options, exit statuses, examples) and of what ``docs/man/pyimount-COMMAND.md`` has besides. The site shows
+it as it is; man(1) gets it as roff. Language: man(7), https://man7.org/linux/man-pages/man7/man.7.html
 """
 
 import argparse
@@ -49,7 +49,7 @@ def composed(name: str) -> str:
     parser = commands()[name]
     source = SOURCES / f"{name}.md"
     own, sections = _parts(source.read_text(encoding="utf-8"))
-    told, statuses = _description(parser, name)
+    ends = [f"- `{number}`: {_plain(said)}" for number, said in statuses(name).items()]
     parts = [
         f"# {name}",
         "## Name",
@@ -57,11 +57,11 @@ def composed(name: str) -> str:
         "## Synopsis",
         *_synopsis(parser),
         "## Description",
-        *told,
+        *_description(parser, name),
         own,
         "## Options",
         *_options(parser),
-        *(["## Exit status", *statuses] if statuses else []),
+        *(["## Exit status", "\n".join(ends)] if ends else []),
         sections,
         *_examples(parser),
         "## See also",
@@ -79,22 +79,26 @@ def _parts(source: str) -> tuple[str, str]:
     return before.strip(), (heading + after).strip()
 
 
-def _description(parser: argparse.ArgumentParser, name: str) -> tuple[list[str], list[str]]:
-    """The help's paragraphs, and its exit statuses as a list."""
-    text = parser.description or ""
-    if name == "imount":
-        text = imount.__doc__ or ""
-    text, _, statuses = text.partition("Exit status:")
+def _description(parser: argparse.ArgumentParser, name: str) -> list[str]:
+    """The help's paragraphs, but for how it ends."""
+    text = _help(parser, name).partition(_STATUSES)[0]
     if name == "pyimount":
         text = f"{text}\n\n{parser.epilog}"
-    paragraphs = [_plain(" ".join(each.split())) for each in text.strip().split("\n\n") if each.strip()]
-    items = re.split(r";\s+(?=\d)", " ".join(statuses.split()).rstrip("."))
-    listed = [
-        f"- `{number}`: {_plain(said or 'done')}"
-        for number, _, said in (each.partition(" ") for each in items)
-        if number
-    ]
-    return paragraphs, ["\n".join(listed)] if listed else []
+    return [_plain(" ".join(each.split())) for each in text.strip().split("\n\n")]
+
+
+def _help(parser: argparse.ArgumentParser, name: str) -> str:
+    return (imount.__doc__ if name == "imount" else parser.description) or ""
+
+
+_STATUSES = "Exit status:"
+
+
+def statuses(name: str) -> Mapping[str, str]:
+    """What the help says of each exit status of a command: by its number, what it means."""
+    told = " ".join(_help(commands()[name], name).partition(_STATUSES)[2].split()).rstrip(".")
+    items = (each.partition(" ") for each in re.split(r";\s+(?=\d)", told))
+    return {number: said or "it was done" for number, _, said in items if number}
 
 
 def _synopsis(parser: argparse.ArgumentParser) -> list[str]:
@@ -187,7 +191,7 @@ def _plain(text: str) -> str:
 def roff(name: str, markdown: str) -> str:
     """Markdown as man(7) takes it."""
     lines = [
-        '.\\" Written by "make man" from the command line and docs/man.',
+        '.\\" Written by "make manual" from the command line and docs/man.',
         f'.TH {_escaped(name.upper())} 1 "" "pyimount {__version__}" "User Commands"',
         ".nh",
         ".ad l",

@@ -12,8 +12,8 @@ import pytest
 from docs import manpages
 from tests.needing import needs
 
-SOURCE = "'make man' begins docs/man/{0}.md: write into it what 'pyimount help' has no room for"
-STALE = "share/man is not what the command line and docs/man make: 'make man' writes it anew"
+SOURCE = "'make manual' begins docs/man/{0}.md: write into it what 'pyimount help' has no room for"
+STALE = "share/man is not what the command line and docs/man make: 'make manual' writes it anew"
 
 NAMES = tuple(manpages.commands())
 
@@ -38,7 +38,7 @@ def test_every_command_has_a_page_with_all_of_its_options(name: str) -> None:
     tags = [line for line in written(name).splitlines() if line.startswith("\\fB")]
     words = {word.strip(",") for tag in tags for word in tag.replace("\\fB", "").replace("\\fR", "").split()}
     lacking = [each for each in options(manpages.commands()[name]) if each.replace("-", "\\-") not in words]
-    assert lacking == [], f"{name}(1) lacks {', '.join(lacking)}: 'make man' writes it anew"
+    assert lacking == [], f"{name}(1) lacks {', '.join(lacking)}: 'make manual' writes it anew"
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -13,7 +13,7 @@ import pytest
 import pyimount
 from fixtures.workshop import recipes
 from pyimount import dependencies
-from pyimount.layers import SCHEMA
+from pyimount.version import SCHEMA
 from tests.needing import PACKAGE_OF, PACKAGES, summary
 
 TOP = Path(__file__).parent.parent

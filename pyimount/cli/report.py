@@ -19,6 +19,7 @@ import pyimount
 from pyimount import cli
 from pyimount.cli import options as shared
 from pyimount.sources.errors import OpenError
+from pyimount.version import SCHEMA
 
 if TYPE_CHECKING:
     from pyimount.layers import Scan
@@ -110,7 +111,7 @@ def _run_facts(options: argparse.Namespace, scan: "Scan", begun: datetime) -> It
 
     from pyimount.wording import printable
 
-    yield "program", f"pyimount {pyimount.__version__}"
+    yield "program", f"pyimount {pyimount.__version__} (reports: {SCHEMA})"
     yield "run by", f"Python {platform.python_version()} on {platform.system()} {platform.machine()}"
     yield "begun", begun.isoformat(timespec="seconds")
     yield "ended", datetime.now(UTC).isoformat(timespec="seconds")
