@@ -13,8 +13,7 @@ from pyimount.formats import Candidate, Details
 from pyimount.problems import NOT_DONE, Code, Problem, Range
 from pyimount.records import EMPTY, Record
 from pyimount.sources.identity import FileIdentity
-
-SCHEMA = "pyimount/1"
+from pyimount.version import SCHEMA
 
 DIRECTORY = "directory"
 """Stands for a container where a folder was named that has no image in it."""

@@ -2,8 +2,11 @@
 
 import os
 import random
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
+from unittest import mock
 
 import pytest
 from hypothesis import settings
@@ -14,6 +17,7 @@ from tests.needing import lacking, needs, not_installed, summary
 
 # How long one example takes says more of the machine, and of what is imported first, than of the code.
 settings.register_profile("pyimount", deadline=None)
+settings.register_profile("quick", deadline=None, max_examples=5, derandomize=True)
 settings.load_profile("pyimount")
 
 
@@ -31,13 +35,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--shuffle", type=int, metavar="SEED", help="run the files, and the tests of each, in random order"
     )
+    parser.addoption(
+        "--quick", action="store_true", help="pass over what starts a program or is marked as thorough"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "needs(tool, ...): programs without which the test is skipped")
+    config.addinivalue_line("markers", "thorough: tries so much that it is not for every change; not --quick")
+    if config.getoption("quick"):
+        settings.load_profile("quick")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("quick"):
+        items[:] = [item for item in items if item.get_closest_marker("thorough") is None]
     seed = config.getoption("shuffle")
     if seed is None:
         return
@@ -56,13 +68,30 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_runtest_setup(item: pytest.Item) -> Iterator[None]:
     for mark in item.iter_markers("needs"):
         needs(*mark.args)
-    with missing_tools_named():
+    with missing_tools_named(), programs(item.config):
         yield
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_call() -> Iterator[None]:
-    with missing_tools_named():
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    with missing_tools_named(), programs(item.config):
+        yield
+
+
+class _NoProgram(subprocess.Popen[Any]):
+    """Ends the test that would start one."""
+
+    def __init__(self, *_: Any, **__: Any) -> None:
+        pytest.skip("starts a program")
+
+
+@contextmanager
+def programs(config: pytest.Config) -> Iterator[None]:
+    """With --quick no program is started, so that nobody has to list which tests are quick."""
+    if not config.getoption("quick"):
+        yield
+        return
+    with mock.patch.object(subprocess, "Popen", _NoProgram):
         yield
 
 

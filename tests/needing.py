@@ -63,6 +63,8 @@ PACKAGES: Mapping[str, str] = {
     "lz4": "lz4",
     "lzop": "lzop",
     "makefs": "makefs",
+    "man-db": "lexgrog man",
+    "mandoc": "mandoc",
     "mdadm": "mdadm",
     "mkbootimg": "mkbootimg",
     "mount": "losetup mount umount",

@@ -11,7 +11,7 @@ from typing import NoReturn
 
 from pyimount.cli.open_files import raise_limit
 from pyimount.reports.wording import printable
-from pyimount.version import __version__
+from pyimount.version import SCHEMA, __version__
 
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
@@ -107,7 +107,7 @@ def parser(only: str | None = None) -> argparse.ArgumentParser:
         "'pyimount help COMMAND' or 'pyimount COMMAND --help' tells more of each command.",
         formatter_class=HelpFormatter,
     )
-    top.add_argument("--version", action="version", version=f"pyimount {__version__}")
+    top.add_argument("--version", action="version", version=f"pyimount {__version__} (reports: {SCHEMA})")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True, prog="pyimount")
     for name, summary in _COMMANDS.items():
         if only not in (None, name):

@@ -4,6 +4,8 @@ The file has a picture of each disk to scale, layer under layer, the tree that d
 table, and how the report came about. It needs no script, asks nothing of anywhere, and can be printed.
 
 Images of one call belong together, as with detect: lines join the members of an array.
+
+Exit status: 0 the file was written; 1 an image could not be read; 2 the arguments are wrong.
 """
 
 import argparse
@@ -17,6 +19,7 @@ import pyimount
 from pyimount import cli
 from pyimount.cli import options as shared
 from pyimount.sources.errors import OpenError
+from pyimount.version import SCHEMA
 
 if TYPE_CHECKING:
     from pyimount.layers import Scan
@@ -103,7 +106,7 @@ def _run_facts(options: argparse.Namespace, scan: "Scan", begun: datetime) -> It
 
     from pyimount.wording import printable
 
-    yield "program", f"pyimount {pyimount.__version__}"
+    yield "program", f"pyimount {pyimount.__version__} (reports: {SCHEMA})"
     yield "run by", f"Python {platform.python_version()} on {platform.system()} {platform.machine()}"
     yield "begun", begun.isoformat(timespec="seconds")
     yield "ended", datetime.now(UTC).isoformat(timespec="seconds")

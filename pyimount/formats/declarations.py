@@ -345,7 +345,7 @@ class ContainerFormat(Record, kw_only=True):
     ``parse`` gets a View of the first file and returns a Container or raises NotThisFormat.
     ``open`` gets what ``parse`` said and the Image with all files that belong to it. ``wraps``: what is
     inside is a file like any other, and may be a container itself, which is then opened. ``segments``: it may
-    be in several files, each of which begins with its signature.
+    be in several files, each of which begins with its signature. ``mapped``: what it holds is looked into.
     """
 
     name: str
@@ -357,3 +357,4 @@ class ContainerFormat(Record, kw_only=True):
     types: tuple[str, ...]
     wraps: bool = False
     segments: bool = False
+    mapped: bool = True
