@@ -603,7 +603,7 @@ class _Chunks:
 def _deflated(data: bytes, size: int) -> bytes:
     library = zlib_library()
     try:
-        unpacked = library.decompressobj(-15).decompress(data, size + 1)
+        unpacked: bytes = library.decompressobj(-15).decompress(data, size + 1)
     except library.error as error:
         raise ReadError(f"compressed data is damaged ({error})") from error
     if len(unpacked) > size:

@@ -60,7 +60,7 @@ def inflate_raw(data: bytes, size: int) -> bytes:
     """
     library = zlib_library()
     try:
-        unpacked = library.decompressobj(-12).decompress(data, size)
+        unpacked: bytes = library.decompressobj(-12).decompress(data, size)
     except library.error as error:
         raise ReadError(f"a compressed cluster is damaged ({error})") from error
     if len(unpacked) != size:

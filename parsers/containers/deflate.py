@@ -31,7 +31,7 @@ class DeflateStream(Stream):
     def _read(self) -> bytes:
         while not self._ended:
             try:
-                piece = self._unpacker.decompress(self._left, PIECE)
+                piece: bytes = self._unpacker.decompress(self._left, PIECE)
             except zlib_library().error as error:
                 raise ReadError(f"compressed data is damaged ({error})") from error
             if self._unpacker.eof:

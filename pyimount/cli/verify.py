@@ -22,12 +22,12 @@ import pyimount
 from pyimount import cli
 from pyimount.cli import options as shared
 from pyimount.cli.signals import EXIT_SIGNAL, Ended, raising
-from pyimount.layers import SCHEMA
 from pyimount.problems import told
 from pyimount.sources.errors import NoFilesLeft
 from pyimount.verifying.passes import NotResumable, label
 from pyimount.verifying.records import EXIT_STATUS, Check, Place, Status, Verified, worst
 from pyimount.verifying.sums import ALGORITHMS
+from pyimount.version import SCHEMA
 from pyimount.wording import printable, size_text
 
 if TYPE_CHECKING:
