@@ -389,11 +389,13 @@ class Sectors(SectorCipher):
         size = self.sector_size
         if self._tweak is not None:
             number = number * SECTOR // size
-            numbers, encryptor = range(number, number + count), self._tweak.encryptor()
-        else:
-            numbers, encryptor = _offsets(number, count, size), self._blocks.encryptor()
-        made: bytes = encryptor.update(b"".join([one.to_bytes(BLOCK, "little") for one in numbers]))
+            return _as_blocks(range(number, number + count))
+        made: bytes = self._blocks.encryptor().update(_as_blocks(_offsets(number, count, size)))
         return made
+
+
+def _as_blocks(numbers: range) -> bytes:
+    return b"".join([one.to_bytes(BLOCK, "little") for one in numbers])
 
 
 def _offsets(number: int, count: int, size: int) -> range:
