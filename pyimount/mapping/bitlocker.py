@@ -10,6 +10,7 @@ a second through the diffuser and 2 through XTS.
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from enum import Enum, auto
+from functools import partial
 from hashlib import sha256
 
 from construct import Bytes, Int16ul, Struct
@@ -285,7 +286,7 @@ def _wrappers(
         meant = [(one, one.salt) for one in protectors if one.priority == priority and one.salt]
         for one, salt in meant:
             charge(meter, STRETCH_ROUNDS * STRETCH_WORTH)
-            yield one, stretched(digest, salt)
+            yield one, key.derived(("stretched", digest, salt), partial(stretched, digest, salt))
 
 
 def _digests(key: Key) -> Iterator[tuple[int, bytes]]:

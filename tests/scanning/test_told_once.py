@@ -1,4 +1,4 @@
-"""What the metadata of a group lists is told with one member: a report grows with them, not with their square."""
+"""What lists a whole group is told with one member: reports grow with members, not with their square."""
 
 import json
 from pathlib import Path
