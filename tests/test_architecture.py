@@ -153,7 +153,7 @@ def test_numbers_in_an_image_s_text_are_read_by_what_bounds_them(path: Path) -> 
 
 
 ASCII_ALREADY = {
-    "pyimount.mapping.bitlocker",  # a user's recovery password
+    "pyimount.mapping.bitlocker_keys",  # a user's recovery password
     "pyimount.mapping.kdf",  # the kernel's own words
     "pyimount.parsers.containers.aff",  # matched by an expression before
 }

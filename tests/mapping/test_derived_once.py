@@ -9,7 +9,7 @@ import pytest
 import pyimount
 from pyimount.cli import main
 from pyimount.keys import Key, Keyring
-from pyimount.mapping import bitlocker, open_layer
+from pyimount.mapping import bitlocker, bitlocker_keys, open_layer
 from pyimount.mapping.kdf import Argon2, Pbkdf2, derive_once
 from pyimount.sources.source import BytesSource
 from tests.mapping.bitlocker_volume import PASSWORD, build
@@ -30,7 +30,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[object]:
 
         monkeypatch.setattr(kind, name, derive)
 
-    for kind, name in ((Pbkdf2, "derive"), (Argon2, "derive"), (bitlocker, "stretched")):
+    for kind, name in ((Pbkdf2, "derive"), (Argon2, "derive"), (bitlocker_keys, "stretched")):
         counting(kind, name)  # type: ignore[arg-type]
     return made
 
@@ -69,7 +69,7 @@ def test_the_command_derives_it_once(counted: list[object], tmp_path: Path) -> N
 
 
 def test_bitlocker_stretches_a_password_once(counted: list[object], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bitlocker, "STRETCH_ROUNDS", 16)
+    monkeypatch.setattr(bitlocker_keys, "STRETCH_ROUNDS", 16)
     image, plain = build(("password",), rounds=16)
     key = Key.parse(f"p:{PASSWORD}")
     found = bitlocker.unlock(BytesSource(image), key)
