@@ -32,7 +32,7 @@ ROOMS = (
     ("cli",),
 )
 RANK = {name: rank for rank, rooms in enumerate(ROOMS) for name in rooms}
-# What is loaded by its name against that order: a notebook asks a Scan itself for its HTML, which is a report.
+# What is loaded by its name against that order: a notebook asks a Scan for its HTML, which is a report.
 BACKWARDS = {("pyimount.layers", "pyimount.reports.html")}
 # What a parser may import of this house: the language, the bytes, the nouns, and what parsers share.
 OPEN_TO_PARSERS = ("formats", "sources", "problems", "records", "parsers")
@@ -182,7 +182,7 @@ def test_numbers_in_an_image_s_text_are_read_by_what_bounds_them(path: Path) -> 
 
 
 ASCII_ALREADY = {
-    "pyimount.mapping.bitlocker",  # a user's recovery password
+    "pyimount.mapping.bitlocker_keys",  # a user's recovery password
     "pyimount.mapping.kdf",  # the kernel's own words
     "pyimount.parsers.containers.aff",  # matched by an expression before
 }

@@ -608,7 +608,7 @@ def _deflated(data: bytes, size: int) -> bytes:
         raise ReadError(f"compressed data is damaged ({error})") from error
     if len(unpacked) > size:
         raise ReadError(f"compressed data gives more than the {size} bytes that belong there")
-    return unpacked
+    return bytes(unpacked)
 
 
 UNPACKERS: dict[str, Callable[[bytes, int], bytes] | None] = {

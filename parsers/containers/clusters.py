@@ -65,7 +65,7 @@ def inflate_raw(data: bytes, size: int) -> bytes:
         raise ReadError(f"a compressed cluster is damaged ({error})") from error
     if len(unpacked) != size:
         raise ReadError(f"a compressed cluster gives {len(unpacked)} bytes, and {size} belong there")
-    return unpacked
+    return bytes(unpacked)
 
 
 def open_backing(image: Image, name: str | None, *, raw: bool = False) -> Parent:

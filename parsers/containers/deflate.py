@@ -43,7 +43,7 @@ class DeflateStream(Stream):
                     if not self._left:
                         raise EndsEarlyError("the file ends within its compressed data")
             if piece:
-                return piece
+                return bytes(piece)
         return b""
 
     def _next_member(self) -> None:

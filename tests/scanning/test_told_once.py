@@ -1,4 +1,4 @@
-"""What a group's metadata lists is told with one member: a report grows with them, not with their square."""
+"""What lists a whole group is told with one member: reports grow with members, not with their square."""
 
 import json
 from pathlib import Path
