@@ -12,6 +12,7 @@ from pyimount.formats import Container, ContainerFormat, Json, NotThisFormat, Op
 from pyimount.formats.image import Image
 from pyimount.formats.layouts import layout, read_struct
 from pyimount.parsers.containers.packed import Input, LibraryStream, PackedSource, open_packed
+from pyimount.parsers.containers.skippable import SIGNATURE, SKIPPABLE, first_frame
 from pyimount.parsers.containers.zstd_library import MISSING, zstd_library
 from pyimount.problems import Code, Problem
 from pyimount.records import Record
@@ -22,8 +23,6 @@ FRAME_HEADER = layout(lambda: Struct("Magic_Number" / Bytes(4), "Frame_Header_De
 SKIPPABLE_FRAME = layout(lambda: Struct("Magic_Number" / Int32ul, "Frame_Size" / Int32ul))
 
 MAGIC = b"\x28\xb5\x2f\xfd"
-SKIPPABLE = 0x184D2A5
-"""The magic of frames to skip, without its last digit."""
 SINGLE_SEGMENT, RESERVED, CHECKSUM, DICTIONARY = 0x20, 0x08, 0x04, 0x03
 DICTIONARY_SIZES = (0, 1, 2, 4)
 RLE_BLOCK, RESERVED_BLOCK = 1, 3
@@ -45,7 +44,7 @@ class _Frame(Record):
 
 def parse(view: View) -> Container:
     """What the header of the first frame says."""
-    frame = _frame(view, 0)
+    frame = _frame(view, first_frame(view))
     if int.from_bytes(view.read(frame.data, 3), "little") >> 1 & 3 == RESERVED_BLOCK:
         raise NotThisFormat("a block of no type")
     details: dict[str, Json] = {
@@ -143,7 +142,7 @@ FORMAT = ContainerFormat(
     specification="https://www.rfc-editor.org/rfc/rfc8878",
     parse=parse,
     open=open,
-    signatures=(Signature(MAGIC, 0),),
+    signatures=(Signature(MAGIC, 0), SIGNATURE),
     types=("zstd",),
     wraps=True,
 )
