@@ -21,6 +21,7 @@ from pyimount.parsers.containers.packed import (
     Stream,
     open_packed,
 )
+from pyimount.parsers.containers.skippable import SIGNATURE, SKIPPABLE, first_frame
 from pyimount.problems import Code, Problem
 from pyimount.records import Record
 from pyimount.sources.errors import ReadError
@@ -28,8 +29,6 @@ from pyimount.sources.source import Source
 from pyimount.sources.view import ShortRead, View
 
 MAGIC, LEGACY_MAGIC = b"\x04\x22\x4d\x18", b"\x02\x21\x4c\x18"
-SKIPPABLE = 0x184D2A5
-"""The magic of frames to skip, without its last digit."""
 VERSION = 1
 INDEPENDENT, BLOCK_CHECKSUM, CONTENT_SIZE, CONTENT_CHECKSUM, RESERVED, DICTIONARY = 32, 16, 8, 4, 2, 1
 BLOCK_SIZES = {4: 64 << 10, 5: 256 << 10, 6: 1 << 20, 7: 4 << 20}
@@ -69,7 +68,7 @@ class _Frame(Record):
 
 def parse(view: View) -> Container:
     """What the header of the first frame says."""
-    frame = _frame(view, 0)
+    frame = _frame(view, first_frame(view))
     if frame.legacy and not 0 < int.from_bytes(view.read(frame.data, _WORD), "little") <= frame.block_cap:
         raise NotThisFormat("no block follows the header")
     problems: tuple[Problem, ...] = ()
@@ -380,7 +379,7 @@ FORMAT = ContainerFormat(
     specification="https://github.com/lz4/lz4/blob/dev/doc/lz4_Frame_format.md",
     parse=parse,
     open=open,
-    signatures=(Signature(MAGIC, 0), Signature(LEGACY_MAGIC, 0)),
+    signatures=(Signature(MAGIC, 0), Signature(LEGACY_MAGIC, 0), SIGNATURE),
     types=("lz4",),
     wraps=True,
 )

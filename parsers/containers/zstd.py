@@ -13,6 +13,7 @@ from pyimount.formats.image import Image
 from pyimount.formats.layouts import layout, read_struct
 from pyimount.formats.stored import Pieces
 from pyimount.parsers.containers.packed import Input, LibraryStream, PackedSource, open_packed
+from pyimount.parsers.containers.skippable import SIGNATURE, SKIPPABLE, first_frame
 from pyimount.parsers.containers.zstd_library import MISSING, zstd_library
 from pyimount.problems import Code, Problem
 from pyimount.records import Record
@@ -23,8 +24,6 @@ FRAME_HEADER = layout(lambda: Struct("Magic_Number" / Bytes(4), "Frame_Header_De
 SKIPPABLE_FRAME = layout(lambda: Struct("Magic_Number" / Int32ul, "Frame_Size" / Int32ul))
 
 MAGIC = b"\x28\xb5\x2f\xfd"
-SKIPPABLE = 0x184D2A5
-"""The magic of frames to skip, without its last digit."""
 SINGLE_SEGMENT, RESERVED, CHECKSUM, DICTIONARY = 0x20, 0x08, 0x04, 0x03
 DICTIONARY_SIZES = (0, 1, 2, 4)
 RLE_BLOCK, RESERVED_BLOCK = 1, 3
@@ -46,7 +45,7 @@ class _Frame(Record):
 
 def parse(view: View) -> Container:
     """What the header of the first frame says."""
-    frame = _frame(view, 0)
+    frame = _frame(view, first_frame(view))
     if int.from_bytes(view.read(frame.data, 3), "little") >> 1 & 3 == RESERVED_BLOCK:
         raise NotThisFormat("a block of no type")
     details: dict[str, Json] = {
@@ -152,7 +151,7 @@ FORMAT = ContainerFormat(
     specification="https://www.rfc-editor.org/rfc/rfc8878",
     parse=parse,
     open=open,
-    signatures=(Signature(MAGIC, 0),),
+    signatures=(Signature(MAGIC, 0), SIGNATURE),
     types=("zstd",),
     wraps=True,
 )
