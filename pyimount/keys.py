@@ -128,6 +128,7 @@ def _read(path: str, what: str) -> bytes:
 
 
 # Neither an index nor a UUID has a colon or an equals sign, so no passphrase is taken apart.
+_INDEX = re.compile(r"[0-9]+(\.[0-9]+)*")
 _FOR_VOLUME = re.compile(r"([^=:\s]+)=([a-z]:.*)", re.DOTALL)
 _FOR_UUID = re.compile(r"([^=:\s]+)\s+([a-z]:.*)", re.DOTALL)
 
@@ -226,6 +227,16 @@ class Keyring:
             made.add(key, each["volume"])
             if each.get("of_file"):
                 made._of_files.add(each["volume"])
+        return made
+
+    def elsewhere(self) -> "Keyring":
+        """The keys that may open volumes of another image, one within this: none for an index of this one.
+
+        That there is such a volume is not expected of it.
+        """
+        made = Keyring()
+        made._keys = [(volume, key) for volume, key in self._keys if not _INDEX.fullmatch(volume or "")]
+        made._of_files = {volume for volume, _ in made._keys if volume is not None}
         return made
 
     @property

@@ -7,7 +7,7 @@ JSON has, so a scan can be stored and loaded again: ``Scan.from_dict(scan.to_dic
 import os
 from collections.abc import Iterator, Mapping
 from functools import cached_property
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 from pyimount.formats import Candidate, Details
 from pyimount.problems import NOT_DONE, Code, Problem, Range
@@ -146,6 +146,52 @@ _NAMES_SHOWN = 3
 _KINDS_SHOWN = 6
 
 
+class MachineDisk(Record, kw_only=True):
+    """A disk of a virtual machine, as its configuration has it.
+
+    ``slot``: where it is plugged in; ``name``: the file as the configuration calls it; ``path``: that file in
+    the volume, None where it is not there. ``files``: all that the image is made of, a snapshot before what
+    it is of; empty where it was not looked into.
+    """
+
+    slot: str
+    name: str
+    path: str | None = None
+    files: tuple[str, ...] = ()
+
+
+class Machine(Record, kw_only=True):
+    """A virtual machine whose configuration is a file in a volume.
+
+    ``config``: its path; ``type``: ``vmx`` or ``proxmox``. ``snapshots``: their names, the newest first.
+    """
+
+    config: str
+    type: str
+    name: str | None = None
+    disks: tuple[MachineDisk, ...] = ()
+    snapshots: tuple[str, ...] = ()
+
+
+class ImageWithin(Record, kw_only=True):
+    """A disk image that is a file in a volume: its ``path`` there, and the ``scan`` of what is in it.
+
+    ``address``: what it is called from the outermost image on, as ``cat`` and ``export`` take it.
+    """
+
+    path: str
+    address: str
+    scan: "Scan"
+
+
+class Within(Record, kw_only=True):
+    """What was found by looking through the files of a volume."""
+
+    images: tuple[ImageWithin, ...] = ()
+    machines: tuple[Machine, ...] = ()
+    problems: tuple[Problem, ...] = ()
+
+
 class Scan(Record):
     """Everything that one call of ``detect`` found, in one frozen value.
 
@@ -158,6 +204,8 @@ class Scan(Record):
     volumes: tuple[VolumeLayer, ...]
     problems: tuple[Problem, ...] = ()
     files: Mapping[str, FileIdentity] = EMPTY
+    within: Mapping[int, Within] = cast("Mapping[int, Within]", EMPTY)
+    """By the id of a volume: what is in its files, where these were looked through."""
 
     def __repr__(self) -> str:
         """A line or two: what ``print(scan)`` and a prompt show; the tree is ``pyimount detect``'s."""
@@ -279,8 +327,14 @@ class Scan(Record):
             return 1
         if any(problem.code in NOT_DONE for _, problem in self.all_problems()):
             return 1
+        if any(image.scan.exit_status() for image in self.images_within()):
+            return 1
         if not strict:
             return 0
+        if any(found.problems for found in self.within.values()):
+            return 3
+        if any(image.scan.exit_status(strict=True) for image in self.images_within()):
+            return 3
         unknown = any(
             volume.flag == "alloc" and volume.type is None and volume.pttype is None
             for volume in self.volumes
@@ -314,11 +368,25 @@ class Scan(Record):
             "problems": [plain(problem) for problem in self.problems],
         }
 
+    def images_within(self) -> Iterator[ImageWithin]:
+        """The images that were found in files, each before those in it."""
+        for found in self.within.values():
+            for image in found.images:
+                yield image
+                yield from image.scan.images_within()
+
     def _nested(self, layer: Layer) -> dict[str, Any]:
         made: dict[str, Any] = plain(layer)
         problems = made.pop("problems")
         made["volumes"] = [self._nested(child) for child in self.children(layer)]
         made["problems"] = problems
+        if layer.id in self.within:
+            found = self.within[layer.id]
+            made["within"] = {
+                "images": [_image(image) for image in found.images],
+                "machines": plain(found.machines),
+                "problems": plain(found.problems),
+            }
         return made
 
     @classmethod
@@ -332,6 +400,7 @@ class Scan(Record):
         try:
             disks: list[DiskLayer] = []
             volumes: list[VolumeLayer] = []
+            within: dict[int, Within] = {}
             pending = []
             for disk in report["disks"]:
                 disks.append(_layer(DiskLayer, disk))
@@ -339,11 +408,37 @@ class Scan(Record):
             while pending:
                 volume = pending.pop()
                 volumes.append(_layer(VolumeLayer, volume))
+                if "within" in volume:
+                    within[volume["id"]] = _within(volume["within"])
                 pending.extend(volume["volumes"])
             volumes.sort(key=lambda volume: volume.id)
-            return cls(tuple(disks), tuple(volumes), _problems(report["problems"]))
+            return cls(tuple(disks), tuple(volumes), _problems(report["problems"]), within=within)
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"the report is incomplete: {error}") from error
+
+
+def _image(image: ImageWithin) -> dict[str, Any]:
+    report = image.scan.to_dict()
+    return {
+        "path": image.path, "address": image.address, "disks": report["disks"], "problems": report["problems"]
+    }  # fmt: skip
+
+
+def _within(report: Mapping[str, Any]) -> Within:
+    images = tuple(
+        ImageWithin(
+            path=each["path"], address=each["address"], scan=Scan.from_dict({"schema": SCHEMA, **each})
+        )
+        for each in report["images"]
+    )
+    machines = tuple(
+        Machine(
+            config=each["config"], type=each["type"], name=each["name"], snapshots=tuple(each["snapshots"]),
+            disks=tuple(MachineDisk(**{**disk, "files": tuple(disk["files"])}) for disk in each["disks"]),
+        )
+        for each in report["machines"]
+    )  # fmt: skip
+    return Within(images=images, machines=machines, problems=_problems(report["problems"]))
 
 
 def plain(value: Any) -> Any:

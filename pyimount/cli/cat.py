@@ -16,6 +16,7 @@ EXAMPLES = f"""{paths.PATHS}
 examples:
   pyimount cat disk.E01 /etc/hostname
   pyimount cat disk.E01 '2:/$MFT' | head -c 1024 | xxd
+  pyimount cat disk.E01 2:/vms/a.vmdk::1:/etc/hostname
   pyimount cat --stream Zone.Identifier disk.E01 2:/setup.exe
 """
 

@@ -36,6 +36,7 @@ EXAMPLES = """examples:
   pyimount detect sda.img sdb.img              two disks of one array
   pyimount detect --offset 1M part.img         look at one volume inside
   pyimount detect --system disk.E01            and what system is installed in it
+  pyimount detect --within disk.E01            and what is in the disk images in it
   pyimount detect --ask disk.img               ask for a passphrase, look behind the lock
   pyimount detect --allow base/ child.qcow2    its backing file may be opened there
   pyimount detect --search firmware.bin        file systems that stand anywhere in it
@@ -77,6 +78,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "zone, last start and shutdown",
     )
     parser.add_argument(
+        "--within",
+        action="store_true",
+        help="look through the files of each volume for disk images (those of virtual machines, *.E01, what "
+        "is in tar, zip and cpio), and into these, to any depth: by their names, in place",
+    )
+    parser.add_argument(
         "--strict", action="store_true", help="exit with 3 when anything is not plain and whole"
     )
     parser.add_argument(
@@ -110,6 +117,11 @@ def run(options: argparse.Namespace) -> int:
         from pyimount.keys import Keyring
 
         scan = with_systems(scan, keyring or Keyring())
+    if options.within:
+        from pyimount.inside.finding import with_images
+        from pyimount.keys import Keyring
+
+        scan = with_images(scan, keyring or Keyring(), told["budget"])
     shared.tell_unread(scan.disks)
     _print(scan, options)
     return scan.exit_status(strict=options.strict)

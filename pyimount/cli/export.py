@@ -1,7 +1,8 @@
 """Write the bytes of a disk or of any volume in it to a file, or to standard output.
 
 INDEX is a volume's index or UUID, as 'pyimount detect' shows it; 'disk' is the whole disk inside the
-image. What is encrypted is written decrypted, what is assembled or mapped as one volume.
+image; 2:/vms/a.vmdk::1 and ::disk are those of an image that is a file of volume 2. What is encrypted is
+written decrypted, what is assembled or mapped as one volume.
 Zeros become holes in the file. Without -o the bytes go to standard output.
 
 Exit status: 0 all bytes were written; 1 they were not; 2 the arguments are wrong.
@@ -12,7 +13,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import pyimount
 from pyimount import cli
@@ -21,11 +22,16 @@ from pyimount.layers import Layer, Scan
 from pyimount.mapping import open_layer
 from pyimount.sources.errors import OpenError, ReadError, SourceError
 from pyimount.sources.source import Source
+from pyimount.wording import printable
+
+if TYPE_CHECKING:
+    from pyimount.keys import Keyring
 
 EXAMPLES = """examples:
   pyimount export disk.E01 disk -o disk.raw          the disk in a container
   pyimount export disk.E01 2 -o root.img             one partition
   pyimount export disk.E01 2.0 --ask -o plain.img    what a key opens
+  pyimount export disk.E01 2:/vms/a.vmdk::1 -o x.img what a disk image within has
   pyimount export sda.img sdb.img 1.1.0 | sha256sum  an array's volume
 """
 
@@ -74,6 +80,8 @@ def run(options: argparse.Namespace) -> int:
     try:
         layer = _layer(scan, options.index)
     except KeyError as error:
+        if "::" in options.index:
+            return _write_within(scan, keyring, options)
         cli.complain(f"{error.args[0]}; 'pyimount detect' lists what there is")
         return 1
     try:
@@ -82,6 +90,28 @@ def run(options: argparse.Namespace) -> int:
     except SourceError as error:
         cli.complain(str(error))
         return 1
+
+
+def _write_within(scan: Scan, keyring: "Keyring | None", options: argparse.Namespace) -> int:
+    """Write a layer of an image that is a file within: ``2:/a.vmdk::1``, ``2:/a.vmdk::disk``."""
+    from pyimount.cli import paths
+    from pyimount.inside.images import Level
+    from pyimount.keys import Keyring
+
+    address, _, index = options.index.rpartition("::")
+    with Level(scan, keyring or Keyring(), shared.told(options)["budget"]) as files:
+        try:
+            image = paths.image_at(files, f"{address}::")
+            layer = _layer(image.scan, index or _WHOLE_DISK)
+            with open_layer(image.scan, layer, keys=image.keys, shelf=image.shelf) as source:
+                return _write(source, options)
+        except KeyError as error:
+            cli.complain(
+                printable(f"{address}: {error.args[0]}; 'pyimount detect --within' lists what there is")
+            )
+        except paths.FAILURES as error:
+            cli.complain(printable(f"{address}: {paths.reason(error)}"))
+    return 1
 
 
 def _layer(scan: Scan, index: str) -> Layer:

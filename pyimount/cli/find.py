@@ -86,7 +86,7 @@ def _starts(asked: paths.Asked, options: argparse.Namespace) -> list[Place]:
     places = []
     for volume in asked.files.volumes():
         try:
-            places.append(Place(asked.files.opened(volume).root, (), volume.index))
+            places.append(asked.files.root(volume))
         except (CannotRead, SourceError, OSError) as error:
             asked.complain(f"{volume.index}:/", error)
     if not places and not asked.failed:

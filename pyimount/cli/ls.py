@@ -24,6 +24,7 @@ examples:
   pyimount ls disk.E01 /                  the tree as it was
   pyimount ls -l disk.E01 2:/etc          a folder of volume 2, with modes, owners, sizes, times
   pyimount ls --json disk.E01 2:/Users    for scripts: a line of JSON for each
+  pyimount ls disk.E01 2:/vms/a.vmdk::    the volumes of a disk image that is a file in volume 2
 """
 
 
@@ -45,12 +46,23 @@ def run(options: argparse.Namespace) -> int:
         with paths.opened(options) as files:
             asked = paths.Asked(files)
             if not options.paths:
-                _volumes(asked, options)
+                _volumes(asked, asked.files, options)
             for text in options.paths:
-                _path(asked, text, options)
+                if text.endswith(paths.WITHIN):
+                    _image(asked, text, options)
+                else:
+                    _path(asked, text, options)
             return asked.ended()
     except paths.Stopped as stopped:
         return stopped.status
+
+
+def _image(asked: paths.Asked, text: str, options: argparse.Namespace) -> None:
+    """The volumes of an image within."""
+    try:
+        _volumes(asked, paths.image_at(asked.files, text), options)
+    except paths.FAILURES as error:
+        asked.complain(text, error)
 
 
 def _path(asked: paths.Asked, text: str, options: argparse.Namespace) -> None:
@@ -120,27 +132,33 @@ def _long(stat: Stat | None, place: Place, *, exact: bool) -> str:
     return f"{paths.mode_text(stat, place.entry.kind)} {owner} {size:>10} {time:>16}"
 
 
-def _volumes(asked: paths.Asked, options: argparse.Namespace) -> None:
+def _volumes(asked: paths.Asked, files: Files, options: argparse.Namespace) -> None:
     """A line for each volume that has files."""
-    volumes = asked.files.volumes()
+    volumes = files.volumes()
     for volume in volumes:
-        why = _why_not(asked.files, volume)
+        why = _why_not(files, volume)
         if options.json:
+            image = {"image": files.address} if files.address else {}
             paths.print_json(
                 {
-                    "volume": volume.index, "path": "/", "kind": "volume", "type": volume.type,
+                    **image, "volume": volume.index, "path": "/", "kind": "volume", "type": volume.type,
                     "label": volume.label, "uuid": volume.uuid, "size": volume.size, "problem": why,
                 }
             )  # fmt: skip
         else:
-            facts = [f"{volume.index}:/", volume.type or "", size_text(volume.size, exact=options.bytes)]
+            facts = [
+                f"{printable(files.prefix)}{volume.index}:/",
+                volume.type or "",
+                size_text(volume.size, exact=options.bytes),
+            ]
             facts += [printable(volume.label)] if volume.label else []
             facts += [f"({printable(why)})"] if why else []
             print("  ".join(facts))
-    others = asked.files.unread()
+    others = files.unread()
     for volume in others:
         cli.complain(
-            f"volume {volume.index}: no library reads the files of {volume.type}; 'pyimount mount' may"
+            f"{printable(files.prefix)}volume {volume.index}: no library reads the files of {volume.type}; "
+            "'pyimount mount' may"
         )
     if not volumes and not others:
         cli.complain("no volume with files was found; 'pyimount detect' tells what there is")

@@ -133,6 +133,8 @@ def _contradiction(options: argparse.Namespace) -> str | None:
         return "--resume-any and --retry-failed go with --resume FILE"
     if not (options.images or options.files0_from or options.group):
         return "which images? Name some, or a file of names with --files0-from"
+    if options.within or options.system:
+        return "--within and --system go with images that are looked at together, not with each by itself"
     if options.ask and options.files0_from == "-":
         return "--ask and --files0-from - both want standard input"
     return None

@@ -89,6 +89,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--links", choices=("keep", "text"), default="keep",
         help="with --user: links as they are, or as text files with their targets",
     )  # fmt: skip
+    where.add_argument(
+        "--within", metavar="PATH",
+        help="with --user: what is in the disk image, or archive, that is this file (2:/vms/a.vmdk)",
+    )  # fmt: skip
     how = parser.add_argument_group("how")
     how.add_argument(
         "--policy", choices=list(POLICIES), default="forensic", help="what is allowed (default: forensic)"
@@ -154,6 +158,12 @@ def run(options: argparse.Namespace) -> int:
         return cli.EXIT_USAGE
     if not options.images:
         cli.complain("which image?")
+        return cli.EXIT_USAGE
+    if options.within is not None and options.user is None:
+        cli.complain(
+            "--within goes with --user: root's part reads no file with a library; "
+            "'pyimount export IMAGE PATH::disk -o FILE' writes that image to be mounted"
+        )
         return cli.EXIT_USAGE
     if options.user is not None:
         from pyimount.cli import user_mount

@@ -1,6 +1,8 @@
 """What the commands on files share: their options, the scan, paths, and how names and problems are shown."""
 
 import argparse
+import errno
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,11 +12,13 @@ import pyimount
 from pyimount import cli
 from pyimount.cli import options as shared
 from pyimount.files.paths import BadPath, parse, with_streams
+from pyimount.files.records import Kind
 from pyimount.files.system import CannotRead, Damaged
+from pyimount.inside.images import Level, NoImage
 from pyimount.inside.tree import Files, NoTree, Place
 from pyimount.keys import Keyring
 from pyimount.layers import Scan, VolumeLayer
-from pyimount.problems import Problem
+from pyimount.problems import Code, Problem
 from pyimount.sources.errors import OpenError, SourceError
 from pyimount.wording import printable
 
@@ -25,9 +29,13 @@ PATHS = """paths:
   /etc/hostname         in the tree as it was: the root volume, with the others at their places
   2:/etc/hostname       in volume 2; a volume is named by its index, UUID or label
   2:/a.txt:zone         a stream of the file; an exact name wins, --stream zone is never anything else
+  2:/a.vmdk::1:/etc     in volume 1 of a disk image, or archive, that is a file of volume 2; to any depth
 """
 
-FAILURES = (OSError, KeyError, CannotRead, NoTree, SourceError, BadPath)
+WITHIN = "::"
+"""What leads from a file into the image that it is."""
+
+FAILURES = (OSError, KeyError, CannotRead, NoTree, NoImage, SourceError, BadPath)
 """What a path may end with."""
 
 
@@ -49,11 +57,12 @@ def add_rest(parser: argparse.ArgumentParser) -> None:
 
 
 @contextmanager
-def opened(options: argparse.Namespace) -> Iterator[Files]:
+def opened(options: argparse.Namespace) -> Iterator[Level]:
     """The files in the images. Raises Stopped, after a message, where they cannot be looked at."""
     try:
         keyring = shared.keyring(options) or Keyring()
-        scan = pyimount.detect([options.image, *options.others], keys=keyring, **shared.told(options))
+        told = shared.told(options)
+        scan = pyimount.detect([options.image, *options.others], keys=keyring, **told)
     except (ValueError, OpenError) as error:
         cli.complain(printable(str(error)))
         raise Stopped(cli.EXIT_USAGE) from error
@@ -61,7 +70,7 @@ def opened(options: argparse.Namespace) -> Iterator[Files]:
         raise Stopped(cli.EXIT_USAGE)
     if shared.tell_unread(scan.disks):
         raise Stopped(1)
-    with Files(scan, keyring) as files:
+    with Level(scan, keyring, told["budget"]) as files:
         yield files
 
 
@@ -76,7 +85,7 @@ class Stopped(Exception):  # noqa: N818
 class Asked:
     """A command at work on paths: what fails is said, each problem once, and counted for the exit status."""
 
-    def __init__(self, files: Files) -> None:
+    def __init__(self, files: Level) -> None:
         self.files = files
         self.failed = False
         self._said: set[str] = set()
@@ -114,25 +123,77 @@ class Asked:
 
     def ended(self) -> int:
         """Say what is wrong with whole volumes; the exit status."""
-        for volume, problem in self.files.problems():
-            # What another library has read instead is no failure.
-            self._say(f"volume {volume.index}: {printable(problem.message)}")
+        for level in self.files.levels():
+            if level.address:
+                # What an image within lacks nobody has told yet, as detect does of the outermost.
+                problems = list(level.scan.problems)
+                for disk in level.scan.disks:
+                    problems += disk.problems
+                for problem in problems:
+                    self._say(f"{printable(level.address)}: {printable(problem.message)}")
+            for volume, problem in level.problems():
+                # What another library has read instead is no failure.
+                self._say(f"{printable(level.prefix)}volume {volume.index}: {printable(problem.message)}")
         return int(self.failed)
 
 
-def found_at(files: Files, text: str, *, follow: bool, stream: str | None = None) -> tuple[Place, str | None]:
-    """What is at a path as a user gives it, and which of its streams is meant; raises FAILURES."""
+def found_at(files: Level, text: str, *, follow: bool, stream: str | None = None) -> tuple[Place, str | None]:
+    """What is at a path as a user gives it, and which of its streams is meant; raises FAILURES.
+
+    The whole as one path comes first, then each ``::`` as the way into an image, then ``:`` before a stream.
+    """
+    wrong: Exception | None = None
+    try:
+        return _plain(files, text, follow=follow), stream
+    except (FileNotFoundError, NotADirectoryError, BadPath) as error:
+        wrong = error
+    image = _image_in(files, text)
+    if image is not None:
+        level, rest = image
+        if not rest:
+            raise BadPath("this is an image; what is meant in it? 'pyimount ls' lists its volumes")
+        return found_at(level, rest, follow=follow, stream=stream)
+    if stream is None and not isinstance(wrong, BadPath):
+        for reading in with_streams(parse(text, lambda name: is_volume(files.scan, name))):
+            try:
+                return files.get(reading.volume, reading.path, follow=follow), reading.stream
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+    raise wrong
+
+
+def image_at(files: Level, text: str) -> Level:
+    """The image that is addressed: ``2:/a.vmdk::``, ``2:/a.vmdk::1:/b.vmdk::``; raises FAILURES."""
+    while text:
+        image = _image_in(files, text)
+        if image is None:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), text)
+        files, text = image
+    return files
+
+
+def _plain(files: Files, text: str, *, follow: bool) -> Place:
     path = parse(text, lambda name: is_volume(files.scan, name))
-    readings = iter([path]) if stream is not None else with_streams(path)
-    first: OSError | None = None
-    for reading in readings:
+    return files.get(path.volume, path.path, follow=follow)
+
+
+def _image_in(files: Level, text: str) -> tuple[Level, str] | None:
+    """The image that a path leads into, and the rest of the path in it; None: it leads into none."""
+    at = text.find(WITHIN)
+    while at >= 0:
         try:
-            place = files.get(reading.volume, reading.path, follow=follow)
-        except (FileNotFoundError, NotADirectoryError) as error:
-            first = first or error
-            continue
-        return place, stream if stream is not None else reading.stream
-    raise first or FileNotFoundError(text)
+            place = _plain(files, text[:at], follow=True)
+        except (FileNotFoundError, NotADirectoryError, BadPath):
+            place = None
+        if place is not None and place.entry.kind is Kind.FILE:
+            level = files.into(place)
+            for disk in level.scan.disks:
+                if disk.size is None:
+                    why = "; ".join(problem.message for problem in disk.problems)
+                    raise NoImage(Problem(Code.UNREADABLE, why))
+            return level, text[at + len(WITHIN) :]
+        at = text.find(WITHIN, at + 1)
+    return None
 
 
 def is_volume(scan: Scan, name: str) -> bool:
@@ -174,6 +235,8 @@ def line_of(place: Place, *, stat: "Stat | None", target: str | None = None) -> 
     said: dict[str, Any] = {
         "volume": entry.files.volume.index, "path": entry.path, "kind": str(entry.kind),
     }  # fmt: skip
+    if place.owner.address:
+        said["image"] = place.owner.address
     if place.within is None:
         said["place"] = place.path
     if stat is not None:

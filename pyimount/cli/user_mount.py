@@ -8,12 +8,13 @@ import sys
 import pyimount
 from pyimount import cli
 from pyimount.cli import options as shared
+from pyimount.cli import paths
 from pyimount.execution.user_mounts import KIND
 from pyimount.files.system import CannotRead
 from pyimount.fuse.server import load_library
 from pyimount.fuse.tree import FileTree, serve
+from pyimount.inside.images import Level
 from pyimount.inside.showing import ShownPlace, ShownVolumes
-from pyimount.inside.tree import Files, NoTree
 from pyimount.keys import Keyring
 from pyimount.layers import Scan
 from pyimount.sources.errors import OpenError, SourceError
@@ -66,7 +67,12 @@ def run(options: argparse.Namespace) -> int:
 def _can_be_shown(scan: Scan, keyring: Keyring, options: argparse.Namespace) -> bool:
     """Whether there is anything to be shown; what is not is said."""
     shown = False
-    with Files(scan, keyring) as files:
+    with _top(scan, keyring, options) as top:
+        try:
+            files = _meant(top, options)
+        except paths.FAILURES as error:
+            cli.complain(f"{printable(options.within)}: {printable(paths.reason(error))}")
+            return False
         for volume in files.volumes():
             try:
                 files.opened(volume)
@@ -83,6 +89,15 @@ def _can_be_shown(scan: Scan, keyring: Keyring, options: argparse.Namespace) -> 
     return shown
 
 
+def _top(scan: Scan, keyring: Keyring, options: argparse.Namespace) -> Level:
+    return Level(scan, keyring, shared.told(options)["budget"])
+
+
+def _meant(top: Level, options: argparse.Namespace) -> Level:
+    """The image whose files are to be shown: the one that was named, or one within; raises FAILURES."""
+    return top if options.within is None else paths.image_at(top, f"{options.within}{paths.WITHIN}")
+
+
 def _serve(scan: Scan, keyring: Keyring, options: argparse.Namespace, at: str, answer: int) -> None:
     """The server: in a session of its own, until it is unmounted. Does not return."""
     status = 1
@@ -91,7 +106,8 @@ def _serve(scan: Scan, keyring: Keyring, options: argparse.Namespace, at: str, a
         if os.fork():
             status = 0
             return
-        with Files(scan, keyring) as files:
+        with _top(scan, keyring, options) as top:
+            files = _meant(top, options)
             if options.reconstruct:
                 root: ShownPlace | ShownVolumes = ShownPlace(files, files.get(None, "/"), options.links)
             else:
@@ -108,7 +124,7 @@ def _serve(scan: Scan, keyring: Keyring, options: argparse.Namespace, at: str, a
             source = f"{secrets.token_hex(4)}:{os.path.abspath(options.images[0])}"
             serve(FileTree(root, when_ready), at, source, KIND)
             status = 0
-    except (OSError, RuntimeError, CannotRead, NoTree, SourceError) as error:
+    except (RuntimeError, *paths.FAILURES) as error:
         try:
             os.write(answer, f"{at}: {error}".encode())
         except OSError:

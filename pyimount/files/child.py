@@ -1,6 +1,7 @@
 """``python -m pyimount.files.child``: a reader, a process without privileges that reads one volume's files.
 
-The images come as open files through the socket that is its standard input, with what to open in them.
+The images come as open files through the socket that is its standard input, with what to open in them; those
+that are files within another image are read through a second socket, from whoever started this.
 Its memory is limited, and its processor time for each answer: what takes more ends it, and whoever asked
 starts another.
 """
@@ -18,6 +19,7 @@ from pyimount.confinement.messages import MessageError, receive
 from pyimount.confinement.namespaces import PROCESSES, go_on_in_a_child, leave_namespaces
 from pyimount.confinement.prison import shut_in
 from pyimount.files import wire
+from pyimount.files.borrowing import borrowed
 from pyimount.files.opening import load, open_volume
 from pyimount.files.reading import Unreadable
 from pyimount.files.session import Session
@@ -45,9 +47,11 @@ def main() -> int:
     if PROCESSES in left:
         go_on_in_a_child()
     try:
-        request, _ = receive(other)
+        request, channels = receive(other)
         adapter = str(request["adapter"])
         load(adapter)
+        # Shut in, this process makes no socket of anything.
+        shelf = borrowed(request["lent"], channels[0]) if "lent" in request else None
         shut_in(
             user, namespaces=left, with_parent=True, lasting=True, memory=MEMORY, load_first=load_everything
         )
@@ -58,7 +62,7 @@ def main() -> int:
         with ExitStack() as stack:
             _renew()
             try:
-                volume = open_volume(adapter, given_from(request, descriptors, stack))
+                volume = open_volume(adapter, given_from(request, descriptors, stack, shelf))
             except (Unreadable, SourceError, ModuleNotFoundError) as error:
                 wire.give(other, {"refused": str(error)})
                 return 0

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from importlib.util import find_spec
-from typing import Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from pyimount.confinement.messages import MessageError
 from pyimount.files import process, wire
@@ -21,6 +21,9 @@ from pyimount.keys import Keyring
 from pyimount.layers import Scan, VolumeLayer
 from pyimount.planning.recipes import format_of
 from pyimount.problems import Code, Problem
+
+if TYPE_CHECKING:
+    from pyimount.sources.shelf import Shelf
 
 DEATHS = 64
 """A library whose reader died so often is not asked again."""
@@ -64,14 +67,23 @@ def _installed(reader: FileReader) -> bool:
 class Libraries:
     """The libraries that read one volume, started as they are needed.
 
+    ``shelf``: where the scan's images are, when they are files within another one.
     ``problems``: what is wrong with the whole, in the order in which it was found; ``folds``: how the volume
     compares names. Raises CannotRead where none takes it.
     """
 
     def __init__(
-        self, scan: Scan, volume: VolumeLayer, keys: Keyring, *, in_process: bool, library: str | None
+        self,
+        scan: Scan,
+        volume: VolumeLayer,
+        keys: Keyring,
+        *,
+        in_process: bool,
+        library: str | None,
+        shelf: "Shelf | None" = None,
     ) -> None:
         self._scan = scan
+        self._shelf = shelf
         self._volume = volume
         self._keys = keys
         self._in_process = in_process
@@ -120,10 +132,10 @@ class Libraries:
     def _reader(self, reader: FileReader) -> process.Asked:
         # Where the system is not Linux, there is nothing to shut a process in with: it is this one then.
         if self._in_process or sys.platform != "linux":
-            return process.InProcess(self._scan, self._volume, self._keys, reader)
+            return process.InProcess(self._scan, self._volume, self._keys, reader, self._shelf)
         from pyimount.files.confined import Confined  # of POSIX alone
 
-        return Confined(self._scan, self._volume, self._keys, reader)
+        return Confined(self._scan, self._volume, self._keys, reader, self._shelf)
 
     def _note(self, code: Code, message: str) -> None:
         problem = Problem(code, message)

@@ -11,6 +11,7 @@ from pyimount.files.sourcing import given_from, request_of
 from pyimount.formats import FileReader
 from pyimount.keys import Keyring
 from pyimount.layers import Scan, VolumeLayer
+from pyimount.sources.shelf import Shelf
 
 
 class Died(Exception):  # noqa: N818
@@ -55,10 +56,12 @@ class Asked(ABC):
 class InProcess(Asked):
     """A reader in this process: quicker to start, and whatever a library does happens here."""
 
-    def __init__(self, scan: Scan, volume: VolumeLayer, keys: Keyring, reader: FileReader) -> None:
+    def __init__(
+        self, scan: Scan, volume: VolumeLayer, keys: Keyring, reader: FileReader, shelf: Shelf | None = None
+    ) -> None:
         self._stack = ExitStack()
-        request = request_of(scan, volume, keys, reader.adapter, {})
-        opened = open_volume(reader.adapter, given_from(request, None, self._stack))
+        request = request_of(scan, volume, keys, reader.adapter, {}, within=shelf is not None)
+        opened = open_volume(reader.adapter, given_from(request, None, self._stack, shelf))
         self.folds = opened.folds
         self._session = Session(opened, lambda: None)
 

@@ -10,6 +10,7 @@ from pyimount.keys import Keyring
 from pyimount.layers import Layer, Scan, VolumeLayer
 from pyimount.mapping import Opener
 from pyimount.sources.errors import OpenError
+from pyimount.sources.shelf import Shelf
 
 _CONTAINED = ("apfs",)
 """Types that hold volumes of their own, whose bytes are those of what holds them."""
@@ -63,8 +64,15 @@ def _paths(layer: Layer, parameters: Mapping[str, Any]) -> Iterator[str]:
         yield parameters["header"]
 
 
-def given_from(request: Mapping[str, Any], descriptors: Mapping[str, int] | None, stack: ExitStack) -> Given:
+def given_from(
+    request: Mapping[str, Any],
+    descriptors: Mapping[str, int] | None,
+    stack: ExitStack,
+    shelf: Shelf | None = None,
+) -> Given:
     """What an adapter gets, from a request; ``descriptors``: the images, None where this may open them.
+
+    ``shelf``: where the images are, when they are files within another one.
 
     Raises SourceError.
     """
@@ -74,18 +82,27 @@ def given_from(request: Mapping[str, Any], descriptors: Mapping[str, int] | None
     if not isinstance(volume, VolumeLayer):
         raise OpenError("a disk has no files of its own")
     bearer, number = bearer_of(scan, volume)
-    opener = Opener(scan, keyring, stack, descriptors=descriptors)
+    opener = Opener(scan, keyring, stack, descriptors=descriptors, shelf=shelf)
     sources = [opener.source(layer) for layer in members_of(scan, bearer)]
     keys = tuple(keyring.for_volume(volume.index, volume.uuid))
     return given_of(volume, sources, keys, number)
 
 
 def request_of(
-    scan: Scan, volume: VolumeLayer, keys: Keyring, adapter: str, images: Mapping[str, int]
+    scan: Scan,
+    volume: VolumeLayer,
+    keys: Keyring,
+    adapter: str,
+    images: Mapping[str, int],
+    *,
+    within: bool = False,
 ) -> dict[str, Any]:
-    """What a reader is asked to open, as JSON values. ``images``: the open files, by their real paths."""
+    """What a reader is asked to open, as JSON values. ``images``: the open files, by their real paths.
+
+    ``within``: the scan's images are no files here, but within another image.
+    """
     report = scan.to_dict()
-    pending = list(report["disks"])
+    pending = [] if within else list(report["disks"])
     while pending:
         layer = pending.pop()
         pending += layer["volumes"]

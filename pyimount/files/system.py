@@ -25,6 +25,8 @@ from pyimount.problems import Code, Problem
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from pyimount.sources.shelf import Shelf
+
 __all__ = ["CannotRead", "Damaged", "Entry", "FileSystem", "open_filesystem"]
 
 
@@ -35,17 +37,19 @@ def open_filesystem(
     keys: "Keyring | Mapping[str | int, str] | None" = None,
     in_process: bool = False,
     library: str | None = None,
+    shelf: "Shelf | None" = None,
 ) -> "FileSystem":
     """The files of a volume of ``scan``: by its index, UUID or label, or the layer itself.
 
     ``keys``: as ``detect`` takes them. ``in_process``: let the library work in this process, not in one that
     may be killed. ``library``: this one alone, as ``FileSystem.libraries`` names it.
+    ``shelf``: where the scan's images are, when they are files within another one.
     Raises KeyError where there is no such volume, CannotRead where no library takes it, and SourceError where
     its bytes cannot be had.
     """
     layer = volume if isinstance(volume, VolumeLayer) else _called(scan, volume)
     keyring = keys if isinstance(keys, Keyring) else Keyring(keys)
-    return FileSystem(scan, layer, keyring, in_process=in_process, library=library)
+    return FileSystem(scan, layer, keyring, in_process=in_process, library=library, shelf=shelf)
 
 
 def _called(scan: Scan, name: str) -> VolumeLayer:
@@ -63,11 +67,18 @@ class FileSystem:
     """
 
     def __init__(
-        self, scan: Scan, volume: VolumeLayer, keys: Keyring, *, in_process: bool, library: str | None
+        self,
+        scan: Scan,
+        volume: VolumeLayer,
+        keys: Keyring,
+        *,
+        in_process: bool,
+        library: str | None,
+        shelf: "Shelf | None" = None,
     ) -> None:
         self.volume = volume
         self.type = volume.type or ""
-        self._libraries = Libraries(scan, volume, keys, in_process=in_process, library=library)
+        self._libraries = Libraries(scan, volume, keys, in_process=in_process, library=library, shelf=shelf)
         self.folds = self._libraries.folds
         self.problems = self._libraries.problems
 
@@ -206,13 +217,17 @@ class Entry:
             return Entry(self.files, names, None, None, problem_of(*(problem or (None, ""))))
         return Entry(self.files, names, (library, key), wire.stat_of(stat), None)
 
-    def open(self, stream: str | None = None) -> BinaryIO:
-        """Its data, or that of one of its streams, as a seekable binary file object. Raises OSErrors."""
+    def length(self, stream: str | None = None) -> int:
+        """Bytes of its data, or of one of its streams, that can be asked for. Raises OSErrors."""
         said, _, _ = self.files.ask(self, "size", stream=stream)
         size = said.get("size")
         if not isinstance(size, int) or size < 0:
             raise Damaged(Problem(Code.DAMAGED, "its size is none"), self.path)
-        return cast("BinaryIO", io.BufferedReader(_File(self, stream, size), 1 << 20))
+        return size
+
+    def open(self, stream: str | None = None) -> BinaryIO:
+        """Its data, or that of one of its streams, as a seekable binary file object. Raises OSErrors."""
+        return cast("BinaryIO", io.BufferedReader(_File(self, stream, self.length(stream)), 1 << 20))
 
     def pieces(self, offset: int = 0, length: int = 1 << 63, stream: str | None = None) -> Iterator[bytes]:
         """Its data from ``offset`` on, in pieces; raises Damaged where it cannot be read on."""

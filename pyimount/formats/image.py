@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 from pyimount.records import Record
 from pyimount.sources.broker import Broker
 from pyimount.sources.budget import Meter
-from pyimount.sources.file import FileSource
-from pyimount.sources.source import Source
+from pyimount.sources.source import NamedSource, Source
 
 if TYPE_CHECKING:
     from pyimount.formats.container import Opened
@@ -43,7 +42,7 @@ class Image(Record):
     open_disk: Callable[[str, Image], Opened]
     """Open the image that a header calls by this name as a disk, whatever its container:
     a backing or parent image. Raises OpenError where policy or disk has none, or the chain is too long."""
-    named_files: list[FileSource]
+    named_files: list[NamedSource]
     missing: tuple[str, ...] = ()
     lost: Mapping[int, str] = MappingProxyType({})
     """Of a file that was cut up: what is missing, by its place in the set, counted from 0."""
@@ -60,7 +59,7 @@ class Image(Record):
         """Every file that was opened for this image."""
         return (*self.paths, *(file.path for file in self.named_files))
 
-    def open_named(self, name: str, folder: str = "") -> FileSource:
+    def open_named(self, name: str, folder: str = "") -> NamedSource:
         """Open a file that the header names, as plain bytes; raises OpenError as the broker does.
 
         ``folder``: the one beside the image in which its format keeps such files.

@@ -113,8 +113,7 @@ class ShownVolumes:
     def _volumes(self) -> Iterator[tuple[str, Shown]]:
         for volume in self._files.volumes():
             with suppress(CannotRead, SourceError, OSError):  # whoever mounted was told
-                root = self._files.opened(volume).root
-                yield volume.index, ShownPlace(self._files, Place(root, (), volume.index), self._how)
+                yield volume.index, ShownPlace(self._files, self._files.root(volume), self._how)
 
     def read(self, offset: int, size: int) -> bytes:  # noqa: ARG002
         """Not a file."""

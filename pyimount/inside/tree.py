@@ -19,6 +19,7 @@ from pyimount.planning.reconstruct import Reconstruction, reconstruct
 from pyimount.problems import Problem
 from pyimount.records import Record
 from pyimount.sources.errors import SourceError
+from pyimount.sources.shelf import Shelf
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -28,11 +29,15 @@ LINKS_CAP = 40
 
 
 class Place(Record):
-    """An entry, and the names that lead to it from the root of ``within``: a volume, or the tree (None)."""
+    """An entry, and the names that lead to it from the root of ``within``: a volume, or the tree (None).
+
+    ``owner``: the files of the image that it is in.
+    """
 
     entry: Entry
     names: tuple[str, ...]
-    within: str | None = None
+    within: str | None
+    owner: "Files"
 
     @property
     def path(self) -> str:
@@ -46,8 +51,13 @@ class Place(Record):
 
     @property
     def whole(self) -> str:
-        """The path as a user gives it."""
-        return self.path if self.within is None else f"{self.within}:{self.path}"
+        """The path as a user gives it, from the outermost image on."""
+        return self.owner.prefix + (self.path if self.within is None else f"{self.within}:{self.path}")
+
+    @property
+    def address(self) -> str:
+        """The same with the volume that it is in, whatever way it was found."""
+        return f"{self.owner.prefix}{self.entry.files.volume.index}:{self.entry.path}"
 
 
 class NoTree(Exception):  # noqa: N818
@@ -55,11 +65,25 @@ class NoTree(Exception):  # noqa: N818
 
 
 class Files:
-    """The files of a scan's volumes, opened as they are wanted."""
+    """The files of a scan's volumes, opened as they are wanted.
 
-    def __init__(self, scan: Scan, keys: Keyring, *, in_process: bool = False) -> None:
+    Of an image that is a file within another one ``shelf`` has the bytes, and ``address`` is its name.
+    """
+
+    def __init__(
+        self,
+        scan: Scan,
+        keys: Keyring,
+        *,
+        in_process: bool = False,
+        shelf: Shelf | None = None,
+        address: str = "",
+    ) -> None:
         self.scan = scan
-        self._keys = keys
+        self.keys = keys
+        self.shelf = shelf
+        self.address = address
+        self.prefix = f"{address}::" if address else ""
         self._in_process = in_process
         self._opened: dict[int, FileSystem | CannotRead | SourceError] = {}
         self._tree: Reconstruction | None = None
@@ -92,7 +116,9 @@ class Files:
         found = self._opened.get(volume.id)
         if found is None:
             try:
-                found = open_filesystem(self.scan, volume, keys=self._keys, in_process=self._in_process)
+                found = open_filesystem(
+                    self.scan, volume, keys=self.keys, in_process=self._in_process, shelf=self.shelf
+                )
             except (CannotRead, SourceError) as error:
                 found = error
             self._opened[volume.id] = found
@@ -103,7 +129,7 @@ class Files:
     def by(self, volume: VolumeLayer, library: str) -> FileSystem:
         """The files of a volume by one library alone; the caller closes it. Raises as ``opened``."""
         return open_filesystem(
-            self.scan, volume, keys=self._keys, in_process=self._in_process, library=library
+            self.scan, volume, keys=self.keys, in_process=self._in_process, library=library, shelf=self.shelf
         )
 
     def called(self, name: str) -> FileSystem:
@@ -141,6 +167,10 @@ class Files:
         for placed in tree.placed:
             self._at.setdefault(_names(placed.target), (opened[placed.layer], ()))
 
+    def root(self, volume: VolumeLayer) -> Place:
+        """The root folder of a volume; raises CannotRead, SourceError, OSErrors."""
+        return Place(self.opened(volume).root, (), volume.index, self)
+
     def get(self, within: str | None, path: str, *, follow: bool = True, fold: bool = True) -> Place:
         """What is at a path of a volume (``within``: its name), or of the tree (None).
 
@@ -164,12 +194,12 @@ class Files:
     def _exact(self, within: str | None, names: tuple[str, ...], *, fold: bool) -> Place:
         if within is not None:
             entry = self.called(within).by_names(names, fold=fold)
-            return Place(entry, entry.names, within)
+            return Place(entry, entry.names, within, self)
         for length in range(len(names), -1, -1):
             if names[:length] in self._at:
                 files, top = self._at[names[:length]]
                 entry = files.by_names((*top, *names[length:]), fold=fold)
-                return Place(entry, (*names[:length], *entry.names[len(top) :]))
+                return Place(entry, (*names[:length], *entry.names[len(top) :]), None, self)
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), "/" + "/".join(names))
 
     def _through_links(
@@ -201,21 +231,24 @@ class Files:
 
     def children(self, place: Place) -> Iterator[Place]:
         """What lies in a folder, with the roots of other volumes where those were mounted."""
+        if place.owner is not self:
+            yield from place.owner.children(place)
+            return
         if place.within is not None:
             for entry in place.entry.entries():
-                yield Place(entry, (*place.names, entry.name), place.within)
+                yield Place(entry, (*place.names, entry.name), place.within, self)
             return
         below = {names[-1]: names for names in self._at if names and names[:-1] == place.names}
         for entry in place.entry.entries():
             names = (*place.names, entry.name)
             if below.pop(entry.name, None) is not None:
                 files, top = self._at[names]
-                yield Place(files.by_names(top), names)
+                yield Place(files.by_names(top), names, None, self)
             else:
-                yield Place(entry, names)
+                yield Place(entry, names, None, self)
         for names in below.values():
             files, top = self._at[names]
-            yield Place(files.by_names(top), names)
+            yield Place(files.by_names(top), names, None, self)
 
     def problems(self) -> Iterator[tuple[VolumeLayer, Problem]]:
         """What is wrong with whole volumes, of those that were opened."""

@@ -17,6 +17,7 @@ from pyimount.sources.budget import NO_LIMIT, Budget, Meter
 from pyimount.sources.errors import OpenError
 from pyimount.sources.fileobject import SourceFile
 from pyimount.sources.segments import Segments
+from pyimount.sources.shelf import Shelf, ShelfBroker
 from pyimount.sources.source import SliceSource, Source
 
 if TYPE_CHECKING:
@@ -30,14 +31,16 @@ def open_layer(
     *,
     keys: "Keyring | Mapping[str | int, str] | None" = None,
     budget: Budget = NO_LIMIT,
+    shelf: Shelf | None = None,
 ) -> Iterator[Source]:
     """The bytes of ``layer``, a disk or a volume of ``scan``, for as long as the ``with`` block lasts.
 
-    ``keys``: as ``detect`` takes them, for what lies behind a lock. Raises OpenError when its files
+    ``keys``: as ``detect`` takes them, for what lies behind a lock. ``shelf``: where the scan's images are,
+    when they are files within another one. Raises OpenError when its files
     are no longer there, when no key opens it, or when it has no bytes of its own.
     """
     with ExitStack() as stack:
-        yield Opener(scan, keys, stack, budget=budget).source(layer)
+        yield Opener(scan, keys, stack, budget=budget, shelf=shelf).source(layer)
 
 
 def open_volume(
@@ -72,7 +75,8 @@ class _ClosingFile(SourceFile):
 class Opener:
     """Opens layers of one scan, each once; ``stack`` closes them.
 
-    ``descriptors``: as a Broker takes them, for who may not open files.
+    ``descriptors``: as a Broker takes them, for who may not open files. ``shelf``: where the images are, when
+    they are files within another one.
     """
 
     def __init__(
@@ -83,8 +87,10 @@ class Opener:
         *,
         budget: Budget = NO_LIMIT,
         descriptors: Mapping[str, int] | None = None,
+        shelf: Shelf | None = None,
     ) -> None:
         self._scan = scan
+        self._shelf = shelf
         self._keys = keys
         self._meter = Meter(budget)
         self._stack = stack
@@ -154,7 +160,10 @@ class Opener:
             split=recipe.get("split") is True,
             holes=tuple(each for each in holes if isinstance(each, int)) if isinstance(holes, list) else (),
         )
-        broker = Broker(_texts(recipe.get("allow")), self._descriptors)
+        if self._shelf is not None:
+            broker: Broker = ShelfBroker(self._shelf)
+        else:
+            broker = Broker(_texts(recipe.get("allow")), self._descriptors)
         image, opened = open_image(segments, broker, self._meter)
         self._stack.callback(image.close)
         # A file may hold several disks.

@@ -153,10 +153,10 @@ def charge(meter: Meter, work: int, memory: int = 0) -> None:
             f"deriving the key takes {memory} bytes of memory; {budget.derivation_memory} are allowed "
             "(--max-derivation-memory)"
         )
-    if meter.derived + work > budget.derivation:
+    if work > meter.derivation_left:
         raise KdfTooCostly(
             f"deriving the key costs as much as {work} iterations of PBKDF2; "
-            f"{budget.derivation - meter.derived} are left of {budget.derivation} allowed for one image "
+            f"{meter.derivation_left} are left of {budget.derivation} allowed for one image "
             "(--max-derivation)"
         )
     if memory > _LITTLE:
@@ -166,7 +166,7 @@ def charge(meter: Meter, work: int, memory: int = 0) -> None:
                 f"deriving the key takes {memory} bytes of memory, more than this machine has free now"
             )
     meter.check_time()
-    meter.derived += work
+    meter.count_derived(work)
 
 
 _LITTLE = 64 << 20

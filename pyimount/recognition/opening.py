@@ -298,7 +298,7 @@ def _open_named_disk(name: str, image: Image) -> Opened:
         raise OpenError(f"{name}: the chain of backing files is longer than {_CHAIN_CAP}")
     source = image.open_named(name)
     path = source.path
-    chain = (*image.chain, *(os.path.realpath(own) for own in image.paths))
+    chain = (*image.chain, *(image.broker.real(own) for own in image.paths))
     if path in chain:
         source.close()
         raise OpenError(f"{name}: the chain of backing files leads back to {os.path.basename(path)}")

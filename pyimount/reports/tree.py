@@ -6,7 +6,7 @@ from typing import Any
 from rich.text import Text
 from rich.tree import Tree
 
-from pyimount.layers import DiskLayer, Layer, Scan, VolumeLayer, plain
+from pyimount.layers import DiskLayer, Layer, Scan, VolumeLayer, Within, plain
 from pyimount.problems import Code, Problem
 from pyimount.reports.wording import printable, size_text
 
@@ -71,7 +71,32 @@ class TreeReport:
                 branch = node.add(self._line(child, row, widths))
                 problems = child.problems if self._details else shown_problems(scan, child)
                 self._facts(branch, child, problems)
+                self._within(scan.within.get(child.id), branch)
                 pending.append((child, branch))
+
+    def _within(self, found: Within | None, branch: Tree) -> None:
+        """The machines and the images in the files of a volume, each image with all that is in it."""
+        if found is None:
+            return
+        for machine in found.machines:
+            line = Text(f"machine {printable(machine.name or '')}".rstrip(), style="bold")
+            line.append(f"  {printable(machine.config)}", style=_MUTED)
+            node = branch.add(line)
+            for plugged in machine.disks:
+                files = plugged.files or ((plugged.path,) if plugged.path else ())
+                shown = ", on ".join(printable(each) for each in files)
+                node.add(Text(f"{plugged.slot}  {shown or f'{printable(plugged.name)}: not there'}"))
+            if machine.snapshots:
+                node.add(Text(f"snapshots  {', of '.join(map(printable, machine.snapshots))}"))
+        for image in found.images:
+            for disk in image.scan.disks:
+                node = branch.add(self._disk_line(disk))
+                self._facts(node, disk, disk.problems)
+                self._children(image.scan, disk, node)
+            for problem in image.scan.problems:
+                branch.add(Text(f"{problem.code}: {printable(problem.message)}", style=_WARNING))
+        for problem in found.problems:
+            branch.add(Text(f"{problem.code}: {printable(problem.message)}", style=_WARNING))
 
     @staticmethod
     def _is_shown(scan: Scan, volume: VolumeLayer) -> bool:

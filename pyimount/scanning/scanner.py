@@ -40,12 +40,16 @@ def scan(  # noqa: PLR0917  (what detect has made of its arguments)
     searching: Searching | None = None,
     *,
     net: bool = True,
+    shared: Meter | None = None,
 ) -> Scan:
     """Scan images whose files are known already; opens them through ``broker``, closes ``unlocking``.
 
-    ``net``: False where faults of pyimount's own are to be raised: in its tests.
+    ``net``: False where faults of pyimount's own are to be raised: in its tests. ``shared``: what all that
+    this scan costs is charged to as well.
     """
-    scanner = _Scanner(hints, unlocking, broker, budget, searching, Net(spread=net), several=len(images) > 1)
+    scanner = _Scanner(
+        hints, unlocking, broker, budget, searching, Net(spread=net), several=len(images) > 1, shared=shared
+    )
     try:
         for image in images:
             scanner.add(image)
@@ -68,7 +72,9 @@ class _Scanner:
         net: Net,
         *,
         several: bool,
+        shared: Meter | None,
     ) -> None:
+        self._shared = shared
         self._hints = hints
         self._unlocking = unlocking
         self._broker = broker
@@ -122,7 +128,9 @@ class _Scanner:
             self._shadows_apart()
         parents = {parent for volume in self._volumes for parent in volume.parents}
         with self._net.under(self._problems):
-            over = self._work(self._beneath({*self._holders} - parents), None, Meter(self._budget))
+            over = self._work(
+                self._beneath({*self._holders} - parents), None, Meter(self._budget, self._shared)
+            )
             if over is not None:
                 self._stopped(over)
         for number in self._images:
@@ -157,7 +165,7 @@ class _Scanner:
 
     def add(self, segments: Segments) -> None:
         """Scan one image, and close it, unless it may have members of a group."""
-        meter = Meter(self._budget)
+        meter = Meter(self._budget, self._shared)
         _log("opening %s", segments.paths[0])
         found: tuple[Image, Opened] | None = None
         kind: str | None = None

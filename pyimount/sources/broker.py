@@ -9,7 +9,7 @@ from pyimount.sources.budget import Meter
 from pyimount.sources.errors import OpenError
 from pyimount.sources.file import FileSource
 from pyimount.sources.pool import POOL
-from pyimount.sources.source import Source
+from pyimount.sources.source import NamedSource, Source
 from pyimount.sources.urls import is_url
 
 LISTING_CAP = 1 << 14
@@ -57,7 +57,7 @@ class Broker:
             raise OpenError(f"{path}: is not among the files that were opened beforehand")
         return FileSource(path, meter, opener=partial(os.dup, self._descriptors[path]))
 
-    def open_named(self, name: str, image: str, meter: Meter, folder: str = "") -> FileSource:
+    def open_named(self, name: str, image: str, meter: Meter, folder: str = "") -> NamedSource:
         """Open the file that ``image`` calls ``name``; raises OpenError as ``resolve`` does."""
         return self._open_file(self.resolve(name, image, folder), meter)
 
@@ -98,6 +98,11 @@ class Broker:
                 else ""
             )
         )
+
+    @staticmethod
+    def real(path: str) -> str:
+        """The one name of a file that was opened, by which a chain of images is known to lead back to it."""
+        return os.path.realpath(path)
 
     def names_beside(self, image: str, suffix: str) -> list[str]:
         """The names in the image's folder that end in ``suffix``, in whatever case, sorted; a few at most."""

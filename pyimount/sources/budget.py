@@ -45,15 +45,18 @@ class Meter:
 
     ``apart``: what is read now is for allocation structures; it counts as ``allocation_read``, up to the same
     limit, so that counting what is free takes nothing from recognising what is there.
+
+    ``shared``: what is counted here counts there as well: what several images may cost together.
     """
 
     __slots__ = (
-        "_passed", "_since", "allocation_read", "apart", "budget", "bytes_read", "derived", "layers", "reads",
-        "unpacked",
+        "_passed", "_shared", "_since", "allocation_read", "apart", "budget", "bytes_read", "derived",
+        "layers", "reads", "unpacked",
     )  # fmt: skip
 
-    def __init__(self, budget: Budget | None = None) -> None:
+    def __init__(self, budget: Budget | None = None, shared: "Meter | None" = None) -> None:
         self.budget = budget or Budget()
+        self._shared = shared
         self.bytes_read = 0
         self.allocation_read = 0
         self.apart = False
@@ -84,6 +87,9 @@ class Meter:
         if so_far + length > self.budget.bytes_read:
             raise BudgetError(f"{so_far} bytes read, {self.budget.bytes_read} allowed for one image")
         self.check_time()
+        if self._shared is not None:
+            self._shared.apart = self.apart
+            self._shared.charge(length)
         if self.apart:
             self.allocation_read += length
         else:
@@ -98,13 +104,29 @@ class Meter:
                 f"{self.budget.unpacked} allowed for one image"
             )
         self.check_time()
+        if self._shared is not None:
+            self._shared.charge_unpacked(length)
         self.unpacked += length
 
     def charge_layer(self) -> None:
         """Count a layer that is about to be noted; raise BudgetError instead."""
         if self.layers >= self.budget.layers:
             raise BudgetError(f"{self.layers} layers found, all that one image may have")
+        if self._shared is not None:
+            self._shared.charge_layer()
         self.layers += 1
+
+    @property
+    def derivation_left(self) -> int:
+        """What deriving keys may still cost."""
+        left = self.budget.derivation - self.derived
+        return left if self._shared is None else min(left, self._shared.derivation_left)
+
+    def count_derived(self, work: int) -> None:
+        """Count what deriving a key costs, of which ``derivation_left`` was asked before."""
+        self.derived += work
+        if self._shared is not None:
+            self._shared.count_derived(work)
 
     def extend(self, bytes_read: int = 0, unpacked: int = 0, layers: int = 0) -> None:
         """Allow so much more: for what is asked for besides, and is known to cost this."""

@@ -10,7 +10,7 @@ from pyimount.sources.budget import Meter
 from pyimount.sources.denied import reason
 from pyimount.sources.errors import IsFolder, NoFilesLeft, OpenError, ReadError
 from pyimount.sources.pool import POOL, PooledFile
-from pyimount.sources.source import LAST, Source
+from pyimount.sources.source import LAST, NamedSource
 
 _KINDS = (
     (stat.S_ISFIFO, "a FIFO", OpenError),
@@ -23,7 +23,7 @@ _KINDS = (
 _FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 
 
-class FileSource(Source):
+class FileSource(NamedSource):
     """A file or block device, read-only; every read is charged to ``meter``.
 
     It is closed while other files need its place, and opened again when it is read (see ``sources.pool``).

@@ -5,7 +5,8 @@ segment's is one only beside others of its set: ``disk.001`` alone is a plain im
 """
 
 import os
-from collections.abc import Iterable, Iterator
+import posixpath
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 
 from pyimount.records import Record
@@ -222,13 +223,35 @@ def _elsewhere(name: str) -> Segments:
     from pyimount.sources.remote import names_beside
 
     parent = given(name).rpartition("/")[0]
-    folder = _Folder(parent)
-    for each, size in names_beside(name).items():
-        folder.add(each, size)
-    found = _set_of(folder, last)
+    found = _set_of(_folder_of(parent, names_beside(name)), last)
     if found is None:
         return Segments((name,))
     return found.replaced(paths=tuple(map(shown, found.paths)))
+
+
+def _folder_of(path: str, sizes: Mapping[str, int]) -> _Folder:
+    folder = _Folder(path)
+    for name, size in sizes.items():
+        folder.add(name, size)
+    return folder
+
+
+def set_within(folder: str, name: str, sizes: Callable[[], Mapping[str, int]]) -> Segments:
+    """The set that a file of a folder within an image is of, or it alone.
+
+    ``folder``, ``name``: what the two go by; ``sizes``: tells the sizes of the files in it.
+    """
+    alone = Segments((posixpath.join(folder, name),))
+    if extension(name) in IMAGE_SUFFIXES | _PACKED_SUFFIXES:
+        return alone
+    if not any(True for parts in splits(name) for _ in series_of(parts)):
+        return alone
+    return _set_of(_folder_of(folder, sizes()), name) or alone
+
+
+def images_within(folder: str, sizes: Mapping[str, int]) -> list[Segments]:
+    """The images, by their names, among the files of a folder within an image; ``sizes``: of its files."""
+    return [each for each in _images_in(_folder_of(folder, sizes)) if each.paths != (folder,)]
 
 
 def _set_of(folder: _Folder, name: str) -> Segments | None:

@@ -68,6 +68,14 @@ class Source(ABC):
         """Give back what the source holds open; reading afterwards is an error."""
 
 
+class NamedSource(Source):
+    """The bytes of a file; ``path``: what it goes by, one name for one file."""
+
+    __slots__ = ()
+
+    path: str
+
+
 class BytesSource(Source):
     """Bytes in memory."""
 

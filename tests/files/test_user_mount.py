@@ -33,7 +33,7 @@ def at(tmp_path: Path) -> Iterator[Path]:
 
 def mount(*words: object) -> subprocess.CompletedProcess[str]:
     argv = [*COMMAND, "mount", *map(str, words)]
-    return subprocess.run(argv, capture_output=True, text=True, check=False)
+    return subprocess.run(argv, capture_output=True, text=True, check=False, timeout=120)
 
 
 def test_the_files_are_shown_and_taken_down(
@@ -89,3 +89,19 @@ def test_a_folder_that_is_in_use_and_an_image_without_files(tmp_path: Path, at: 
     done = mount("--user", tmp_path / "other", swap)
     assert done.returncode == 4
     assert "no volume whose files can be shown" in done.stderr
+
+
+def test_an_image_within_is_shown(tmp_path: Path, at: Path) -> None:
+    inner = made(tmp_path, "-t", "ext4")
+    (tmp_path / "outer").mkdir()
+    inner.rename(tmp_path / "outer" / "inner.img")
+    outer = tmp_path / "outer.img"
+    subprocess.run(["mke2fs", "-q", "-F", "-d", tmp_path / "outer", outer, "40M"], check=True)
+    done = mount("--user", at, "--within", "0:/inner.img", outer)
+    assert (done.returncode, done.stderr) == (0, "")
+    found = of_folder(at / "0", modes=False)
+    assert {path: facts for path, facts in found.items() if path != "/lost+found"} == of_folder(
+        tmp_path / "tree", modes=False
+    )
+    done = mount("--user", tmp_path / "other", "--within", "0:/none.img", outer)
+    assert (done.returncode, done.stderr) == (4, "pyimount: 0:/none.img: no such file or directory\n")
