@@ -197,7 +197,7 @@ def read_segment(view: View, name: str, *, thorough: bool = False) -> Segment:
     previous = ""
     for section in _sections(view, segment):
         if section.kind in ("header", "header2", "xheader"):
-            _read_values(view, section, segment)
+            _read_values(view, section, segment, thorough=thorough)
         elif section.kind in ("volume", "disk", "data"):
             _read_volume(view, section, segment, thorough=thorough)
         elif section.kind == "sectors":
@@ -395,9 +395,12 @@ def _inflated(view: View, section: Section, segment: Segment) -> bytes:
         return b""
 
 
-def _read_values(view: View, section: Section, segment: Segment) -> None:
+def _read_values(view: View, section: Section, segment: Segment, *, thorough: bool) -> None:
     if section.kind in segment.values:
-        return  # header2 is stored twice
+        # header2 is stored twice
+        if thorough:
+            _inflated(view, section, segment)
+        return
     data = _inflated(view, section, segment)
     if section.kind == "xheader":
         found = _xml_values(data, (*_XHEADER_VALUES, *HEADER_VALUES.values()))

@@ -192,6 +192,8 @@ def _print(verified: Verified, options: argparse.Namespace) -> None:
 
 def _check_text(check: Check) -> str:
     if check.stored is not None:
+        if check.computed is None:
+            return f"{label(check.algorithm)} of {check.what}: {check.stored} stored, cannot be compared"
         if check.matches:
             return f"{label(check.algorithm)} of {check.what}: {check.stored} matches"
         return f"{label(check.algorithm)} of {check.what}: {check.stored} does not match"

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from pyimount.formats.container import Opened
 from pyimount.formats.stored import CheckedBytes, Stored
-from pyimount.problems import Code, Problem
+from pyimount.problems import Code, Problem, told
 from pyimount.recognition.opening import open_image
 from pyimount.sources.broker import Broker
 from pyimount.sources.budget import NO_LIMIT, Meter
@@ -33,9 +33,7 @@ _AGAINST = frozenset(
     )
 )
 """What says that an image is not as it was made."""
-_UNKNOWN = frozenset(
-    (Code.UNREADABLE, Code.LOCKED, Code.MISSING_BACKING_FILE, Code.CHANGED, Code.OUT_OF_MEMORY)
-)
+_UNKNOWN = frozenset((Code.LOCKED, Code.MISSING_BACKING_FILE, Code.CHANGED, Code.OUT_OF_MEMORY))
 """What keeps from finding out."""
 
 
@@ -116,7 +114,7 @@ class _Verifying:
         for number, (each, source) in enumerate(self._parts_read):
             self._read(number, each, source)
         problems = [*structural]
-        problems += [problem for each in self._passes for problem in each.problems]
+        problems += [problem for each in self._passes for problem in _problems_of(each)]
         problems += [Problem(Code.CHANGED, said) for said in changed()]
         checks = [check for each in self._passes for check in each.checks()]
         problems += _of_hashes(checks)
@@ -200,11 +198,24 @@ class _Verifying:
 
     def _status(self, problems: Sequence[Problem], covered: int) -> Status:
         codes = {each.code for each in problems}
-        if self._opened.source is None or codes & _UNKNOWN or any(each.broken_file for each in self._passes):
+        if codes & _UNKNOWN or any(each.broken_file for each in self._passes):
             return Status.UNREADABLE
         if codes & _AGAINST:
             return Status.DIFFERS
+        if self._opened.source is None:
+            return Status.UNREADABLE
         return Status.MATCHES if covered else Status.NOTHING
+
+
+def _problems_of(reading: Pass) -> Iterator[Problem]:
+    """What a pass found: its ranges are of the disk; of other bytes they are told in the message alone."""
+    if reading.what.source is None:
+        yield from reading.problems
+        return
+    for each in told(reading.problems):
+        named = reading.what.name in each.message
+        message = each.message if named else f"{reading.what.name}: {each.message}"
+        yield each.replaced(message=message, ranges=(), count=1)
 
 
 def _of_hashes(checks: Sequence[Check]) -> Iterator[Problem]:
