@@ -61,8 +61,9 @@ fuzz: $(VENV)/.with-fuzz  ## coverage-guided fuzzing of all formats, for SECONDS
 bench: $(VENV)/.with-bench  ## how fast, beside the other tools on this machine
 	$(BIN)/python -m tests.benchmarks
 
-docs: $(VENV)/.with-docs  ## the reference manual and the migration page, as HTML in docs/reference
-	$(BIN)/python docs/make.py docs/reference
+docs: $(VENV)/.with-docs  ## the site, with the manual and the reference, in build/site
+	rm -rf build/site
+	$(BIN)/python docs/make.py build/site
 
 manual: $(VENV)/.base  ## write share/man and the tables in docs anew, after a change to what they tell of
 	$(BIN)/python -m docs.manpages
@@ -90,4 +91,4 @@ fixtures: $(VENV)/.base  ## make the test images anew (NAMES=…: these), as far
 	$(BIN)/python -m fixtures make $(NAMES)
 
 clean:
-	rm -rf $(VENV) build dist docs/reference *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

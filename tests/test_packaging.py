@@ -129,7 +129,7 @@ def test_a_source_archive_says_nothing_of_when_and_by_whom_it_was_made(tmp_path:
 def test_ci_installs_every_tool_that_tests_use() -> None:
     installed = set((TOP / ".ci" / "packages").read_text().split())
     # What Debian has on every machine, and what those bring along.
-    always = {"coreutils", "gzip", "tar", "mount", "dmsetup", "libfuse3-3"}
+    always = {"bash", "coreutils", "gzip", "tar", "mount", "dmsetup", "libfuse3-3"}
     assert set(PACKAGES) - installed - always == set()
     used = {tool for recipe in recipes().values() for tool in recipe.tools}
     assert used - PACKAGE_OF.keys() == set()

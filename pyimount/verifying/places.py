@@ -6,7 +6,6 @@ from itertools import pairwise
 from pyimount.files.records import Kind
 from pyimount.files.system import CannotRead
 from pyimount.inside.tree import Files
-from pyimount.inside.tree import Place as FilePlace
 from pyimount.inside.walking import Walk
 from pyimount.keys import Keyring
 from pyimount.layers import DiskLayer, Scan, VolumeLayer
@@ -133,8 +132,7 @@ def _files_at(
     found: dict[int, list[str]] = {}
     seen = 0
     try:
-        top = reader.opened(volume)
-        walk = Walk(reader, FilePlace(top.by_names(()), (), volume.index))
+        walk = Walk(reader, reader.root(volume))
         for step in walk:
             seen += 1
             if seen > _ENTRIES_CAP:
