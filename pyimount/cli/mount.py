@@ -15,8 +15,8 @@ A signal that ends it while it waits (SIGHUP, SIGTERM) is as Enter.
 
 Exit status: 0 everything that should be mounted is; 1 an image could not be read, or not all that was
 written could be kept; 2 the arguments are wrong; 4 a volume that should be mounted (carved, writable) is
-not, or there is nothing to mount, and the message says why and what to do; 128 and a signal's number after
-that signal.
+not, there is nothing to mount, or no tree with --reconstruct, and the message says why and what to do; 128
+and a signal's number after that signal.
 """
 
 import argparse

@@ -24,6 +24,8 @@ def exit_status(mounted: "Mounted") -> int:
         return EXIT_NOT_MOUNTED
     if any(each.refusal is not None for each in mounted.carved):
         return EXIT_NOT_MOUNTED
+    if mounted.tree is not None and mounted.tree.path is None:
+        return EXIT_NOT_MOUNTED
     return 1 if mounted.failed else 0  # a whole image, which could not be read
 
 
