@@ -223,8 +223,8 @@ class Scan(Record):
         """The picture and the tree, for notebooks: escaped, without a script or anything from elsewhere."""
         from importlib import import_module
 
-        # Loaded by its name when a notebook asks, against the direction of the house, which the architecture
-        # test has as its one exception: reports know layers, and a layer needs no report for anything else.
+        # Against the direction of the house, and so by its name, when a notebook asks: reports know layers,
+        # layers need no report for anything else. The architecture test has it as its one exception.
         return str(import_module("pyimount.reports.html").notebook(self))
 
     @cached_property

@@ -32,7 +32,7 @@ ROOMS = (
     ("cli",),
 )
 RANK = {name: rank for rank, rooms in enumerate(ROOMS) for name in rooms}
-# What is loaded by its name against that order: a notebook asks a Scan for its HTML, which is a report.
+# Loaded by its name, against that order: a notebook asks a Scan itself for its HTML, which is a report.
 BACKWARDS = {("pyimount.layers", "pyimount.reports.html")}
 # What a parser may import of this house: the language, the bytes, the nouns, and what parsers share.
 OPEN_TO_PARSERS = ("formats", "sources", "problems", "records", "parsers")

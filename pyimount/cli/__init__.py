@@ -10,8 +10,8 @@ from importlib import import_module
 from typing import NoReturn
 
 from pyimount.cli.open_files import raise_limit
-from pyimount.reports.wording import printable
 from pyimount.version import SCHEMA, __version__
+from pyimount.wording import printable
 
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130

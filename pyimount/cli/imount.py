@@ -24,8 +24,8 @@ from pyimount.imagemounter.words import (
     VOLUME_SYSTEM_TYPES,
 )
 from pyimount.planning.mounters import MOUNTERS
-from pyimount.reports.wording import printable
 from pyimount.version import __version__
+from pyimount.wording import printable
 
 EXIT_FAILED = 1
 

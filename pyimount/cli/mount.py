@@ -37,8 +37,8 @@ from pyimount.execution.errors import LedgerError, StepFailed
 from pyimount.planning.mounters import MOUNTERS, UNLOCKERS
 from pyimount.planning.naming import Naming
 from pyimount.planning.policy import POLICIES, Policy
-from pyimount.reports.wording import printable
 from pyimount.sources.errors import OpenError
+from pyimount.wording import printable
 
 if TYPE_CHECKING:
     from pyimount.keys import Keyring

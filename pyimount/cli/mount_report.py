@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from pyimount import cli
 from pyimount.cli import privilege
 from pyimount.planning.nothing import NOTHING
-from pyimount.reports.wording import printable
+from pyimount.wording import printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -11,7 +11,7 @@ from functools import lru_cache
 from types import ModuleType
 from typing import Any
 
-from pyimount.mapping.arrays import numpy
+from pyimount.mapping.optional_numpy import numpy
 
 _ROTATIONS_A, _CYCLES_A = (9, 0, 13, 0), 5
 _ROTATIONS_B, _CYCLES_B = (0, 10, 0, 25), 3

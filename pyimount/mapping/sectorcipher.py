@@ -16,9 +16,9 @@ from functools import cache
 from types import ModuleType
 from typing import Any, Literal, NoReturn, TypeAlias
 
-from pyimount.mapping.arrays import numpy
 from pyimount.mapping.errors import Unsupported
 from pyimount.mapping.kdf import hash_name
+from pyimount.mapping.optional_numpy import numpy
 from pyimount.records import Record
 from pyimount.sources.source import Source
 
