@@ -63,6 +63,7 @@ INDEX: dict[str, tuple[tuple[str, str, int, tuple[tuple[bytes, int, int, int], .
         ('zip', 'zip', 1, ((b'PK\x03\x04', 0, 1, 0),)),
         ('zip_directory', '', 0, ()),
         ('zip_methods', '', 0, ()),
+        ('zlib_library', '', 0, ()),
         ('zstd', 'zstd', 1, ((b'(\xb5/\xfd', 0, 1, 0),)),
         ('zstd_library', '', 0, ()),
     ),
