@@ -10,21 +10,26 @@ WINDOW = 64 << 10
 """Bytes that are made at once."""
 KEPT = 512
 """So many windows are kept: 32 MiB."""
+TOUCHED = 4096
+"""Of so many windows it is known that something was read of them."""
 
 
 class WindowSource(Source):
-    """The bytes of ``parent``, read a window at a time and kept; long reads go past the windows.
+    """The bytes of ``parent``; who reads a window for the second time gets all of it made, and kept.
+
+    The first time just what is wanted is read, for it may be the last. Long reads go past the windows.
 
     For who reads a layer's contents: a scan reads a little here and there, and would read more for it.
     Usable from any thread. A window that cannot be read as a whole is not one: of it is read what is wanted.
     """
 
-    __slots__ = ("_kept", "_lock", "_parent")
+    __slots__ = ("_kept", "_lock", "_parent", "_touched")
 
     def __init__(self, parent: Source) -> None:
         self._parent = parent
         self.size = parent.size
         self._kept: OrderedDict[int, bytes] = OrderedDict()
+        self._touched: OrderedDict[int, None] = OrderedDict()
         self._lock = allocate_lock()
 
     def lost_around(self, offset: int) -> tuple[int, int] | None:
@@ -50,6 +55,11 @@ class WindowSource(Source):
             if window is not None:
                 self._kept.move_to_end(number)
                 return window
+            if number not in self._touched:
+                self._touched[number] = None
+                while len(self._touched) > TOUCHED:
+                    self._touched.popitem(last=False)
+                return None
         # Not under the lock: other threads may make other windows meanwhile.
         try:
             window = self._parent.read_at(number * WINDOW, WINDOW)

@@ -50,9 +50,9 @@ def test_reads_near_each_other_are_one_below() -> None:
     source = WindowSource(below)
     for at in range(WINDOW, 2 * WINDOW, 4096):
         source.read_at(at, 4096)
-    assert below.reads == [(WINDOW, WINDOW)]
+    assert below.reads == [(WINDOW, 4096), (WINDOW, WINDOW)]
     source.read_at(0, 3 * WINDOW)
-    assert below.reads[1:] == [(0, 3 * WINDOW)]
+    assert below.reads[2:] == [(0, 3 * WINDOW)]
 
 
 def test_a_window_with_a_bad_sector_is_read_around_it() -> None:
@@ -67,12 +67,16 @@ def test_a_window_with_a_bad_sector_is_read_around_it() -> None:
 
 def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(windows, "KEPT", 2)
+    monkeypatch.setattr(windows, "TOUCHED", 4)
     below = Below()
     source = WindowSource(below)
-    for number in (0, 1, 0, 2, 0, 1):
+    for number in (0, 1, 2, 0, 1, 0, 2, 0, 1):
         source.read_at(number * WINDOW, 16)
-    assert [at // WINDOW for at, _ in below.reads] == [0, 1, 2, 1]
+    assert [at // WINDOW for at, length in below.reads if length == WINDOW] == [0, 1, 2, 1]
     assert len(source._kept) == 2
+    for number in range(6):
+        source.read_at(number * WINDOW, 16)
+    assert len(source._touched) == 4
 
 
 @pytest.mark.parametrize("method", [0x8000, 0x8001, 0x8002, 0x8004])
