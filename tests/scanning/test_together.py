@@ -242,6 +242,35 @@ def test_an_xfs_and_its_log_on_another_device_belong_together(tmp_path: Path) ->
         assert codes(scan, index) == []
     alone = detect(written(tmp_path, volume=volume))
     assert (group(alone, "0").present, codes(alone, "0")) == (1, ["missing-member"])
+    made = planned(scan)
+    (mount,) = of(made, Mount)
+    assert (mount.layer, mount.named_by, len(mount.members)) == (scan["2.0"].id, ("logdev",), 1)
+
+
+def test_an_xfs_without_its_log_is_not_mounted(tmp_path: Path) -> None:
+    """The kernel wants the device, ``norecovery`` or not."""
+    scan = detect(written(tmp_path, volume=test_xfs.changed(kept("xfs"), sb_logstart=0)))
+    made = planned(scan)
+    assert not of(made, Mount)
+    (refused,) = made.refused
+    assert "one is missing" in refused.reason
+
+
+def test_an_xfs_whose_realtime_data_lie_on_another_device(tmp_path: Path) -> None:
+    """As mkfs.xfs -r rtdev= makes it; that device has no superblock."""
+    volume = test_xfs.changed(kept("xfs"), sb_rblocks=256, sb_rextents=256, sb_frextents=256)
+    scan = detect(written(tmp_path, volume=volume))
+    assert (group(scan, "0").present, group(scan, "0").complete) == (1, False)
+    assert codes(scan, "0") == ["missing-member"]
+    scan = detect(written(tmp_path, volume=volume, realtime=bytes(MIB), other=bytes(3 * MIB)))
+    assert (group(scan, "1.0").present, group(scan, "1.0").complete) == (2, True)
+    assert (group(scan, "2.0").role, codes(scan, "1.0"), codes(scan, "2.0")) == (
+        "realtime",
+        [],
+        ["ambiguous"],
+    )
+    (mount,) = of(planned(scan), Mount)
+    assert (mount.named_by, len(mount.members)) == (("rtdev",), 1)
 
 
 # Shadow copies whose stores are on another volume (vssadmin add shadowstorage /on=).
