@@ -381,6 +381,10 @@ class _Planner:
             )
             self._has_flash = True
         others = [each for each in self._scan.members(volume) if each is not volume and way.every_member]
+        if others and way.named_by and not self._policy.read_write:
+            # Linux opens them so even for a mount that is read-only (xfs_blkdev_get, fs/xfs/xfs_super.c).
+            why = f"the driver {way.driver} opens its other devices for writing, and these are read-only"
+            raise Refused("unsupported", why, "--read-write: over a cache, the images stay as they are")
         at = self._place(volume, folder, case, called, owned="umask" in way.owner)
         made = self._steps.add(
             Mount,
