@@ -9,7 +9,7 @@ import pytest
 
 from pyimount import detect, open_volume
 from pyimount.layers import Group, Scan
-from pyimount.parsers.filesystems import ext
+from pyimount.parsers.filesystems import ext, jfs, jfs_log, reiserfs
 from pyimount.parsers.filesystems.btrfs import PRIMARY, SUPERBLOCK
 from pyimount.parsers.filesystems.btrfs_allocation import ITEM, SYSTEM_CHUNKS_AT
 from pyimount.parsers.filesystems.f2fs import OFFSETS
@@ -273,6 +273,39 @@ def test_an_xfs_whose_realtime_data_lie_on_another_device(tmp_path: Path) -> Non
     )
     (mount,) = of(planned(scan, policy=FORENSIC.replaced(read_write=True), cache="/cache"), Mount)
     assert (mount.named_by, len(mount.members)) == (("rtdev",), 1)
+
+
+@pytest.mark.parametrize(("state", "said"), [(2, ["missing-member"]), (0, [])])
+def test_a_jfs_and_its_log_on_another_device(state: int, said: list[str], tmp_path: Path) -> None:
+    """As mkfs.jfs -J device= writes it: the log's UUID stands in the file system's superblock."""
+    log, volume = kept("jfs-log"), kept("jfs")
+    name = jfs_log.LOG_SUPER.construct.parse(bytes(log[jfs_log.OFFSET :])).uuid
+    for at in (jfs.PRIMARY, jfs.SECONDARY):
+        sb = jfs.SUPERBLOCK.construct.parse(bytes(volume[at:]))
+        sb.update({"s_flag": sb.s_flag & ~jfs.INLINELOG, "s_loguuid": name, "s_state": state})
+        put(volume, at, jfs.SUPERBLOCK.construct.build(sb))
+    alone = detect(written(tmp_path, volume=volume))
+    assert (group(alone, "0").present, codes(alone, "0")) == (1, said)
+    scan = detect(written(tmp_path, log=log, volume=volume))
+    for index, role in (("1.0", "journal"), ("2.0", "file system")):
+        found = group(scan, index)
+        assert (found.role, found.members, found.present, found.complete) == (role, 2, 2, True)
+        assert codes(scan, index) == []
+    # Linux opens the log only for writing.
+    (mount,) = of(planned(alone, policy=FORENSIC.replaced(allow_fs=frozenset({"jfs"}))), Mount)
+    assert (mount.type, mount.members) == ("jfs", ())
+
+
+def test_a_reiserfs_whose_journal_is_elsewhere_says_so(tmp_path: Path) -> None:
+    """Nothing tells its journal's device from any other: it is only said that there is one."""
+    volume = kept("reiserfs-journal-elsewhere")
+    scan = detect(written(tmp_path, volume=volume))
+    assert (group(scan, "0").present, group(scan, "0").members, codes(scan, "0")) == (1, 2, [])
+    at = reiserfs.OFFSETS[0]
+    sb = reiserfs.SUPERBLOCK.construct.parse(bytes(volume[at:]))
+    sb.s_umount_state = 2
+    put(volume, at, reiserfs.SUPERBLOCK.construct.build(sb))
+    assert codes(detect(written(tmp_path, volume=volume)), "0") == ["missing-member"]
 
 
 # Shadow copies whose stores are on another volume (vssadmin add shadowstorage /on=).
