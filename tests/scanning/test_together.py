@@ -15,6 +15,7 @@ from pyimount.parsers.filesystems.btrfs_allocation import ITEM, SYSTEM_CHUNKS_AT
 from pyimount.parsers.filesystems.f2fs import OFFSETS
 from pyimount.parsers.filesystems.xfs import LOG_RECORD
 from pyimount.parsers.volumes.vss import BLOCK, HEADER_AT
+from pyimount.planning.machine import Machine
 from pyimount.planning.policy import FORENSIC
 from pyimount.planning.steps import Mount
 from tests.kept import kept, put
@@ -292,7 +293,8 @@ def test_a_jfs_and_its_log_on_another_device(state: int, said: list[str], tmp_pa
         assert (found.role, found.members, found.present, found.complete) == (role, 2, 2, True)
         assert codes(scan, index) == []
     # Linux opens the log only for writing.
-    (mount,) = of(planned(alone, policy=FORENSIC.replaced(allow_fs=frozenset({"jfs"}))), Mount)
+    machine, policy = Machine(filesystems=frozenset({"jfs"})), FORENSIC.replaced(allow_fs=frozenset({"jfs"}))
+    (mount,) = of(planned(alone, machine, policy), Mount)
     assert (mount.type, mount.members) == ("jfs", ())
 
 
