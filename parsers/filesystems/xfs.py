@@ -163,6 +163,7 @@ QUOTA_FLAGS = {
     0x200: "project enforcement",
     0x400: "project checked",
 }
+REALTIME = "realtime"
 MIN_AG_BLOCKS = 64
 MIN_RTEXT, MAX_RTEXT = 4 << 10, 1 << 30
 
@@ -208,13 +209,10 @@ def identity(view: View, sb: Any, offset: int, *problems_so_far: Problem) -> Ide
     needs_repair = version == 5 and sb.sb_features_incompat & NEEDS_REPAIR
     state = "error" if needs_repair else left(view, sb)
     known = uuid_text(sb.sb_meta_uuid if incompat & META_UUID else sb.sb_uuid)
-    group = None
-    if not sb.sb_logstart and known is not None:
-        group = Membership(type="xfs", uuid=known, role=USER, members=2, identity=f"{known}/{USER}")
     return Identity(
         type="xfs",
         fstype="xfs",
-        group=group,
+        group=None if known is None else _group(sb, known),
         label=text(sb.sb_fname),
         uuid=uuid_text(sb.sb_uuid),
         block_size=sb.sb_sectsize,
@@ -227,6 +225,23 @@ def identity(view: View, sb: Any, offset: int, *problems_so_far: Problem) -> Ide
         details=details,
         problems=tuple(problems),
         allocation=allocation(view, sb),
+    )
+
+
+def _group(sb: Any, uuid: str) -> Membership | None:
+    """The devices of a file system whose log or whose realtime data are not on this one."""
+    size, extent = sb.sb_rblocks * sb.sb_blocksize, sb.sb_rextsize * sb.sb_blocksize
+    elsewhere = (not sb.sb_logstart, sb.sb_rblocks > 0)
+    if not any(elsewhere):
+        return None
+    return Membership(
+        type="xfs",
+        uuid=uuid,
+        role=USER,
+        members=1 + sum(elsewhere),
+        identity=f"{uuid}/{USER}",
+        # A realtime device says nothing of itself; what is less than an extent at its end is not used.
+        unmarked={REALTIME: (size, size + extent - 1)} if size else {},
     )
 
 
@@ -326,7 +341,15 @@ FORMAT = Format(
     types=("xfs", "xfs_external_log"),
     parse=parse,
     signatures=(Signature(MAGIC, 0), Signature(LOG_MAGIC, 0)),
-    mounts=(KernelMount("xfs", ("norecovery", "nouuid"), written=("nouuid",)),),
+    mounts=(
+        KernelMount(
+            "xfs",
+            ("norecovery", "nouuid"),
+            written=("nouuid",),
+            every_member=True,
+            named_by=((JOURNAL, "logdev"), (REALTIME, "rtdev")),
+        ),
+    ),
     files=(
         FileReader("libyal", "pyfsxfs", "libfsxfs-python", types=("xfs",)),
         FileReader("dissect", "dissect.xfs", "dissect.xfs", types=("xfs",)),

@@ -191,7 +191,8 @@ class KernelMount(Record):
     from replaying a journal. ``written``: in their place where a cache over the image may be written; None:
     it is mounted read-only there too. ``from_details``: options whose value the volume's ``details`` have,
     ``(option, key)``. ``every_member``: the driver wants all members of the group, as ``device=``;
-    ``incomplete``: what it wants besides, where some are missing. ``maintained``: False for drivers that few
+    or by the option that ``named_by`` has for a member's role; ``incomplete``: what it wants besides, where
+    some are missing; none: it does not mount then. ``maintained``: False for drivers that few
     look after; they are used only when named. ``refuses``: states of the volume in which this driver does
     not mount read-only. ``versions``: the volume's versions that it reads, up to the first dot; none: all.
     ``since``: the first kernel that has these options. ``reads``: what the volume's ``details`` have to say
@@ -205,6 +206,7 @@ class KernelMount(Record):
     written: tuple[str, ...] | None = None
     from_details: tuple[tuple[str, str], ...] = ()
     every_member: bool = False
+    named_by: tuple[tuple[str, str], ...] = ()
     incomplete: tuple[str, ...] = ()
     maintained: bool = True
     refuses: tuple[str, ...] = ()

@@ -244,6 +244,7 @@ class _Tree:
             type=at.type,
             options=options,
             members=at.members,
+            named_by=at.named_by,
             read_only=at.read_only,
         )
 

@@ -296,10 +296,15 @@ class _Done:
     def problems_without_journal(self, own: Member, volume: VolumeLayer) -> Iterator[Problem]:
         """What a file system lacks whose journal lies on another device that is not here."""
         roles = {member.membership.role for member in self.found.members}
-        if own.membership.role == USER and JOURNAL not in roles and volume.state != "clean":
+        has_one = own.membership.members != 1 + len(own.membership.unmarked)
+        if has_one and own.membership.role == USER and JOURNAL not in roles and volume.state != "clean":
             message = (
                 "its journal lies on another device, which is not here: what was written last may be missing"
             )
+            yield Problem(Code.MISSING_MEMBER, message)
+        if own.membership.role == USER and own.membership.unmarked and not self.unmarked:
+            named = ", ".join(own.membership.unmarked)
+            message = f"its {named} data lie on another device, which is not here: they cannot be read"
             yield Problem(Code.MISSING_MEMBER, message)
 
     def _if_behind(self, own: Member) -> Iterator[Problem]:
