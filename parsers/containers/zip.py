@@ -4,7 +4,7 @@ Layout: PKWARE, "APPNOTE.TXT - .ZIP File Format Specification",
 https://pkware.cachefly.net/webdocs/casestudies/APPNOTE.TXT
 """
 
-from pyimount.formats import Container, ContainerFormat, Json, Opened, Signature
+from pyimount.formats import Container, ContainerFormat, Json, NotThisFormat, Opened, Signature
 from pyimount.formats.image import Image
 from pyimount.formats.stored import CheckedBytes, Pieces, Stored
 from pyimount.parsers.containers.zip_directory import ENCRYPTED, MAGIC, STORED, Directory, Member, method
@@ -24,17 +24,19 @@ def parse(view: View) -> Container:
     """What the directory says of the archive, and of the file in it that is the image."""
     directory = Directory(view.source)
     member = _image(directory)
+    if member is None:
+        raise NotThisFormat(f"an archive of {directory.count} members, and not of a disk")
     details: dict[str, Json] = {
         "stored_size": view.size,
         "members": directory.count,
-        "name": member.filename if member else None,
-        "compression": method(member) if member else None,
-        "crc32": f"{member.crc:08x}" if member else None,
-        "encryption": "zip" if member and member.flag_bits & ENCRYPTED else None,
+        "name": member.filename,
+        "compression": method(member),
+        "crc32": f"{member.crc:08x}",
+        "encryption": "zip" if member.flag_bits & ENCRYPTED else None,
         # Local time: a zip file does not say where.
-        "modified": member.modified if member else None,
+        "modified": member.modified,
     }
-    return Container(type="zip", size=member.file_size if member else None, details=details)
+    return Container(type="zip", size=member.file_size, details=details)
 
 
 def _image(directory: Directory) -> Member | None:
@@ -51,14 +53,12 @@ def _image(directory: Directory) -> Member | None:
 
 
 def open(container: Container, image: Image) -> Opened:  # noqa: A001
-    """The file inside. Of an archive of several, none is the disk."""
+    """The file inside."""
     directory = Directory(image.files[0])
     member = _image(directory)
     if member is None:
-        count = sum(member.is_file for member in directory)
-        message = f"this is an archive of {count} files, and not a disk"
-        problem = Problem(Code.UNSUPPORTED, message)
-    elif member.flag_bits & ENCRYPTED:
+        raise NotThisFormat("the archive has changed since it was recognised")
+    if member.flag_bits & ENCRYPTED:
         problem = Problem(Code.LOCKED, f"{member.filename} is encrypted, and is not read")
     elif member.compress_type != STORED and unpacker(member.compress_type) is None:
         message = f"{member.filename} is packed by {method(member)}{why_unread(member.compress_type)}"

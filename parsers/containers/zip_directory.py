@@ -60,6 +60,7 @@ _END_64_MAGIC = b"PK\6\6"
 _LOCATOR_64 = struct.Struct("<4sIQI")
 _LOCATOR_64_MAGIC = b"PK\6\7"
 _EXTRA_64 = 1
+_UNIX = 3
 _COMMENT_CAP = 0xFFFF
 _FULL_16, _FULL_32 = 0xFFFF, 0xFFFFFFFF
 _READ_CAP = 16 << 20
@@ -142,14 +143,27 @@ class Directory:
             name, extra, comment = struct.unpack_from("<3H", raw, at + 28)
             at += _FILE_HEADER.size + name + extra + comment
 
+    def raw_name_at(self, at: int) -> tuple[bytes, bool]:
+        """The name of the member at this place as it stands there, and whether a Unix wrote it."""
+        host, length = struct.unpack_from("<xB22xH", self._raw, at + 4)
+        start = at + _FILE_HEADER.size
+        return self._raw[start : start + length], host == _UNIX
+
     def name_at(self, at: int) -> str:
         """The name of the member at this place of the directory."""
-        flags, length = struct.unpack_from("<H18xH", self._raw, at + 8)
-        start = at + _FILE_HEADER.size
-        name = self._raw[start : start + length].decode(
-            "utf-8" if flags & UTF8 else "cp437", "backslashreplace"
-        )
-        return name.partition("\0")[0]
+        (flags,) = struct.unpack_from("<H", self._raw, at + 8)
+        raw, _ = self.raw_name_at(at)
+        return raw.decode("utf-8" if flags & UTF8 else "cp437", "backslashreplace").partition("\0")[0]
+
+    def extras_at(self, at: int) -> Iterator[tuple[int, bytes]]:
+        """The extra fields of the member at this place, by their kinds, as far as they are whole."""
+        name, extra = struct.unpack_from("<2H", self._raw, at + 28)
+        start = at + _FILE_HEADER.size + name
+        raw, here = self._raw[start : start + extra], 0
+        while here + 4 <= len(raw):
+            kind, length = struct.unpack_from("<2H", raw, here)
+            yield kind, raw[here + 4 : here + 4 + length]
+            here += 4 + length
 
     def member_at(self, at: int) -> Member:
         """The member at this place of the directory."""

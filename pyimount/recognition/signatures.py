@@ -218,5 +218,6 @@ INDEX: dict[str, tuple[tuple[str, str, int, tuple[tuple[bytes, int, int, int], .
         ('tar_v7', 'tar_v7', 90, ()),
         ('uboot', 'uboot', 50, ((b"'\x05\x19V", 0, 1, 0),)),
         ('wim', 'wim', 50, ((b'MSWIM\x00\x00\x00', 0, 1, 0), (b'WLPWM\x00\x00\x00', 0, 1, 0))),
+        ('zip_archive', 'zip_archive', 90, ((b'PK\x03\x04', 0, 1, 0), (b'PK\x05\x06', 0, 1, 0))),
     ),
 }

@@ -172,6 +172,8 @@ VOLUMES = frozenset((
     'yaffs2',
     'zfs',
     'zfs_member',
+    'zip',
+    'zip_archive',
     'zonefs',
 ))
 """Types of volumes, and the names of their formats."""

@@ -1,6 +1,7 @@
 """Every other file system that a tool here fills from a folder: read back as that folder is."""
 
 import io
+import os
 import subprocess
 import tarfile
 from collections.abc import Callable
@@ -14,8 +15,9 @@ from pyimount.files.system import FileSystem
 from tests.files.trees import Facts, make_tree, of_folder, of_image, opened, walk
 
 
-def run(*argv: object) -> None:
-    subprocess.run([str(word) for word in argv], check=True, capture_output=True)
+def run(*argv: object, zone: str | None = None) -> None:
+    environment = None if zone is None else {**os.environ, "TZ": zone}
+    subprocess.run([str(word) for word in argv], check=True, capture_output=True, env=environment)
 
 
 def blank(image: Path, size: int) -> Path:
@@ -114,13 +116,15 @@ def test_fat_filled_by_mtools(tmp_path: Path, bits: int) -> None:
     make_tree(tree, links=False)
     image = blank(tmp_path / "fat.img", (4 << 20) if bits == 12 else (40 << 20))
     run("mkfs.fat", "-F", bits, image)
-    run("mcopy", "-s", "-p", "-m", "-i", image, *sorted(tree.iterdir()), "::")
+    run("mcopy", "-s", "-p", "-m", "-i", image, *sorted(tree.iterdir()), "::", zone="UTC")
     with opened(image) as files:
         found = of_image(files, modes=False, times=False)
         assert found == of_folder(tree, modes=False, times=False)
         assert files.get("/ETC/HostName").read() == b"evidence\n"
         stat = files.get("/etc/hostname").stat()
         assert stat.local
+        wanted = int((tree / "etc" / "hostname").stat().st_mtime) // 2 * 2
+        assert stat.modified == wanted * 10**9, "to two seconds"
 
 
 @pytest.mark.needs("genisoimage")

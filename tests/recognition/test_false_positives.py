@@ -18,6 +18,7 @@ LARGEST = 4 << 20
 REASONS: dict[str, str] = {
     "cpio": "it is one; libblkid knows no archives",
     "tar": "it is one; libblkid knows no archives",
+    "zip": "it is one; libblkid knows no archives",
 }
 """Types that are named where blkid names none, and why."""
 

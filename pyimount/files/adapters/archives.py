@@ -74,7 +74,7 @@ class Folder(Node):
         """As Node's."""
         if self.member is None or self.member.stat.kind is not Kind.LINK:
             raise OSError("not a link")
-        return self.member.target
+        return self.archive.target(self.member)
 
 
 class Archive:
@@ -85,13 +85,19 @@ class Archive:
         self.root = Folder(self, "")
         self.broken: str | None = None
         self._tar: Any = None
-        for number, (path, member) in enumerate(
-            self._cpio() if given.type == "cpio" else self._tar_members(given)
-        ):
+        for number, (path, member) in enumerate(self.members(given)):
             if number >= MEMBERS_CAP:
                 self.broken = f"there are more than {MEMBERS_CAP} members; what is behind them is left out"
                 break
             self._add(path, member)
+
+    def members(self, given: Given) -> Iterator[tuple[str, Member]]:
+        """The members with their paths, in their order; what ends them early is noted in ``broken``."""
+        return self._cpio() if given.type == "cpio" else self._tar_members(given)
+
+    def target(self, member: Member) -> str:
+        """Where a member leads that is a link."""
+        return member.target
 
     def _add(self, path: str, member: Member) -> None:
         at = self.root

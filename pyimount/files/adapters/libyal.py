@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import import_module
 from typing import Any, cast
 
+from pyimount.files.adapters.fat_times import times_at
 from pyimount.files.opening import Given
 from pyimount.files.reading import Broken, Node, Refused, Unreadable, Volume
 from pyimount.files.records import Kind, Run, Stat, Stream, kind_of
@@ -90,6 +91,8 @@ _FAMILY = {
 PLACEHOLDER = "it is a placeholder: its data is in a cloud or on another medium"
 _RECORD = (1 << 48) - 1
 # The part of an NTFS file reference that is the record's number.
+_FAT_ROOT = 0
+"""libfsfat calls entries by where their records stand; the root has none."""
 _READ_ONLY, _HIDDEN, _SYSTEM, _FOLDER, _COMPRESSED, _OFFLINE, _ENCRYPTED = (
     1,
     2,
@@ -116,12 +119,13 @@ def words_of(flags: int) -> tuple[str, ...]:
 class Opened:
     """A volume that a library has opened: what finds nodes in it."""
 
-    def __init__(self, library: Library, handle: Any, number: int) -> None:
+    def __init__(self, library: Library, handle: Any, given: Given) -> None:
         self.library = library
+        self.given = given
         entry = import_module(library.module).file_entry
         self.handle = handle
         # A volume of a container lives as long as that does.
-        self.volume = handle if library.module != "pyfsapfs" else handle.get_volume(number)
+        self.volume = handle if library.module != "pyfsapfs" else handle.get_volume(given.number)
         self.number = getattr(entry, library.number)
         self.by = getattr(self.volume, library.by)
         self.times = [
@@ -130,8 +134,10 @@ class Opened:
                 ("modified", "modification"), ("accessed", "access"), ("born", "creation"),
                 ("changed", library.change),
             )
+            # FAT's and exFAT's are read from the entries, by ``fat_times``.
             # libfsapfs 20260921 has the times of creation and modification in each other's place.
-            if not (library.module == "pyfsapfs" and field in ("modified", "born"))
+            if library.module != "pyfsfat"
+            and not (library.module == "pyfsapfs" and field in ("modified", "born"))
             and word is not None
             and hasattr(entry, f"get_{word}_time_as_integer")
         ]  # fmt: skip
@@ -169,7 +175,9 @@ class YalNode(Node):
     def stat(self) -> Stat:
         """As Node's."""
         entry, opened = self.entry, self.opened
-        said: dict[str, Any] = {}
+        said: dict[str, Any] = {"local": opened.library.local}
+        if opened.library.module == "pyfsfat" and (number := opened.number(entry)) != _FAT_ROOT:
+            said |= times_at(opened.given.sources[0], number, opened.given.type)
         for field, get in opened.times:
             value = get(entry)
             if value is not None:
@@ -189,13 +197,14 @@ class YalNode(Node):
         else:
             kind, said["attributes"] = self._by_attributes()
         size = entry.get_size() if kind in (Kind.FILE, Kind.LINK, Kind.FOLDER) else 0
-        return Stat(kind=kind, size=size, inode=opened.key(self), local=opened.library.local, **said)
+        return Stat(kind=kind, size=size, inode=opened.key(self), **said)
 
     def _by_attributes(self) -> tuple[Kind, tuple[str, ...]]:
         flags = self.entry.get_file_attribute_flags() or 0
         words = words_of(flags)
         if self.opened.library.module == "pyfsfat":
-            is_root = flags == 0 and self.name == "" and self.entry.get_number_of_sub_file_entries() > 0
+            # Only the root has no record of its own, which would say what it is; it may be empty.
+            is_root = flags == 0 and self.opened.number(self.entry) == _FAT_ROOT
             return (Kind.FOLDER if flags & _FOLDER or is_root else Kind.FILE), words
         if flags & _REPARSE and self.entry.get_symbolic_link_target() is not None:
             return Kind.LINK, words
@@ -298,7 +307,7 @@ def open_volume(given: Given) -> Volume:
         else:
             handle = module.volume()
             handle.open_file_object(given.file())
-        opened = Opened(library, handle, given.number)
+        opened = Opened(library, handle, given)
         entry = opened.volume.get_root_directory()
     except OSError as error:
         raise Refused(_short(error)) from error

@@ -348,11 +348,12 @@ class TestZip:
             archive.writestr("a.txt", b"text")
             archive.writestr("b.txt", b"text")
         opened = open_path(put(tmp_path, out.getvalue()))
-        assert (opened.container.type, opened.source, codes(opened)) == ("zip", None, ["unsupported"])
+        assert (opened.container.type, codes(opened)) == ("raw", []), "its files are read as a volume's"
+        assert pyimount.detect(tmp_path / "disk.img.packed")["0"].type == "zip"
 
     def test_two_images_are_not_a_disk(self, tmp_path: Path) -> None:
         opened = open_path(put(tmp_path, zipped(DISK, **{"other.iso": b"x"})))
-        assert (opened.source, codes(opened)) == (None, ["unsupported"])
+        assert (opened.container.type, codes(opened)) == ("raw", [])
 
     def test_an_encrypted_member_is_locked(self, tmp_path: Path) -> None:
         data = bytearray(zipped(DISK))
