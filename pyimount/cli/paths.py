@@ -57,6 +57,7 @@ def opened(options: argparse.Namespace) -> Iterator[Files]:
     except (ValueError, OpenError) as error:
         cli.complain(printable(str(error)))
         raise Stopped(cli.EXIT_USAGE) from error
+    shared.log_scan(options, scan)
     if shared.misplaced(options, scan):
         raise Stopped(cli.EXIT_USAGE)
     for disk in scan.disks:
