@@ -189,9 +189,7 @@ def _run(arguments: Sequence[str]) -> int:
             return 1
         run: Callable[[argparse.Namespace], int] = parsed.run
         if getattr(parsed, "log", None):
-            from pyimount.cli.examiners_log import logged
-
-            run = logged(run, arguments[1:])
+            run = import_module("pyimount.cli.examiners_log").logged(run, arguments[1:])
         status = run(parsed)
         sys.stdout.flush()
     except BrokenPipeError:
