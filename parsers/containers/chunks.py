@@ -4,6 +4,8 @@ import zlib
 from _thread import allocate_lock
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any
 
 from pyimount.sources.budget import Meter
 from pyimount.sources.errors import ReadError, SourceError
@@ -110,12 +112,31 @@ class ChunkSource(Source):
         return chunk
 
 
+@cache
+def _fast_zlib() -> Any:
+    """ISA-L's zlib, which takes less than half as long; None where it is not installed."""
+    try:
+        from isal import isal_zlib
+    except ImportError:
+        return None
+    return isal_zlib
+
+
 def inflate(data: bytes, size: int) -> bytes:
     """Undo zlib compression that gives at most ``size`` bytes, with its checksum verified.
 
     Bytes after the end of the stream are passed over. Raises ReadError when the stream is
     damaged, cut, or gives more: it is never unpacked further than that.
     """
+    fast = _fast_zlib()
+    if fast is not None:
+        try:
+            unpacker = fast.decompressobj()
+            unpacked = unpacker.decompress(data, size + 1)
+            if unpacker.eof and len(unpacked) <= size:
+                return bytes(unpacked)
+        except fast.error:
+            pass  # zlib says what is wrong, in words that are the same everywhere
     unpacker = zlib.decompressobj()
     try:
         unpacked = unpacker.decompress(data, size + 1)
