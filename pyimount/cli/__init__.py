@@ -188,6 +188,8 @@ def _run(arguments: Sequence[str]) -> int:
             complain(f"{parsed.command} is for Linux; the others, detect and ls among them, work here too")
             return 1
         run: Callable[[argparse.Namespace], int] = parsed.run
+        if getattr(parsed, "log", None):
+            run = import_module("pyimount.cli.examiners_log").logged(run, arguments[1:])
         status = run(parsed)
         sys.stdout.flush()
     except BrokenPipeError:

@@ -54,6 +54,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--resume", action="store_true", help="go on with a FILE that was not finished")
     shared.add_keys(parser)
     shared.add_told(parser)
+    shared.add_log(parser)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -72,6 +73,7 @@ def run(options: argparse.Namespace) -> int:
     except (ValueError, OpenError) as error:
         cli.complain(str(error))
         return cli.EXIT_USAGE
+    shared.log_scan(options, scan)
     if shared.misplaced(options, scan):
         return cli.EXIT_USAGE
     shared.tell_unread(scan.disks)

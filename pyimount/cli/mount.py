@@ -145,6 +145,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     shared.add_keys(parser)
     shared.add_told(parser)
+    shared.add_log(parser)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -204,6 +205,7 @@ def _mount(options: argparse.Namespace, policy: Policy, keyring: "Keyring | None
         mounting.require_packages()
         mounting.require_rights()
     scan = mounting.look(options.images, keys=keyring, **_told(options))
+    shared.log_scan(options, scan)
     if shared.misplaced(options, scan):
         return cli.EXIT_USAGE
     status = int(shared.tell_unread(disk for disk in scan.disks if not disk.is_folder))

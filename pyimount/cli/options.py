@@ -12,8 +12,10 @@ from pyimount.sources.urls import is_url
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from pyimount.cli.examiners_log import Log
     from pyimount.keys import Keyring
     from pyimount.layers import DiskLayer, Scan
+    from pyimount.verifying.records import Verified
 
 KEY_VARIABLE = "PYIMOUNT_KEY"
 
@@ -210,6 +212,30 @@ def add_search(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="read all that tells how much is free, also where that is much (a large FAT, many bitmaps)",
     )
+
+
+def add_log(parser: argparse.ArgumentParser) -> None:
+    """Add the option for the examiner's log; ``cli.main`` has it kept around the whole command."""
+    parser.add_argument(
+        "--log",
+        metavar="FILE",
+        help="append a line of JSON to this file: arguments without keys, version, times, the images' files, "
+        "and the result",
+    )
+
+
+def log_scan(options: argparse.Namespace, scan: "Scan") -> None:
+    """Have the log of this command, if it keeps one, note what was scanned."""
+    log: Log | None = getattr(options, "kept_log", None)
+    if log is not None:
+        log.scan(scan)
+
+
+def log_verified(options: argparse.Namespace, found: "Iterable[Verified]") -> None:
+    """The same with what was verified."""
+    log: Log | None = getattr(options, "kept_log", None)
+    if log is not None:
+        log.verified(found)
 
 
 def told(options: argparse.Namespace) -> dict[str, Any]:

@@ -66,6 +66,7 @@ def opened(options: argparse.Namespace) -> Iterator[Level]:
     except (ValueError, OpenError) as error:
         cli.complain(printable(str(error)))
         raise Stopped(cli.EXIT_USAGE) from error
+    shared.log_scan(options, scan)
     if shared.misplaced(options, scan):
         raise Stopped(cli.EXIT_USAGE)
     if shared.tell_unread(scan.disks):

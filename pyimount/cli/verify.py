@@ -78,6 +78,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FOLDER",
         help="files that the image names, a backing file say, may be opened below this folder too",
     )
+    shared.add_log(parser)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -98,6 +99,7 @@ def run(options: argparse.Namespace) -> int:
             for segments in images:
                 verified = _one(segments, options)
                 found += verified
+                shared.log_verified(options, verified)
                 if not options.json:
                     for each in verified:
                         _print(each, options)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pyimount
 from fixtures.workshop import Workshop, find_tool, fixtures, recipes
-from tests.benchmarks import mapping, mapping_luks, mapping_lvm
+from tests.benchmarks import mapping, mapping_luks, mapping_lvm, verifying
 from tests.benchmarks.libblkid import Libblkid
 from tests.benchmarks.measure import bytes_read, command, in_turn, peak_memory
 
@@ -120,6 +120,8 @@ def main() -> int:
         commands(found)
         sizes(found, folder)
         for line in (*mapping.arrays(folder), *mapping_lvm.volumes(folder), *mapping_luks.ciphers()):
+            row(*line)
+        for line in verifying.images(folder, PYIMOUNT):
             row(*line)
     return 0
 
