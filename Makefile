@@ -16,7 +16,7 @@ SECONDS ?= 60
 SEED ?= 0
 TARGETS ?=
 
-.PHONY: demo test lint fuzz bench check docs manual dist sbom lock signatures fixtures clean
+.PHONY: demo test lint fuzz bench check docs manual dist deb sbom lock signatures fixtures clean
 
 $(VENV)/.base: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -80,6 +80,9 @@ sbom: $(VENV)/.with-release  ## what comes along with pyimount and its extras, i
 	$(PIP) --python build/sbom/venv/bin/python install '.[mount,fast,zstd,lz4,remote,files]'
 	$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible \
 		--output-file build/sbom/pyimount.cdx.json build/sbom/venv/bin/python
+
+deb:  ## a Debian package that installs into /opt, in build; needs python3-venv, and nothing of root
+	releasing/deb build
 
 lock: $(VENV)/.with-release  ## write .ci/locked.txt anew, after a change to the dependencies
 	$(BIN)/python -m releasing.lock
