@@ -16,7 +16,7 @@ SECONDS ?= 60
 SEED ?= 0
 TARGETS ?=
 
-.PHONY: demo test lint fuzz bench check docs manual dist sbom lock signatures fixtures clean
+.PHONY: demo test lint fuzz bench check docs manual dist deb sbom lock signatures fixtures clean
 
 $(VENV)/.base: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -74,12 +74,18 @@ dist: $(VENV)/.with-release  ## the files for a package index, in dist: of the l
 	$(BIN)/python -m releasing.dist dist
 	$(BIN)/twine check --strict dist/*
 
-sbom: $(VENV)/.with-release  ## what comes along with pyimount and its extras, in CycloneDX's words, in build/sbom
+sbom:  ## what comes along with pyimount and its extras, in CycloneDX's words, in build/sbom
 	rm -rf build/sbom && mkdir -p build/sbom
-	$(PYTHON) -m venv --without-pip build/sbom/venv
-	$(PIP) --python build/sbom/venv/bin/python install '.[mount,fast,zstd,lz4,remote,files]'
-	$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible \
+	$(PYTHON) -m venv build/sbom/tool
+	build/sbom/tool/bin/python -m pip --quiet install --require-hashes --requirement .ci/locked-sbom.txt
+	$(PYTHON) -m venv build/sbom/venv
+	build/sbom/venv/bin/python -m pip --quiet install '.[mount,fast,zstd,lz4,remote,files]'
+	build/sbom/venv/bin/python -m pip --quiet uninstall --yes pip setuptools
+	build/sbom/tool/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible \
 		--output-file build/sbom/pyimount.cdx.json build/sbom/venv/bin/python
+
+deb:  ## a Debian package that installs into /opt, in build; needs python3-venv, and nothing of root
+	releasing/deb build
 
 lock: $(VENV)/.with-release  ## write .ci/locked.txt anew, after a change to the dependencies
 	$(BIN)/python -m releasing.lock

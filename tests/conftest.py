@@ -36,20 +36,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--shuffle", type=int, metavar="SEED", help="run the files, and the tests of each, in random order"
     )
     parser.addoption(
-        "--quick", action="store_true", help="pass over what starts a program or is marked as thorough"
+        "--quick", action="store_true", help="of each test few cases, and none that starts a program"
     )
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "needs(tool, ...): programs without which the test is skipped")
-    config.addinivalue_line("markers", "thorough: tries so much that it is not for every change; not --quick")
+    config.addinivalue_line("markers", "thorough: takes long whatever is tried; not for --quick")
     if config.getoption("quick"):
         settings.load_profile("quick")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if config.getoption("quick"):
-        items[:] = [item for item in items if item.get_closest_marker("thorough") is None]
+        items[:] = _quick(items)
     seed = config.getoption("shuffle")
     if seed is None:
         return
@@ -62,6 +62,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for each in shuffled:
         dice.shuffle(each)
     items[:] = [item for each in shuffled for item in each]
+
+
+_CASES = 2
+
+
+def _quick(items: list[pytest.Item]) -> list[pytest.Item]:
+    """Of each test a few of its cases, the first and the last among them; of what is thorough none."""
+    cases: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        if item.get_closest_marker("thorough") is None:
+            cases.setdefault(item.nodeid.partition("[")[0], []).append(item)
+    kept = {id(each) for alike in cases.values() for each in (*alike[: _CASES - 1], alike[-1])}
+    return [item for item in items if id(item) in kept]
 
 
 @pytest.hookimpl(wrapper=True)

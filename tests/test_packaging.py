@@ -93,12 +93,12 @@ def test_what_the_base_needs_and_what_is_extra() -> None:
 
 
 def test_every_dependency_is_locked_by_its_hash() -> None:
-    lines = [
-        line for line in (TOP / ".ci" / "locked.txt").read_text().splitlines() if not line.startswith("#")
-    ]
+    files = sorted((TOP / ".ci").glob("locked*.txt"))
+    assert [file.name for file in files] == ["locked-sbom.txt", "locked.txt"]
+    lines = {line for file in files for line in file.read_text().splitlines() if not line.startswith("#")}
     form = re.compile(r"([\w.-]+)==\S+ --hash=sha256:[0-9a-f]{64}")
     locked = {re.sub(r"[-_.]+", "-", found[1]) for line in lines if (found := form.fullmatch(line))}
-    assert len(locked) == len(lines)
+    assert [line for line in lines if form.fullmatch(line) is None] == []
     declared = tomllib.loads((TOP / "pyproject.toml").read_text())
     groups = [*declared["project"]["optional-dependencies"].values(), *declared["dependency-groups"].values()]
     wanted = [*declared["project"]["dependencies"], *(each for group in groups for each in group)]

@@ -115,7 +115,7 @@ def test_every_exit_status_is_told_where_it_is_used() -> None:
         everywhere |= told
     page = (manpages.SOURCES / "pyimount.md").read_text()
     listed = set(re.findall(r"^- `(\d+)`", page, re.MULTILINE))
-    assert listed == everywhere | {str(cli.EXIT_INTERRUPTED)}
+    assert listed == everywhere | {str(cli.EXIT_INTERRUPTED)}, "docs/man/pyimount.md lists all of them"
 
 
 @pytest.mark.parametrize("path", sorted(DOCS.glob("*.md")), ids=lambda path: path.stem)
