@@ -529,18 +529,21 @@ class _Scanner:
 
             keepers = self._apart.keepers(one)
             others = [(each.volume.id, each.volume.index, each.source) for each in keepers]
-            meter = self._images[min(self._lies_on[one.volume.id])][1]
-            meter.resume()
+            disks = self._lies_on[one.volume.id].union(*(self._lies_on[each.volume.id] for each in keepers))
+            meters = [self._images[disk][1] for disk in sorted(disks)]
+            for meter in meters:
+                meter.resume()
             try:
                 copies = shadow_copies(one.source, one.volume.id, others)
                 tasks = deque(self._copies(one.replaced(copies=copies), keepers))
-                over = self._work(tasks, None, meter)
+                over = self._work(tasks, None, self._images[min(self._lies_on[one.volume.id])][1])
             except (BudgetError, ReadError) as error:
                 self._stopped(error)
             else:
                 if over is not None:
                     self._stopped(over)
-            meter.pause()
+            for meter in meters:
+                meter.pause()
         for number, problem in self._apart.unclaimed():
             at = next(at for at, volume in enumerate(self._volumes) if volume.id == number)
             self._volumes[at] = self._volumes[at].replaced(problems=(*self._volumes[at].problems, problem))
