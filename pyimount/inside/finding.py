@@ -120,6 +120,11 @@ def _folders(walk: Walk) -> Iterator[tuple[Place, dict[str, Place]]]:
                 walk.problems.append((step.place, wrong))
             elif len(files) < _FOLDER_CAP:
                 files[name] = step.place
+            elif len(files) == _FOLDER_CAP and name not in files:
+                why = f"of more than {_FOLDER_CAP} files that may be parts of images, others are left out"
+                wrong = Problem(Code.BUDGET, why)
+                if (open_ones[-1][0], wrong) not in walk.problems[-1:]:
+                    walk.problems.append((open_ones[-1][0], wrong))
 
 
 def _may_belong(name: str) -> bool:

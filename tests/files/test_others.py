@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import pyimount
+from pyimount.files.adapters import archives
 from pyimount.files.records import Kind
 from pyimount.files.system import FileSystem
 from tests.files.trees import Facts, make_tree, of_folder, of_image, opened, walk
@@ -194,3 +195,20 @@ def archive(image: Path, kind: str) -> FileSystem:
     return pyimount.open_filesystem(
         scan, next(each for each in scan.volumes if each.type == kind), in_process=True
     )
+
+
+@pytest.mark.needs("tar")
+def test_of_too_many_members_the_first_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No list of members grows in the library, so that the cap is what bounds a reader's memory."""
+    tree = tmp_path / "tree"
+    make_tree(tree)
+    run("tar", "-cf", tmp_path / "a.tar", "-C", tree, "many")
+    monkeypatch.setattr(archives, "MEMBERS_CAP", 20)
+    with archive(tmp_path / "a.tar", "tar") as files:
+        top = files.root
+        names = [entry.name for entry in top.entries() if entry.problem is None]
+        (problem,) = top.problems
+        assert (names, problem.message) == (
+            ["many"], "there are more than 20 members; what is behind them is left out"
+        )  # fmt: skip
+        assert len(list(files.get("/many").entries())) == 19

@@ -1,6 +1,7 @@
 """zip archives as file systems: held against Python's zipfile, and what hostile ones do."""
 
 import os
+import random
 import stat
 import struct
 import subprocess
@@ -12,7 +13,7 @@ import pytest
 import pyimount
 from pyimount.cli import main
 from pyimount.files.records import Kind
-from pyimount.files.system import Damaged, FileSystem, open_filesystem
+from pyimount.files.system import CannotRead, Damaged, FileSystem, open_filesystem
 from pyimount.problems import Code
 from tests.files.trees import make_tree, of_folder, of_image
 
@@ -173,3 +174,38 @@ def test_an_archive_with_a_single_image_is_still_that_disk(tmp_path: Path) -> No
         archive.writestr("notes.txt", "notes")
     scan = pyimount.detect(image)
     assert (scan.disks[0].container["type"], scan.disks[0].size) == ("zip", 1 << 20)
+
+
+def test_mutated_archives_never_hide_the_sound_members(tmp_path: Path) -> None:
+    """200 of them: nothing but what reading files may raise, and each member is as it was, or is told."""
+    image = tmp_path / "a.zip"
+    data = {f"folder {number % 3}/{number}.txt": b"%d " % number * 300 for number in range(12)}
+    with zipfile.ZipFile(image, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in data.items():
+            archive.writestr(name, content)
+    sound = image.read_bytes()
+    dice = random.Random(19)  # noqa: S311
+    read = recognised = 0
+    for _ in range(200):
+        raw = bytearray(sound)
+        for _ in range(dice.choice((1, 1, 2, 8))):
+            raw[dice.randrange(len(raw))] = dice.randrange(256)
+        image.write_bytes(raw)
+        scan = pyimount.detect(image)
+        volumes = [volume for volume in scan.volumes if volume.type == "zip"]
+        if not volumes:
+            continue  # it has no directory any more, and is told to be nothing that is known
+        recognised += 1
+        try:
+            with open_filesystem(scan, volumes[0], in_process=True) as files:
+                for name, content in data.items():
+                    try:
+                        got = files.get(f"/{name}").read()
+                    except OSError:
+                        continue
+                    assert got == content, "what is read is what was written, by its checksum"
+                    read += 1
+        except CannotRead:
+            continue
+    assert recognised > 120
+    assert read > 0.8 * recognised * len(data)

@@ -18,8 +18,8 @@ from pyimount.records import Record
 from pyimount.sources.fileobject import StreamSource
 from pyimount.sources.source import BytesSource, SliceSource, Source
 
-MEMBERS_CAP = 500_000
-"""Members of an archive that are read."""
+MEMBERS_CAP = 250_000
+"""Members of an archive that are read: what is kept of so many fits into a reader's memory."""
 _TAR_KINDS = {
     tarfile.REGTYPE: Kind.FILE, tarfile.AREGTYPE: Kind.FILE, tarfile.CONTTYPE: Kind.FILE,
     tarfile.GNUTYPE_SPARSE: Kind.FILE, tarfile.DIRTYPE: Kind.FOLDER, tarfile.SYMTYPE: Kind.LINK,
@@ -111,14 +111,14 @@ class Archive:
 
     def open(self, member: Member) -> Source:
         """The data of a member."""
-        if isinstance(member.data, tarfile.TarInfo):
-            data = member.data
-            if data.islnk():
-                data = self._tar._find_link_target(data)
-            stream = self._tar.extractfile(data)
+        if self._tar is not None:
+            # Of a hard link the data is that of the member it is a name of; of others nothing is kept.
+            self._tar.fileobj.seek(member.data)
+            info = tarfile.TarInfo.fromtarfile(self._tar)
+            stream = self._tar.extractfile(info)
             if stream is None:
                 raise Unreadable(Code.DAMAGED, "it has no data")
-            return StreamSource(stream, data.size, "the member")
+            return StreamSource(stream, info.size, "the member")
         offset, size = member.data
         source = SliceSource(self.source, offset, size)
         if source.size < size:
@@ -130,21 +130,34 @@ class Archive:
             self._tar = tarfile.TarFile(
                 fileobj=given.file(), mode="r", errors="surrogateescape", encoding="utf-8"
             )
-            for number, info in enumerate(self._tar):
+            for number, info in enumerate(self._members_of(self._tar)):
                 yield info.name, self._of_tar(info, number)
         except (tarfile.TarError, EOFError) as error:
             self.broken = f"the archive cannot be read on: {error}"
 
+    @staticmethod
+    def _members_of(archive: Any) -> Iterator[tarfile.TarInfo]:
+        """The members in their order; tarfile's own list of them is not let grow."""
+        while (info := archive.next()) is not None:
+            yield info
+            archive.members.clear()
+
+    def _called(self, path: str) -> Member | None:
+        """The member of this path that stands before, for a hard link to it."""
+        at: Folder | None = self.root
+        for name in path.split("/"):
+            if at is not None and name not in ("", "."):
+                at = at.below.get(name)
+        return None if at is None else at.member
+
     def _of_tar(self, info: tarfile.TarInfo, number: int) -> Member:
         kind = _TAR_KINDS.get(info.type, Kind.UNKNOWN)
-        size = info.size
+        size, data = info.size, info.offset
         if info.islnk():
             # The same file by another name, which has to stand before it.
-            try:
-                other = self._tar._find_link_target(info)
-            except KeyError:
-                other = info
-            kind, size = _TAR_KINDS.get(other.type, Kind.UNKNOWN), other.size
+            other = self._called(info.linkname)
+            if other is not None:
+                kind, size, data = other.stat.kind, other.stat.size or 0, other.data
         modified = int(info.mtime * 10**9) if isinstance(info.mtime, float) else info.mtime * 10**9
         text = info.pax_headers.get("mtime")
         return Member(
@@ -153,7 +166,7 @@ class Archive:
                 gid=info.gid, inode=number, modified=modified if text is None else _decimal(text),
                 device=(info.devmajor, info.devminor) if kind is Kind.DEVICE else None,
             ),
-            target=info.linkname, data=info,
+            target=info.linkname, data=data,
         )  # fmt: skip
 
     def _cpio(self) -> Iterator[tuple[str, Member]]:

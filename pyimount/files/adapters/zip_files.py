@@ -21,6 +21,7 @@ from pyimount.parsers.containers.zip_methods import unpacker, why_unread
 from pyimount.problems import Code
 from pyimount.sources.budget import NO_LIMIT, Meter
 from pyimount.sources.source import Source
+from pyimount.sources.view import ShortRead
 
 TARGET_CAP = 1 << 16
 _TIMES, _OWNER, _PATH = 0x5455, 0x7875, 0x7075
@@ -124,8 +125,8 @@ def open_volume(given: Given) -> Volume:
     """As the room's; raises Refused."""
     try:
         archive = ZipArchive(given)
-    except NotThisFormat as error:
+    except (NotThisFormat, ShortRead) as error:
         raise Refused(str(error)) from error
     if not archive.root.below and archive.broken is not None:
         raise Refused(archive.broken)
-    return Volume(root=archive.root)
+    return Volume(root=archive.root, errors=(NotThisFormat, ShortRead))
