@@ -15,8 +15,8 @@ A signal that ends it while it waits (SIGHUP, SIGTERM) is as Enter.
 
 Exit status: 0 everything that should be mounted is; 1 an image could not be read, or not all that was
 written could be kept; 2 the arguments are wrong; 4 a volume that should be mounted (carved, writable) is
-not, or there is nothing to mount, and the message says why and what to do; 128 and a signal's number after
-that signal.
+not, there is nothing to mount, or no tree with --reconstruct, and the message says why and what to do; 128
+and a signal's number after that signal.
 """
 
 import argparse
@@ -342,6 +342,8 @@ def _exit_status(mounted: "Mounted") -> int:
     if mounted.unwritable or any(_was_there(each) for each in mounted.failed):
         return EXIT_NOT_MOUNTED
     if any(each.refusal is not None for each in mounted.carved):
+        return EXIT_NOT_MOUNTED
+    if mounted.tree is not None and mounted.tree.path is None:
         return EXIT_NOT_MOUNTED
     return 1 if mounted.failed else 0  # a whole image, which could not be read
 

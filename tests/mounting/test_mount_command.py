@@ -252,6 +252,17 @@ def test_what_cannot_be_read_or_is_cut_off_is_said(raw: dict[str, Path], tmp_pat
     assert "after the end of what holds it" in command("mount", "--keep", image, status=4).stderr
 
 
+def test_a_tree_that_was_asked_for_and_does_not_stand(raw: dict[str, Path], tmp_path: Path) -> None:
+    """The volumes are mounted all the same; a status of 0 would say that the tree is, too."""
+    image = tmp_path / "ext4.img"
+    image.write_bytes(raw["ext4"].read_bytes())
+    done = command("mount", "--keep", "--reconstruct", image, status=4)
+    assert done.stderr.count("no tree: no root volume was found") == 1
+    assert "  ext4" in done.stdout
+    command("unmount", image)
+    assert attached(image) == []
+
+
 def test_nothing_to_unmount(tmp_path: Path) -> None:
     command("unmount", status=2)
     assert "nothing of this is mounted" in command("unmount", tmp_path, status=1).stderr
