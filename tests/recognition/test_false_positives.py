@@ -65,6 +65,7 @@ def test_ordinary_files_are_no_disks(work: Workshop) -> None:
     assert wrong == {}
 
 
+@pytest.mark.thorough
 def test_random_bytes_are_no_disks(work: Workshop) -> None:
     source = random.Random(2026)  # noqa: S311
     image = work.folder / "random.img"
