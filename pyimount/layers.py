@@ -13,7 +13,7 @@ from pyimount.formats import Candidate, Details
 from pyimount.problems import NOT_DONE, Code, Problem, Range
 from pyimount.records import EMPTY, Record
 from pyimount.sources.identity import FileIdentity
-from pyimount.version import SCHEMA
+from pyimount.version import SCHEMA as SCHEMA  # noqa: PLC0414  (handed on from here, too)
 
 DIRECTORY = "directory"
 """Stands for a container where a folder was named that has no image in it."""

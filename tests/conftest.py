@@ -5,11 +5,13 @@ import random
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing.process import BaseProcess
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import pytest
-from hypothesis import settings
+from hypothesis import is_hypothesis_test, settings
 
 from fixtures.workshop import SBIN, Hindered, NotInstalled
 from pyimount.scanning import detecting
@@ -17,7 +19,6 @@ from tests.needing import lacking, needs, not_installed, summary
 
 # How long one example takes says more of the machine, and of what is imported first, than of the code.
 settings.register_profile("pyimount", deadline=None)
-settings.register_profile("quick", deadline=None, max_examples=5, derandomize=True)
 settings.load_profile("pyimount")
 
 
@@ -44,7 +45,16 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "needs(tool, ...): programs without which the test is skipped")
     config.addinivalue_line("markers", "thorough: takes long whatever is tried; not for --quick")
     if config.getoption("quick"):
-        settings.load_profile("quick")
+        # What a test that is ended early leaves open.
+        config.addinivalue_line("filterwarnings", "ignore::pytest.PytestUnraisableExceptionWarning")
+
+
+_ACTING = ("fuzz", "kernel", "mounting")
+"""Folders whose tests act on the machine, or start what does."""
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    return True if config.getoption("quick") and collection_path.name in _ACTING else None
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -68,10 +78,11 @@ _CASES = 2
 
 
 def _quick(items: list[pytest.Item]) -> list[pytest.Item]:
-    """Of each test a few of its cases, the first and the last among them; of what is thorough none."""
+    """Of each test a few of its cases, the first and the last among them; of what tries many things none."""
     cases: dict[str, list[pytest.Item]] = {}
     for item in items:
-        if item.get_closest_marker("thorough") is None:
+        is_thorough = item.get_closest_marker("thorough") or is_hypothesis_test(getattr(item, "obj", None))
+        if not is_thorough:
             cases.setdefault(item.nodeid.partition("[")[0], []).append(item)
     kept = {id(each) for alike in cases.values() for each in (*alike[: _CASES - 1], alike[-1])}
     return [item for item in items if id(item) in kept]
@@ -91,11 +102,18 @@ def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
         yield
 
 
+_STARTS = "starts a program"
+
+
 class _NoProgram(subprocess.Popen[Any]):
     """Ends the test that would start one."""
 
+    wanted = False
+    """Whether the test that runs wanted one; in a thread, it alone would be ended."""
+
     def __init__(self, *_: Any, **__: Any) -> None:
-        pytest.skip("starts a program")
+        _NoProgram.wanted = True
+        pytest.skip(_STARTS)
 
 
 @contextmanager
@@ -104,8 +122,18 @@ def programs(config: pytest.Config) -> Iterator[None]:
     if not config.getoption("quick"):
         yield
         return
-    with mock.patch.object(subprocess, "Popen", _NoProgram):
-        yield
+    _NoProgram.wanted = False
+    with (
+        mock.patch.object(subprocess, "Popen", _NoProgram),
+        mock.patch.object(BaseProcess, "start", _NoProgram),
+    ):
+        try:
+            yield
+        except Exception:
+            if not _NoProgram.wanted:
+                raise
+    if _NoProgram.wanted:
+        pytest.skip(_STARTS)
 
 
 @contextmanager

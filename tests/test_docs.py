@@ -68,7 +68,9 @@ def test_every_page_is_in_the_site(manual: Path) -> None:
     commands = [f"man/{name}" for name in manpages.commands()]
     lacking = [page for page in (*pages, *commands) if not (manual / f"{page}.html").exists()]
     assert lacking == []
-    assert 'id="options"' in (manual / "man" / "pyimount-detect.html").read_text()
+    detect = (manual / "man" / "pyimount-detect.html").read_text()
+    assert 'id="options"' in detect
+    assert "<p>With --each," in detect
 
 
 def test_no_page_asks_another_host_for_anything(manual: Path) -> None:

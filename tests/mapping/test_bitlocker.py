@@ -74,6 +74,7 @@ def test_every_kind_of_boot_sector(kind: str) -> None:
     assert BDE(io.BytesIO(image)).unlock_with_clear_key().open().read() == plain
 
 
+@pytest.mark.thorough
 def test_passwords_are_stretched_as_windows_does() -> None:
     image, plain = build(("password",), rounds=0x100000)
     found = unlock(BytesSource(image), Key.parse(f"p:{PASSWORD}"))

@@ -278,6 +278,7 @@ def test_a_volume_that_contradicts_itself_is_refused(segments: list[str], code: 
     assert there.read("sound") == extent_content(0, 0)
 
 
+@pytest.mark.thorough
 def test_a_tower_of_volumes_is_refused_at_some_height() -> None:
     tower = [lv_text(f"v{number}", [linear(1, f"v{number - 1}", 0)]) for number in range(1, 400)]
     for volumes in (
