@@ -1,15 +1,24 @@
-"""Render the reference manual, which is the docstrings, and the pages beside this file: make.py FOLDER."""
+"""Build the site: the pages beside this file, a page of each command, and the reference: make.py FOLDER.
 
-import html
+The reference is the docstrings, by pdoc; the rest is Markdown, by Sphinx.
+"""
+
+import shutil
 import sys
+import tempfile
 import warnings
 from importlib import import_module
 from pathlib import Path
 
 import pdoc
-from pdoc import render, render_helpers
+from pdoc import render
+from sphinx.cmd.build import build_main
 
-PAGES = ("many", "migration", "mounting")
+TOP = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(TOP))
+
+from docs import manpages  # noqa: E402  (where it stands is only known now)
+
 MODULES = (
     "pyimount",
     "pyimount.imagemounter",
@@ -20,26 +29,6 @@ MODULES = (
 )
 """What programs may import; all else may change without notice."""
 
-PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<title>{title}</title>
-<style>
-body {{ max-width: 50em; margin: 2em auto; padding: 0 1em; font: 1em/1.5 system-ui, sans-serif }}
-code {{ background: #f2f2f2; padding: .1em .3em }}
-pre {{ background: #f2f2f2; padding: 1em; overflow-x: auto }}
-table {{ border-collapse: collapse }}
-td, th {{ border: 1px solid #ccc; padding: .3em .6em; text-align: left; vertical-align: top }}
-</style>
-</head>
-<body>
-<p><a href="pyimount.html">Reference</a></p>
-{body}
-</body>
-</html>
-"""
-
 
 def load(module: str) -> None:
     """Import a module with all that it would only load when it is first used."""
@@ -48,21 +37,42 @@ def load(module: str) -> None:
         setattr(made, name, getattr(made, name))
 
 
-def main(folder: Path) -> None:
-    """Write everything into a folder."""
+def write_reference(folder: Path) -> None:
+    """Write the reference into a folder."""
     for module in MODULES:
         load(module)
     # A type that contains itself is written out as it stands.
     warnings.filterwarnings("ignore", message=r"(?s).*Import of Json failed")
     render.configure(docformat="restructuredtext", show_source=False)
     pdoc.pdoc(*MODULES, output_directory=folder)
-    for page in PAGES:
-        text = Path(__file__).with_name(f"{page}.md").read_text(encoding="utf-8")
-        title = text.partition("\n")[0].lstrip("# ")
-        body = render_helpers.to_html(text)
-        made = PAGE.format(title=html.escape(title), body=body)
-        (folder / f"{page}.html").write_text(made, encoding="utf-8")
+
+
+def write_sources(folder: Path) -> Path:
+    """Put together what Sphinx reads: the pages, and the commands' as they are composed; returns where."""
+    shutil.copy(TOP / "SECURITY.md", folder)
+    pages = folder / "docs"
+    (pages / "man").mkdir(parents=True)
+    for path in (*TOP.glob("docs/*.md"), TOP / "docs" / "conf.py"):
+        shutil.copy(path, pages)
+    for name in manpages.commands():
+        page = manpages.composed(name)
+        if name == "pyimount":
+            others = "\n".join(each for each in manpages.commands() if each.startswith("pyimount-"))
+            page += f"\n```{{toctree}}\n:hidden:\n\n{others}\n```\n"
+        (pages / "man" / f"{name}.md").write_text(page, encoding="utf-8")
+    return pages
+
+
+def main(folder: Path) -> int:
+    """Write everything into a folder; returns the exit status: a warning of Sphinx's is a failure."""
+    with tempfile.TemporaryDirectory(prefix="pyimount-docs-") as work:
+        pages = write_sources(Path(work))
+        status = build_main(
+            ["-q", "-W", "--keep-going", "-b", "html", "-d", f"{work}/seen", str(pages), str(folder)]
+        )
+    write_reference(folder / "reference")
+    return status
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    raise SystemExit(main(Path(sys.argv[1])))

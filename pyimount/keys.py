@@ -6,7 +6,7 @@ key in hexadecimal. A key never shows: not in ``repr``, not in a message, not in
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -26,6 +26,8 @@ KINDS: Mapping[str, str] = {
 }
 """The kinds of key by their letters."""
 
+_DERIVED = 64
+"""So many keys are kept that were derived from one: of the keyslots of a few volumes."""
 _FROM_FILE = frozenset("fms")
 _HOW = (
     f"a key is written KIND:VALUE; the kinds are {', '.join(f'{one}: {name}' for one, name in KINDS.items())}"
@@ -45,7 +47,7 @@ class Key:
     iterations multiplier, 0 for the default.
     """
 
-    __slots__ = ("_keyfiles", "_secret", "kind", "pim")
+    __slots__ = ("_derived", "_keyfiles", "_secret", "kind", "pim")
 
     def __init__(self, kind: str, secret: bytes, *, keyfiles: Sequence[bytes] = (), pim: int = 0) -> None:
         if kind not in KINDS:
@@ -54,6 +56,7 @@ class Key:
         self.pim = pim
         self._secret = secret
         self._keyfiles = tuple(keyfiles)
+        self._derived: dict[Hashable, bytes] = {}
 
     @classmethod
     def parse(cls, text: str) -> "Key":
@@ -89,6 +92,19 @@ class Key:
     def text(self) -> str:
         """The key as text, for what takes text: a BitLocker passphrase, a recovery password."""
         return self._secret.decode("utf-8", _ANY_BYTES)
+
+    def derived(self, how: Hashable, derive: Callable[[], bytes]) -> bytes:
+        """What ``derive`` makes of this key; for who opens the same volume again, what was made before.
+
+        ``how``: all that the outcome depends on besides the key.
+        """
+        made = self._derived.get(how)
+        if made is None:
+            made = derive()
+            if len(self._derived) >= _DERIVED:
+                self._derived.clear()
+            self._derived[how] = made
+        return made
 
     def __repr__(self) -> str:
         return f"<Key: {self.name}>"

@@ -1,9 +1,11 @@
 """What is installed is what stands in the checkout."""
 
+import io
 import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import tomllib
 import zipfile
 from pathlib import Path
@@ -13,7 +15,8 @@ import pytest
 import pyimount
 from fixtures.workshop import recipes
 from pyimount import dependencies
-from pyimount.layers import SCHEMA
+from pyimount.version import SCHEMA
+from releasing.dist import repacked
 from tests.needing import PACKAGE_OF, PACKAGES, summary
 
 TOP = Path(__file__).parent.parent
@@ -54,10 +57,20 @@ def test_the_wheel_has_its_data_and_its_licence(wheel: zipfile.ZipFile) -> None:
 
 
 def test_the_wheel_puts_nothing_else_into_site_packages(wheel: zipfile.ZipFile) -> None:
+    own = f"pyimount-{pyimount.__version__}"
     assert {name.split("/")[0] for name in wheel.namelist()} == {
         "pyimount",
-        f"pyimount-{pyimount.__version__}.dist-info",
+        f"{own}.dist-info",
+        f"{own}.data",
     }
+
+
+def test_the_wheel_has_the_manual_and_what_completes_in_shells(wheel: zipfile.ZipFile) -> None:
+    """Below the prefix that it is installed to, where man and the shells look."""
+    prefix = f"pyimount-{pyimount.__version__}.data/data/"
+    shared = {name.removeprefix(prefix) for name in wheel.namelist() if name.startswith(prefix)}
+    ours = {str(path.relative_to(TOP)) for path in (TOP / "share").rglob("*") if path.is_file()}
+    assert shared == ours
 
 
 def test_the_schema_number_is_the_schema_files() -> None:
@@ -79,10 +92,44 @@ def test_what_the_base_needs_and_what_is_extra() -> None:
     assert named == {f"pyimount[{extra}]" for extra in extras - {"all"}}
 
 
+def test_every_dependency_is_locked_by_its_hash() -> None:
+    files = sorted((TOP / ".ci").glob("locked*.txt"))
+    assert [file.name for file in files] == ["locked-sbom.txt", "locked.txt"]
+    lines = {line for file in files for line in file.read_text().splitlines() if not line.startswith("#")}
+    form = re.compile(r"([\w.-]+)==\S+ --hash=sha256:[0-9a-f]{64}")
+    locked = {re.sub(r"[-_.]+", "-", found[1]) for line in lines if (found := form.fullmatch(line))}
+    assert [line for line in lines if form.fullmatch(line) is None] == []
+    declared = tomllib.loads((TOP / "pyproject.toml").read_text())
+    groups = [*declared["project"]["optional-dependencies"].values(), *declared["dependency-groups"].values()]
+    wanted = [*declared["project"]["dependencies"], *(each for group in groups for each in group)]
+    names = {re.split(r"[<>=;\[ ]", each)[0].lower() for each in wanted if isinstance(each, str)}
+    lacking = {re.sub(r"[-_.]+", "-", name) for name in names} - locked - {"pyimount"}
+    assert lacking == set(), "'make lock' writes .ci/locked.txt anew, on a machine like CI's"
+
+
+def test_a_source_archive_says_nothing_of_when_and_by_whom_it_was_made(tmp_path: Path) -> None:
+    packed = []
+    for time, owner, names in ((1, 0, ("a", "b")), (1_700_000_000, 1000, ("b", "a"))):
+        path = tmp_path / f"{time}.tar.gz"
+        with tarfile.open(path, "w:gz") as archive:
+            for name in names:
+                member = tarfile.TarInfo(f"pyimount-1/{name}")
+                member.size, member.mtime, member.uid, member.uname = 1, time, owner, f"user{owner}"
+                member.mode = 0o600 if owner else 0o644
+                archive.addfile(member, io.BytesIO(name.encode()))
+        packed.append(repacked(path, 1_600_000_000))
+    assert packed[0] == packed[1]
+    with tarfile.open(fileobj=io.BytesIO(packed[0])) as archive:
+        assert [(each.name, each.mode, each.mtime) for each in archive] == [
+            ("pyimount-1/a", 0o644, 1_600_000_000),
+            ("pyimount-1/b", 0o644, 1_600_000_000),
+        ]
+
+
 def test_ci_installs_every_tool_that_tests_use() -> None:
     installed = set((TOP / ".ci" / "packages").read_text().split())
     # What Debian has on every machine, and what those bring along.
-    always = {"coreutils", "gzip", "tar", "mount", "dmsetup", "libfuse3-3"}
+    always = {"bash", "coreutils", "gzip", "tar", "mount", "dmsetup", "libfuse3-3"}
     assert set(PACKAGES) - installed - always == set()
     used = {tool for recipe in recipes().values() for tool in recipe.tools}
     assert used - PACKAGE_OF.keys() == set()

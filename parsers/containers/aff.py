@@ -16,6 +16,7 @@ from pyimount.formats import Container, ContainerFormat, Json, NotThisFormat, Op
 from pyimount.formats.image import Image
 from pyimount.formats.layouts import layout, parse_struct, read_struct
 from pyimount.formats.notation import text, uuid_text
+from pyimount.formats.stored import CheckedBytes, Stored, StoredHash
 from pyimount.parsers.containers.chunks import (
     CHUNK_CAP,
     ChunkSource,
@@ -54,16 +55,18 @@ _VALUES_CAP = 256
 _RAW_FILES_CAP = 1000
 _SIZE_CAP = 1 << 60
 _PAGE = r"(?:page|seg)([0-9]{1,12})"
+_PAGE_HASH = _PAGE + r"_(md5|sha1|sha256)"
 _AFD_PART = r"(?i)file_[0-9]{3}\.aff"
 
 
 class _Segment:
     """A segment's name, its flag, and where its value stands: in which file, and where in it."""
 
-    __slots__ = ("at", "file", "flag", "name", "size")
+    __slots__ = ("at", "file", "flag", "name", "name_size", "size")
 
-    def __init__(self, name: str, flag: int, file: int, at: int, size: int) -> None:
+    def __init__(self, name: str, flag: int, file: int, at: int, size: int, *, name_size: int) -> None:
         self.name = name
+        self.name_size = name_size
         self.flag = flag
         self.file = file
         self.at = at
@@ -111,7 +114,8 @@ def open(container: Container, image: Image) -> Opened:  # noqa: A001
         problems.append(Problem(Code.LOCKED, "the image is encrypted, and is not read"))
         return told(None)
     if kind == "AFM":
-        return told(*_raw_files(values, size, page_size, image, problems))
+        opened = told(*_raw_files(values, size, page_size, image, problems))
+        return opened.replaced(stored=_stored(index, page_size, size or 0))
     if not 0 < page_size <= CHUNK_CAP:
         raise NotThisFormat(f"pages of {page_size} bytes")
     if size is None:
@@ -125,7 +129,31 @@ def open(container: Container, image: Image) -> Opened:  # noqa: A001
         message = f"{missing} of {wanted} pages are not in the image, and read as zeros"
         problems.append(Problem(Code.TRUNCATED if index.cut else Code.DAMAGED, message))
     pages = _Pages(index, page_size, size)
-    return told(ChunkSource(size, page_size, pages.load, image.meter), size)
+    opened = told(ChunkSource(size, page_size, pages.load, image.meter), size)
+    return opened.replaced(stored=_stored(index, page_size, size))
+
+
+def _stored(index: "_Index", page_size: int, size: int) -> Stored:
+    """The hashes of the disk and of its pages, and the ends of segments."""
+
+    def runs() -> Iterator[StoredHash]:
+        for number in sorted(index.page_hashes):
+            offset = number * page_size
+            if offset >= size:
+                return
+            algorithm, value = index.page_hashes[number]
+            length = min(page_size, size - offset)
+            yield StoredHash(
+                algorithm=algorithm, value=value, what=f"page {number}", offset=offset, size=length
+            )
+
+    hashes = tuple(
+        StoredHash(algorithm=name, value=value)
+        for name in HASHES
+        if isinstance(value := index.values.get(name), str)
+    )
+    disk = CheckedBytes(hashes=hashes, runs=runs if index.page_hashes else None)
+    return Stored(checked=(disk,) if hashes or index.page_hashes else (), structures=index.flaws_of_ends)
 
 
 _OWN = frozenset(
@@ -187,6 +215,8 @@ class _Index:
         self.problems: list[Problem] = []
         self.encrypted = 0
         self.cut = False
+        self.page_hashes: dict[int, tuple[str, str]] = {}
+        """The strongest of each page that has any: algorithm and value."""
         found: dict[int, _Segment] = {}
         for number, file in enumerate(files):
             for segment in self._walk(number, file):
@@ -194,6 +224,8 @@ class _Index:
                     self.encrypted += 1
                 elif page := re.fullmatch(_PAGE, segment.name):
                     found.setdefault(int(page[1]), segment)
+                elif hashed := re.fullmatch(_PAGE_HASH, segment.name):
+                    self._page_hash(int(hashed[1]), hashed[2], segment)
                 elif re.match(_PAGE, segment.name) is None and segment.name not in ("", "badflag"):
                     self._value(segment)
         self.pages = array("Q", sorted(found))
@@ -216,10 +248,30 @@ class _Index:
             if end > file.size:
                 break
             name = text(data[SEGMENT_HEAD.size : SEGMENT_HEAD.size + head.name_len]) or ""
-            yield _Segment(name, head.flag, number, at + SEGMENT_HEAD.size + head.name_len, head.data_len)
+            start = at + SEGMENT_HEAD.size + head.name_len
+            yield _Segment(name, head.flag, number, start, head.data_len, name_size=head.name_len)
             at = end
         self.cut = True
         self.problems.append(Problem(Code.TRUNCATED, f"the file ends within the segment at byte {at}"))
+
+    def _page_hash(self, number: int, algorithm: str, segment: _Segment) -> None:
+        known = self.page_hashes.get(number)
+        if known is None or HASHES.index(known[0]) < HASHES.index(algorithm):
+            value = self.files[segment.file].read_at(segment.at, min(segment.size, _VALUE_CAP))
+            self.page_hashes[number] = algorithm, value.hex()
+
+    def flaws_of_ends(self) -> Iterator[Problem]:
+        """Segments whose end does not say what their beginning does."""
+        for number, file in enumerate(self.files):
+            for segment in self._walk(number, file):
+                end = segment.at + segment.size
+                tail = parse_struct(file.read_at(end, SEGMENT_TAIL.size), SEGMENT_TAIL)
+                whole = SEGMENT_HEAD.size + segment.name_size + segment.size + SEGMENT_TAIL.size
+                if tail.magic != TAIL_MAGIC or tail.segment_len != whole:
+                    message = (
+                        f"the end of the segment {segment.name!r} at byte {end} does not fit its beginning"
+                    )
+                    yield Problem(Code.DAMAGED, message)
 
     def _value(self, segment: _Segment) -> None:
         if len(self.values) >= _VALUES_CAP or segment.name in self.values:

@@ -5,7 +5,6 @@ Layout: B. Schatz, M. Cohen, "AFF4 Standard v1.0", https://github.com/aff4/Stand
 
 import re
 import struct
-import zlib
 from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
@@ -17,12 +16,14 @@ from pyimount.formats import Container, ContainerFormat, Json, NotThisFormat, Op
 from pyimount.formats.container import several
 from pyimount.formats.image import Image
 from pyimount.formats.layouts import layout, parse_struct
+from pyimount.parsers.containers.aff4_hashes import Chunked, stored_of
 from pyimount.parsers.containers.chunks import CHUNK_CAP, OWN_WORTH, ChunkSource, inflate, packed_bound
 from pyimount.parsers.containers.lz4 import unpack_lz4
 from pyimount.parsers.containers.runs import Run, RunSource
 from pyimount.parsers.containers.snappy import unpack_snappy
 from pyimount.parsers.containers.turtle import RDF_TYPE, Graph, Term, read_turtle
 from pyimount.parsers.containers.zip_directory import MAGIC, Directory
+from pyimount.parsers.containers.zlib_library import zlib_library
 from pyimount.problems import Code, Problem
 from pyimount.sources.budget import Meter
 from pyimount.sources.errors import MissingBytes, OpenError, ReadError
@@ -117,6 +118,10 @@ class _Volume:
     def has(self, urn: str) -> bool:
         """Whether there is a member of this URN."""
         return urn in self._members
+
+    def members(self) -> list[str]:
+        """The URNs of all members."""
+        return [*self._members]
 
     def member(self, urn: str, meter: Meter) -> Source:
         """The bytes of a member; raises ReadError."""
@@ -237,6 +242,14 @@ def _disk(container: Container, volumes: "_Volumes", urn: str, *, alone: bool) -
         ),
         source=source,
         part=None if alone else urn,
+        stored=stored_of(
+            urn,
+            maps=streams.maps,
+            streams=streams.chunked,
+            volumes=[*volumes.open_ones.values()],
+            statements=objects.by_urn,
+            meter=volumes.image.meter,
+        ),
     )
 
 
@@ -348,6 +361,8 @@ class _Streams:
         self._opened: dict[str, Source | None] = {}
         self.details: dict[str, Json] = {}
         self.problems: list[Problem] = []
+        self.chunked: list[Chunked] = []
+        self.maps: list[tuple[str, _Volume]] = []
 
     def open(self, urn: str, depth: int) -> Source | None:
         """A stream's bytes, None where they cannot be had; raises NotThisFormat for contradictions."""
@@ -361,6 +376,7 @@ class _Streams:
             self._opened[urn] = _PatternSource(symbol)
             return self._opened[urn]
         if (volume := self._volumes.holding(urn, "/map")) is not None:
+            self.maps.append((urn, volume))
             self._opened[urn] = self._map(volume, urn, depth)
         elif (found := self._first_bevy(urn)) is not None:
             self._opened[urn] = self._stream(*found, urn)
@@ -397,7 +413,11 @@ class _Streams:
         meter = self._volumes.image.meter
         chunks = _Chunks(bevies(volume, urn, meter), chunk_size, per_bevy, size, compression or "")
         worth = OWN_WORTH if compression in (SNAPPY, ALWAYS_SNAPPY, LZ4) else 1
-        return ChunkSource(size, chunk_size, chunks.load, meter, worth)
+        source = ChunkSource(size, chunk_size, chunks.load, meter, worth)
+        self.chunked.append(
+            Chunked(urn=urn, volume=volume, source=source, chunk_size=chunk_size, per_bevy=per_bevy)
+        )
+        return source
 
     def _map(self, volume: _Volume, urn: str, depth: int) -> Source:
         objects, meter = self._volumes.objects, self._volumes.image.meter
@@ -581,13 +601,14 @@ class _Chunks:
 
 
 def _deflated(data: bytes, size: int) -> bytes:
+    library = zlib_library()
     try:
-        unpacked = zlib.decompressobj(-15).decompress(data, size + 1)
-    except zlib.error as error:
+        unpacked: bytes = library.decompressobj(-15).decompress(data, size + 1)
+    except library.error as error:
         raise ReadError(f"compressed data is damaged ({error})") from error
     if len(unpacked) > size:
         raise ReadError(f"compressed data gives more than the {size} bytes that belong there")
-    return unpacked
+    return bytes(unpacked)
 
 
 UNPACKERS: dict[str, Callable[[bytes, int], bytes] | None] = {

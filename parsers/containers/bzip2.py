@@ -7,8 +7,10 @@ import bz2
 
 from pyimount.formats import Container, ContainerFormat, Json, NotThisFormat, Opened, Signature
 from pyimount.formats.image import Image
+from pyimount.formats.stored import Pieces
 from pyimount.parsers.containers.chunks import BZIP2_WORTH
 from pyimount.parsers.containers.packed import PIECE, EndsEarlyError, PackedSource, Stream, open_packed
+from pyimount.problems import Code, Problem
 from pyimount.sources.errors import ReadError
 from pyimount.sources.source import Source
 from pyimount.sources.view import View
@@ -43,29 +45,46 @@ def parse(view: View) -> Container:
 
 def open(container: Container, image: Image) -> Opened:  # noqa: A001
     """The file inside, all streams one after the other."""
-    source = PackedSource(lambda _: _Blocks(image.files[0], 8 * HEADER_SIZE), image.meter)
-    return open_packed(container, source)
+    wrong: list[int] = []
+    source = PackedSource(lambda _: _Blocks(image.files[0], 8 * HEADER_SIZE, wrong), image.meter)
+    kept = Pieces(algorithm="CRC-32", what="block", in_order=True)
+    # Its size is found by unpacking all of it, which tells the checksums of its streams, too.
+    opened = open_packed(container, source, kept)
+    problems = tuple(
+        Problem(Code.BAD_CHECKSUM, f"the checksum of the stream that ends at byte {at} is wrong")
+        for at in sorted({*wrong})
+    )
+    return opened.replaced(
+        container=opened.container.replaced(problems=(*opened.container.problems, *problems))
+    )
 
 
 class _Blocks(Stream):
     """The blocks from a bit of the file on, where a magic stands.
 
     Nothing but that magic says where a block begins, and none begins at a byte's start; but each can be
-    unpacked as the only one of a stream.
+    unpacked as the only one of a stream. ``wrong``: gets the places of streams whose checksum, which is
+    made of those of their blocks, is wrong; ``combined``: that of the blocks so far.
     """
 
     worth = BZIP2_WORTH
 
-    def __init__(self, file: Source, at: int, position: int = 0) -> None:
+    def __init__(
+        self, file: Source, at: int, wrong: list[int], position: int = 0, *, combined: int = 0
+    ) -> None:
         super().__init__(position)
         self._file = file
         self._at = at
+        self._wrong = wrong
+        self._combined = combined
         self._unpacker: bz2.BZ2Decompressor | None = None
         self._packed = b""
 
     def fork(self) -> Stream | None:
         """Another stream at this place, which must be between two blocks."""
-        return None if self._unpacker else _Blocks(self._file, self._at, self.position)
+        if self._unpacker:
+            return None
+        return _Blocks(self._file, self._at, self._wrong, self.position, combined=self._combined)
 
     def _read(self) -> bytes:
         while True:
@@ -92,6 +111,9 @@ class _Blocks(Stream):
         magic = _bits(window, bit, MAGIC_SIZE)
         while magic == END:
             # Streams begin at bytes. What follows the last one is not looked at: it may be padding.
+            if _bits(window, bit + 8 * MAGIC_SIZE, CHECKSUM_SIZE) != self._combined:
+                self._wrong.append(byte)
+            self._combined = 0
             start = (bit + 7) // 8 + MAGIC_SIZE + CHECKSUM_SIZE
             if not window.startswith(HEADER, start):
                 return None
@@ -108,6 +130,8 @@ class _Blocks(Stream):
             if byte + len(window) == self._file.size:
                 raise EndsEarlyError("the file ends within its compressed data")
             raise ReadError(f"compressed data is damaged: the block at byte {byte} has no end")
+        turned = (self._combined << 1 | self._combined >> 31) & 0xFFFFFFFF
+        self._combined = turned ^ _bits(window, bit + 8 * MAGIC_SIZE, CHECKSUM_SIZE)
         self._packed = _alone(window, bit, following)
         self._at = 8 * byte + following
         return bz2.BZ2Decompressor()

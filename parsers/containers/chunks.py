@@ -1,10 +1,10 @@
 """Disks that are stored in compressed chunks of one size: what the forensic formats share."""
 
-import zlib
 from _thread import allocate_lock
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
+from pyimount.parsers.containers.zlib_library import zlib_library
 from pyimount.sources.budget import Meter
 from pyimount.sources.errors import ReadError, SourceError
 from pyimount.sources.source import Source
@@ -30,7 +30,7 @@ class ChunkSource(Source):
     an error, where that is not known.
     """
 
-    __slots__ = ("_chunk_size", "_chunks", "_keep", "_load", "_locate", "_lock", "_meter", "_worth")
+    __slots__ = ("_chunk_size", "_chunks", "_gap", "_keep", "_load", "_locate", "_lock", "_meter", "_worth")
 
     def __init__(  # noqa: PLR0917
         self,
@@ -40,8 +40,10 @@ class ChunkSource(Source):
         meter: Meter,
         worth: int = 1,
         locate: Callable[[int], tuple[Source, int, int] | None] | None = None,
+        gap: Callable[[int], tuple[int, int] | None] | None = None,
     ) -> None:
         self._locate = locate
+        self._gap = gap
         self._meter = meter
         self._worth = worth
         self.size = size
@@ -76,6 +78,11 @@ class ChunkSource(Source):
         for source, places in wanted.items():
             source.expect(places)
 
+    def lost_around(self, offset: int) -> tuple[int, int] | None:
+        """As Source's: the chunks that are nowhere."""
+        gap = self._gap(offset // self._chunk_size) if self._gap else None
+        return gap and (gap[0] * self._chunk_size, min(self.size, gap[1] * self._chunk_size))
+
     def _read(self, offset: int, length: int) -> bytes:
         pieces = []
         while length:
@@ -109,13 +116,14 @@ def inflate(data: bytes, size: int) -> bytes:
     Bytes after the end of the stream are passed over. Raises ReadError when the stream is
     damaged, cut, or gives more: it is never unpacked further than that.
     """
-    unpacker = zlib.decompressobj()
+    library = zlib_library()
+    unpacker = library.decompressobj()
     try:
         unpacked = unpacker.decompress(data, size + 1)
         if len(unpacked) <= size and not unpacker.eof:
             # All bytes may be out, and the checksum not yet looked at.
             unpacked += unpacker.decompress(unpacker.unconsumed_tail, size + 1 - len(unpacked))
-    except zlib.error as error:
+    except library.error as error:
         raise ReadError(f"compressed data is damaged ({error})") from error
     return _whole(unpacked, size, ended=unpacker.eof)
 
@@ -167,6 +175,6 @@ def read_checked(source: Source, offset: int, length: int) -> bytes:
     if len(data) < length + 4:
         raise ReadError(f"the file ends at {source.size}, within it")
     chunk = data[:length]
-    if zlib.adler32(chunk) != int.from_bytes(data[length:], "little"):
+    if zlib_library().adler32(chunk) != int.from_bytes(data[length:], "little"):
         raise ReadError("its checksum is wrong")
     return chunk

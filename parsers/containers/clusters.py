@@ -1,15 +1,14 @@
 """What disks in clusters share, whatever leads to these: unpacked clusters, backing disks, truncation."""
 
-import zlib
 from _thread import allocate_lock  # threading takes long to import
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from typing import Literal
 
-from pyimount.formats import Container
 from pyimount.formats.image import Image
 from pyimount.parsers.containers.file_names import file_name
 from pyimount.parsers.containers.runs import Parent, open_parent
+from pyimount.parsers.containers.zlib_library import zlib_library
 from pyimount.problems import Code, Problem
 from pyimount.sources.budget import Meter
 from pyimount.sources.errors import OpenError, ReadError
@@ -59,32 +58,30 @@ def inflate_raw(data: bytes, size: int) -> bytes:
 
     QEMU packs this way, with a window of 4 KiB, and fills the last sector with whatever is there.
     """
+    library = zlib_library()
     try:
-        unpacked = zlib.decompressobj(-12).decompress(data, size)
-    except zlib.error as error:
+        unpacked: bytes = library.decompressobj(-12).decompress(data, size)
+    except library.error as error:
         raise ReadError(f"a compressed cluster is damaged ({error})") from error
     if len(unpacked) != size:
         raise ReadError(f"a compressed cluster gives {len(unpacked)} bytes, and {size} belong there")
-    return unpacked
+    return bytes(unpacked)
 
 
-def open_backing(
-    image: Image,
-    name: str,
-    what: str,
-    *,
-    raw: bool = False,
-    refuse: Callable[[Container], str | None] = lambda _: None,
-) -> Parent:
-    """The disk beneath ``image``, which its header calls ``name``; ``what`` says what that is, for people.
+def open_backing(image: Image, name: str | None, *, raw: bool = False) -> Parent:
+    """The disk beneath ``image``: the backing file that its header names.
 
-    ``raw``: its bytes as they are, whatever they look like: what a guest writes there decides nothing.
-    ``refuse`` says why a disk that was found cannot be it. Never raises for what is there or is not.
+    ``name``: None where it cannot be read. ``raw``: its bytes as they are, whatever they look like: what a
+    guest writes there decides nothing. Never raises for what is there or is not.
     """
+    if not name:
+        message = "the image has a backing file, and its name cannot be read"
+        return Parent(None, (Problem(Code.DAMAGED, message),))
+    what = "the backing file"
     try:
         named = file_name(name)
         if not raw and not named.raw:
-            return open_parent(image, [name], refuse, what)
+            return open_parent(image, [name], lambda _: None, what)
         source = image.open_named(named.name)
     except OpenError as error:
         message = f"{what} cannot be read, nor what this image has from it: {error}"

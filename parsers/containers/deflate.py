@@ -1,8 +1,7 @@
 """Deflate as a stream that can be forked anywhere: what gzip and zip share."""
 
-import zlib
-
 from pyimount.parsers.containers.packed import PIECE, EndsEarlyError, Input, Stream
+from pyimount.parsers.containers.zlib_library import zlib_library
 from pyimount.sources.errors import ReadError
 
 GZIP, RAW = 31, -15
@@ -17,7 +16,7 @@ class DeflateStream(Stream):
         self._input = source
         self._wbits = wbits
         self._left = b""
-        self._unpacker = zlib.decompressobj(wbits)
+        self._unpacker = zlib_library().decompressobj(wbits)
         self._ended = False
 
     def fork(self) -> Stream:
@@ -32,8 +31,8 @@ class DeflateStream(Stream):
     def _read(self) -> bytes:
         while not self._ended:
             try:
-                piece = self._unpacker.decompress(self._left, PIECE)
-            except zlib.error as error:
+                piece: bytes = self._unpacker.decompress(self._left, PIECE)
+            except zlib_library().error as error:
                 raise ReadError(f"compressed data is damaged ({error})") from error
             if self._unpacker.eof:
                 self._next_member()
@@ -44,7 +43,7 @@ class DeflateStream(Stream):
                     if not self._left:
                         raise EndsEarlyError("the file ends within its compressed data")
             if piece:
-                return piece
+                return bytes(piece)
         return b""
 
     def _next_member(self) -> None:
@@ -54,4 +53,4 @@ class DeflateStream(Stream):
             self._left += self._input.next()
         self._ended = self._wbits != GZIP or not self._left.startswith(b"\x1f\x8b")
         if not self._ended:
-            self._unpacker = zlib.decompressobj(self._wbits)
+            self._unpacker = zlib_library().decompressobj(self._wbits)

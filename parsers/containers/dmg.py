@@ -10,7 +10,7 @@ import sys
 from array import array
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from construct import Bytes, Int8ub, Int16ub, Int32ub, Int64ub, Struct
@@ -19,6 +19,7 @@ from pyimount.formats import Container, ContainerFormat, Json, NotThisFormat, Op
 from pyimount.formats.image import Image
 from pyimount.formats.layouts import layout, parse_struct, read_struct
 from pyimount.formats.notation import flag_names, uuid_text
+from pyimount.formats.stored import CheckedBytes, Stored, StoredHash
 from pyimount.parsers.containers.adc import unpack_adc
 from pyimount.parsers.containers.cdsa import MAGIC_V1, MAGIC_V2, encryption_of
 from pyimount.parsers.containers.chunks import (
@@ -37,7 +38,7 @@ from pyimount.parsers.containers.xmltext import read_xml
 from pyimount.problems import Code, Problem
 from pyimount.sources.budget import Meter
 from pyimount.sources.errors import ReadError
-from pyimount.sources.source import BytesSource, Source
+from pyimount.sources.source import BytesSource, SliceSource, Source
 from pyimount.sources.view import View
 
 CHECKSUM = layout(lambda: Struct("type" / Int32ub, "size" / Int32ub, "data" / Bytes(128)))
@@ -200,7 +201,44 @@ def open(container: Container, image: Image) -> Opened:  # noqa: A001
     problems.extend(chunks.problems(file.size, size, koly.MasterChecksum))
     data = _Data(file, chunks, image.meter)
     container = container.replaced(size=size, details=details, problems=tuple(problems))
-    return Opened(container=container, source=RunSource(size, data.locate))
+    stored = _stored(file, koly, chunks.checksums, chunks.unused())
+    return Opened(container=container, source=RunSource(size, data.locate), stored=stored)
+
+
+def _stored(
+    file: Source,
+    koly: Any,
+    parts: Sequence[tuple[int, int, str, str]] = (),
+    unused: Sequence[tuple[int, int]] = (),
+) -> Stored:
+    """The checksums of the parts of the disk that the tables are of, and of the data fork.
+
+    hdiutil sums up the chunks that a table has, but for those of unused space; others sum up these, too.
+    """
+
+    def runs() -> Iterator[StoredHash]:
+        end = 0
+        for sector, count, kind, value in sorted(parts):
+            if sector >= end:  # two tables over the same sectors are told elsewhere
+                end = sector + count
+                yield StoredHash(
+                    algorithm=kind,
+                    value=value,
+                    what=f"the part from sector {sector} on",
+                    offset=sector * SECTOR,
+                    size=count * SECTOR,
+                    left_out=tuple(
+                        each for each in unused if sector * SECTOR <= each[0] < (sector + count) * SECTOR
+                    ),
+                )
+
+    checked = [CheckedBytes(runs=runs)] if parts else []
+    fork = _checksum(koly.DataChecksum)
+    if isinstance(fork, dict) and koly.DataForkOffset + koly.DataForkLength <= file.size:
+        kept = StoredHash(algorithm=str(fork["type"]), value=str(fork["value"]))
+        source = SliceSource(file, koly.DataForkOffset, koly.DataForkLength)
+        checked.append(CheckedBytes(name="the data fork", source=source, hashes=(kept,)))
+    return Stored(checked=tuple(checked), structural="the tables, by the master checksum")
 
 
 def _open_plain(container: Container, koly: Any, file: Source) -> Opened:
@@ -209,7 +247,7 @@ def _open_plain(container: Container, koly: Any, file: Source) -> Opened:
     if koly.DataForkLength < size:
         raise NotThisFormat("an image without tables of blocks")
     source = RunSource(size, lambda offset: Run(file, koly.DataForkOffset + offset, size - offset))
-    return Opened(container=container, source=source)
+    return Opened(container=container, source=source, stored=_stored(file, koly))
 
 
 class _Table:
@@ -226,6 +264,8 @@ class _Chunks:
     def __init__(self, data_offset: int) -> None:
         self._data_offset = data_offset
         self._crc = 0
+        self.checksums: list[tuple[int, int, str, str]] = []
+        """Of the parts of the disk that have one: first sector, sectors, algorithm, value."""
         self._tables: list[tuple[int, array[int]]] = []
         self._listed: list[Json] = []
         self._count = 0
@@ -246,6 +286,11 @@ class _Chunks:
             raise NotThisFormat(f"{len(self._tables)} tables with {self._count} chunks")
         self._tables.append((mish.SectorNumber, self._rows(mish, table)))
         self._crc = binascii.crc32(mish.Checksum.data[:4], self._crc)
+        kept = _checksum(mish.Checksum)
+        if isinstance(kept, dict):
+            self.checksums.append(
+                (mish.SectorNumber, mish.SectorCount, str(kept["type"]), str(kept["value"]))
+            )
         if len(self._listed) < _TABLES_LISTED:
             self._listed.append(
                 {"name": table.name, "sector": mish.SectorNumber, "sectors": mish.SectorCount}
@@ -289,6 +334,15 @@ class _Chunks:
             if rows:
                 self.end = rows[-4] + rows[-3]
         self.starts = self.rows[1 :: self.WIDTH]
+
+    def unused(self) -> list[tuple[int, int]]:
+        """The runs of the disk, from and to, that are known to hold nothing."""
+        rows, width = self.rows, self.WIDTH
+        return [
+            (rows[at + 1] * SECTOR, (rows[at + 1] + rows[at + 2]) * SECTOR)
+            for at in range(0, len(rows), width)
+            if rows[at] == IGNORE
+        ]
 
     def details(self) -> dict[str, Json]:
         """The facts for the report."""

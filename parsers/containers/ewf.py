@@ -12,6 +12,7 @@ from typing import Any
 from pyimount.formats import Container, ContainerFormat, Json, NotThisFormat, Opened, Signature
 from pyimount.formats.image import Image
 from pyimount.formats.notation import guid_text
+from pyimount.formats.stored import CheckedBytes, Pieces, Stored, of_digests
 from pyimount.parsers.containers.chunks import CHUNK_CAP, ChunkSource
 from pyimount.parsers.containers.ewf_sections import (
     DISK_SIGNATURE,
@@ -62,7 +63,35 @@ def open_image(container: Container, image: Image) -> Opened:
         problems = _with_gap([*made.problems, *problems], flaws)
     else:
         problems = [*made.problems, *problems]
-    return Opened(container=made.replaced(problems=tuple(problems)), source=source)
+    return Opened(
+        container=made.replaced(problems=tuple(problems)), source=source, stored=_stored(made, ordered, image)
+    )
+
+
+def _stored(made: Container, segments: Sequence[Segment], image: Image) -> Stored:
+    """The hashes of the disk, the checksums of its chunks, and those of every section of these segments."""
+    files = dict(zip(image.names, image.files, strict=True))
+
+    def structures() -> Iterator[Problem]:
+        for segment in segments:
+            try:
+                yield from read_segment(View(files[segment.name]), segment.name, thorough=True).problems
+            except (NotThisFormat, ShortRead, ReadError) as error:
+                yield Problem(Code.DAMAGED, f"{segment.name} cannot be read as a segment: {error}")
+
+    chunk_size = made.details.get("chunk_size")
+    disk = CheckedBytes(
+        hashes=of_digests(made.details, ("md5", "sha1", "sha256")),
+        pieces=Pieces(
+            algorithm="Adler-32", what="chunk", size=chunk_size if isinstance(chunk_size, int) else None
+        ),
+    )
+    return Stored(
+        checked=(disk,),
+        structures=structures,
+        structural="every section, table and copy of a table",
+        told_better=frozenset((Code.BACKUP_USED,)),
+    )
 
 
 def _with_gap(problems: list[Problem], flaws: list[Problem]) -> list[Problem]:
@@ -225,7 +254,8 @@ def _disk(segments: Sequence[Segment], size: int, meter: Meter) -> tuple[Source,
             problems.append(Problem(Code.TRUNCATED, "a part of the disk cannot be read", ranges=(gap,)))
     chunks = _Chunks(placed, chunk_size, size, always_packed=not hasattr(volume, "media_type"))
     far = any(table.source.is_far for _, table in placed)
-    return ChunkSource(size, chunk_size, chunks.load, meter, locate=chunks.locate if far else None), problems
+    locate = chunks.locate if far else None
+    return ChunkSource(size, chunk_size, chunks.load, meter, locate=locate, gap=chunks.gap), problems
 
 
 class _Chunks:
@@ -256,6 +286,14 @@ class _Chunks:
         if table is None or number - self._starts[at] >= table.entries.count:
             return None
         return table.source, *table.place(number - self._starts[at], self._chunk_size)
+
+    def gap(self, number: int) -> tuple[int, int] | None:
+        """The chunks around this one, from and to, that no table lists; None where one lists it."""
+        at = bisect_right(self._starts, number)
+        start = self._starts[at - 1] + self._tables[at - 1].entries.count if at else 0
+        if number < start:
+            return None
+        return start, self._starts[at] if at < len(self._starts) else -(-self._size // self._chunk_size)
 
     def _load(self, number: int) -> bytes:
         at = bisect_right(self._starts, number) - 1

@@ -4,6 +4,7 @@ Layout: "Expert Witness Compression Format version 2 specification", libewf's do
 https://github.com/libyal/libewf/blob/main/documentation/Expert%20Witness%20Compression%20Format%202%20(EWF2).asciidoc
 """
 
+import hashlib
 import zlib
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
@@ -15,6 +16,7 @@ from pyimount.formats import Container, ContainerFormat, Json, NotThisFormat, Op
 from pyimount.formats.image import Image
 from pyimount.formats.layouts import layout, parse_struct, read_struct
 from pyimount.formats.notation import decimal, guid_text, unix_time
+from pyimount.formats.stored import CheckedBytes, Pieces, Stored, of_digests
 from pyimount.parsers.containers.chunks import (
     BZIP2_WORTH,
     CHUNK_CAP,
@@ -73,7 +75,7 @@ TABLE_ENTRY = layout(
 
 DEVICE_INFORMATION, CASE_DATA, SECTOR_TABLE = 0x01, 0x02, 0x04
 MD5_HASH, SHA1_HASH, ENCRYPTION_KEYS, NEXT, DONE = 0x08, 0x09, 0x0B, 0x0D, 0x0F
-ENCRYPTED = 0x2
+HASHED, ENCRYPTED = 0x1, 0x2
 CHUNK_COMPRESSED, CHUNK_PATTERN = 0x1, 0x4
 COMPRESSION = {0: "none", 1: "zlib", 2: "bzip2"}
 DRIVE_TYPES = {
@@ -102,17 +104,24 @@ WRITE_BLOCKERS = {1: "FastBloc", 2: "Tableau"}
 SECTIONS_CAP = 1 << 16
 _TEXT_CAP = 256 << 10
 _RECOVERY_CAP = 64 << 10
+_PIECE = 1 << 20
 _SECTOR_CAP = 1 << 16
 _SIZE_CAP = 1 << 60
 
 
 class _Section(Record):
-    """A section: its type and flags, and where its data starts and ends in the file, in bytes."""
+    """A section: its type and flags, and where its data starts and ends in the file, in bytes.
+
+    ``padding``: so many of them at the end are none; ``integrity_hash``: the MD5 of the data, where the
+    flags say so.
+    """
 
     kind: int
     flags: int
     start: int
     end: int
+    padding: int
+    integrity_hash: bytes
 
 
 class _Table(Record):
@@ -183,7 +192,30 @@ def open_image(container: Container, image: Image) -> Opened:
         worth = BZIP2_WORTH if method == 2 else 1
         source = ChunkSource(made.size, chunk_size, chunks.load, image.meter, worth)
         problems += _gaps(tables, -(-made.size // chunk_size))
-    return Opened(container=made.replaced(problems=(*made.problems, *problems)), source=source)
+    return Opened(
+        container=made.replaced(problems=(*made.problems, *problems)),
+        source=source,
+        stored=_stored(made, segments, image),
+    )
+
+
+def _stored(made: Container, segments: Sequence[_Segment], image: Image) -> Stored:
+    """The hashes of the disk, the checksums of its chunks, and those of every section of these segments."""
+    files = dict(zip(image.names, image.files, strict=True))
+
+    def structures() -> Iterator[Problem]:
+        for segment in segments:
+            try:
+                yield from _read_segment(View(files[segment.name]), segment.name, thorough=True).problems
+            except (NotThisFormat, ShortRead, ReadError) as error:
+                yield Problem(Code.DAMAGED, f"{segment.name} cannot be read as a segment: {error}")
+
+    chunk_size = made.details.get("chunk_size")
+    pieces = Pieces(
+        algorithm="Adler-32", what="chunk", size=chunk_size if isinstance(chunk_size, int) else None
+    )
+    disk = CheckedBytes(hashes=of_digests(made.details, ("md5", "sha1")), pieces=pieces)
+    return Stored(checked=(disk,), structures=structures, structural="every section and table")
 
 
 def _gaps(tables: Sequence[_Table], wanted: int) -> Iterator[Problem]:
@@ -202,12 +234,15 @@ def _gaps(tables: Sequence[_Table], wanted: int) -> Iterator[Problem]:
         yield Problem(Code.DAMAGED, message)
 
 
-def _read_segment(view: View, name: str) -> _Segment:
+def _read_segment(view: View, name: str, *, thorough: bool = False) -> _Segment:
+    """What a segment says; ``thorough``: hold each of its sections against its checksums."""
     header = read_struct(view, FILE_HEADER, 0)
     if header.signature not in (DISK_SIGNATURE, LOGICAL_SIGNATURE) or header.major_version != 2:
         raise NotThisFormat("no EWF2 file header")
     segment = _Segment(name, header)
     for section in _sections(view, segment):
+        if thorough:
+            _hold(view, section, segment)
         if section.kind in (NEXT, DONE):
             segment.last = section.kind == DONE
         elif section.flags & ENCRYPTED or section.kind == ENCRYPTION_KEYS:
@@ -217,7 +252,7 @@ def _read_segment(view: View, name: str) -> _Segment:
         elif section.kind == CASE_DATA:
             segment.case = _read_values(view, section, segment)
         elif section.kind == SECTOR_TABLE:
-            _read_table(view, section, segment)
+            _read_table(view, section, segment, thorough=thorough)
         elif section.kind in (MD5_HASH, SHA1_HASH):
             _read_hash(view, section, segment)
     return segment
@@ -262,7 +297,10 @@ def _section(view: View, offset: int) -> tuple[_Section | None, int]:
     if made.descriptor_size != SECTION_DESCRIPTOR.size:
         return None, 0
     start = max(FILE_HEADER.size, offset - made.data_size)
-    return _Section(made.type, made.data_flags, start, offset), made.previous_offset
+    section = _Section(
+        made.type, made.data_flags, start, offset, made.padding_size, bytes(made.integrity_hash)
+    )
+    return section, made.previous_offset
 
 
 def _unpack(data: bytes, size: int, method: int) -> bytes:
@@ -288,7 +326,37 @@ def _read_values(view: View, section: _Section, segment: _Segment) -> dict[str, 
     return {tag: value for tag, value in pairs if value.strip()}
 
 
-def _read_table(view: View, section: _Section, segment: _Segment) -> None:
+def _hold(view: View, section: _Section, segment: _Segment) -> None:
+    """Hold a section's data against its MD5, where it has one: with what pads it, or without."""
+    if not section.flags & HASHED or not any(section.integrity_hash):
+        return
+    total = hashlib.md5(usedforsecurity=False)
+    end = section.end - section.padding
+    for at in range(section.start, end, _PIECE):
+        total.update(view.source.read_at(at, min(_PIECE, end - at)))
+    padded = total.copy()
+    padded.update(view.source.read_at(end, section.padding))
+    if section.integrity_hash not in (total.digest(), padded.digest()):
+        segment.note(
+            Code.BAD_CHECKSUM,
+            f"the MD5 of its section {section.kind:#x} at byte {section.start} does not match",
+        )
+
+
+def _hold_entries(view: View, start: int, size: int, end: int, segment: _Segment) -> None:
+    """Hold the entries of a table against the checksum behind them, where there is room for one."""
+    if start + size + 4 > end:
+        return
+    total = 1
+    for at in range(start, start + size, _PIECE):
+        total = zlib.adler32(view.source.read_at(at, min(_PIECE, start + size - at)), total)
+    if total != int.from_bytes(view.source.read_at(start + size, 4), "little"):
+        segment.note(
+            Code.BAD_CHECKSUM, f"the checksum of a sector table's entries, at byte {start}, is wrong"
+        )
+
+
+def _read_table(view: View, section: _Section, segment: _Segment, *, thorough: bool) -> None:
     raw = view.peek(section.start, min(TABLE_HEADER.size, section.end - section.start))
     if len(raw) < TABLE_HEADER.size:
         segment.note(Code.DAMAGED, "a sector table is cut")
@@ -304,6 +372,8 @@ def _read_table(view: View, section: _Section, segment: _Segment) -> None:
             f"a sector table should have {header.number_of_entries} entries, and has room for {room}",
         )
     count = min(header.number_of_entries, room)
+    if thorough and count == header.number_of_entries:
+        _hold_entries(view, start, count * TABLE_ENTRY.size, section.end, segment)
     entries = EntryTable(view.source, start, count, TABLE_ENTRY.size)
     segment.tables.append(_Table(view.source, header.first_chunk_number, entries))
 

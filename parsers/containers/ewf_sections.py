@@ -19,6 +19,7 @@ from pyimount.parsers.containers.runs import EntryTable
 from pyimount.problems import Code, Problem
 from pyimount.records import Record
 from pyimount.sources.errors import ReadError
+from pyimount.sources.source import Source
 from pyimount.sources.view import View
 
 DISK_SIGNATURE = b"EVF\x09\x0d\x0a\xff\x00"
@@ -101,6 +102,7 @@ SECTIONS_CAP = 1 << 16
 _VERIFY_CAP = (
     1 << 20
 )  # tables are verified up to so many bytes in all; behind them, chunks have checksums too
+_PIECE = 1 << 20
 _TEXT_CAP = 256 << 10
 ERRORS_CAP = 256
 
@@ -177,37 +179,45 @@ class Section(Record):
         return self.end - self.start
 
 
-def read_segment(view: View, name: str) -> Segment:
-    """Go through the sections of a segment; raises NotThisFormat, ShortRead or ReadError."""
+def read_segment(view: View, name: str, *, thorough: bool = False) -> Segment:
+    """Go through the sections of a segment; raises NotThisFormat, ShortRead or ReadError.
+
+    ``thorough``: hold all of every table and of every copy against their checksums and against each other,
+    not only what is needed.
+    """
     header = read_struct(view, FILE_HEADER, 0)
     if header.signature not in (DISK_SIGNATURE, LOGICAL_SIGNATURE) or header.segment_number == 0:
         raise NotThisFormat("no EWF file header")
     segment = Segment(name, header.segment_number, logical=header.signature == LOGICAL_SIGNATURE)
+    if thorough and (header.fields_start, header.fields_end) != (1, 0):
+        segment.note(Code.DAMAGED, "its file header is not as every tool writes it")
     copies: list[list[Table | None]] = []  # each table, and its copy if it has one
     sectors = None
     verified = 0
     previous = ""
     for section in _sections(view, segment):
         if section.kind in ("header", "header2", "xheader"):
-            _read_values(view, section, segment)
+            _read_values(view, section, segment, thorough=thorough)
         elif section.kind in ("volume", "disk", "data"):
-            _read_volume(view, section, segment)
+            _read_volume(view, section, segment, thorough=thorough)
         elif section.kind == "sectors":
             sectors = section
         elif section.kind in ("table", "table2"):
-            table = _read_table(view, section, sectors, verify=verified < _VERIFY_CAP)
+            table = _read_table(view, section, sectors, verify=thorough or verified < _VERIFY_CAP)
             verified += table.entries.count * 4 if table else 0
             if section.kind == "table2" and previous == "table":
                 copies[-1].append(table)
             else:
                 copies.append([table])
         elif section.kind in ("hash", "digest", "xhash"):
-            _read_hashes(view, section, segment)
+            _read_hashes(view, section, segment, thorough=thorough)
         elif section.kind == "error2":
             _read_errors(view, section, segment)
         previous = section.kind
     for number, tables in enumerate(copies, 1):
         segment.tables.append(_choose_table(segment, number, tables))
+        if thorough:
+            _compare_tables(segment, number, tables)
     return segment
 
 
@@ -268,20 +278,21 @@ def is_usable(volume: Any) -> bool:
     )
 
 
-def _read_volume(view: View, section: Section, segment: Segment) -> None:
+def _read_volume(view: View, section: Section, segment: Segment, *, thorough: bool) -> None:
     """Take the volume section, or the first of its copies (``data``) that is whole."""
-    if segment.volume is not None and is_usable(segment.volume) and segment.volume_holds:
+    settled = segment.volume is not None and is_usable(segment.volume) and segment.volume_holds
+    if settled and not thorough:
         return
     declared = SMART_VOLUME if section.size < VOLUME.size else VOLUME
     problems = len(segment.problems)
     volume = _checked(view, section, declared, segment)
     holds = len(segment.problems) == problems
     better = (is_usable(volume), holds) > (is_usable(segment.volume), segment.volume_holds)
-    if volume is not None and (segment.volume is None or better):
+    if volume is not None and not settled and (segment.volume is None or better):
         segment.volume, segment.volume_holds = volume, holds
 
 
-def _read_hashes(view: View, section: Section, segment: Segment) -> None:
+def _read_hashes(view: View, section: Section, segment: Segment, *, thorough: bool) -> None:
     if section.kind == "xhash":
         values = _xml_values(_inflated(view, section, segment), ("MD5", "SHA1", "SHA256"))
         segment.hashes |= {name.lower(): value.lower() for name, value in values.items()}
@@ -290,7 +301,11 @@ def _read_hashes(view: View, section: Section, segment: Segment) -> None:
     for name in ("md5", "sha1"):
         value = getattr(made, f"{name}_hash", b"")
         if any(value):
-            segment.hashes.setdefault(name, value.hex())
+            known = segment.hashes.setdefault(name, value.hex())
+            if thorough and known != value.hex():
+                segment.note(
+                    Code.COPIES_DIFFER, f"it has two {name.upper()} of the disk, {known} and {value.hex()}"
+                )
 
 
 def _read_errors(view: View, section: Section, segment: Segment) -> None:
@@ -327,12 +342,36 @@ def _read_table(view: View, section: Section, sectors: Section | None, *, verify
     elif header.number_of_entries > room:
         flaw = f"it should have {header.number_of_entries} entries, and has room for {room}"
     elif verify and room == count + 1:  # only entries, then their checksum; where data follows, there is none
-        data = view.source.read_at(start, min(count, _VERIFY_CAP) * 4 + 4)
-        if zlib.adler32(data[:-4]) != int.from_bytes(data[-4:], "little"):
+        stored = int.from_bytes(view.source.read_at(start + count * 4, 4), "little")
+        if _adler32(view.source, start, count * 4) != stored:
             flaw = "the checksum of its entries is wrong"
     # SMART has the chunks in the table's own section.
     extent = (sectors.start, sectors.end) if sectors else (start + 4 * count, section.end)
     return Table(view.source, header.base_offset, entries, extent, flaw)
+
+
+def _adler32(source: Source, start: int, size: int) -> int:
+    total = 1
+    for at in range(start, start + size, _PIECE):
+        total = zlib.adler32(source.read_at(at, min(_PIECE, start + size - at)), total)
+    return total
+
+
+def _compare_tables(segment: Segment, number: int, copies: Sequence[Table | None]) -> None:
+    """Note every copy of a table that is damaged, or says something else than the first that is not."""
+    good = None
+    for copy, table in enumerate(copies):
+        which = f"its table {number}" if copy == 0 else f"the copy of its table {number}"
+        if table is None:
+            segment.note(Code.DAMAGED, f"{which} is cut")
+        elif table.flaw is not None:
+            segment.note(Code.BAD_CHECKSUM, f"{which} is damaged: {table.flaw}")
+        elif good is None:
+            good = table
+        elif not good.lists_the_same(table):
+            segment.note(
+                Code.COPIES_DIFFER, f"{which} says something else than the table, both with good checksums"
+            )
 
 
 def _choose_table(segment: Segment, number: int, copies: Sequence[Table | None]) -> Table | None:
@@ -356,9 +395,12 @@ def _inflated(view: View, section: Section, segment: Segment) -> bytes:
         return b""
 
 
-def _read_values(view: View, section: Section, segment: Segment) -> None:
+def _read_values(view: View, section: Section, segment: Segment, *, thorough: bool) -> None:
     if section.kind in segment.values:
-        return  # header2 is stored twice
+        # header2 is stored twice
+        if thorough:
+            _inflated(view, section, segment)
+        return
     data = _inflated(view, section, segment)
     if section.kind == "xheader":
         found = _xml_values(data, (*_XHEADER_VALUES, *HEADER_VALUES.values()))

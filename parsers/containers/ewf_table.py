@@ -65,6 +65,12 @@ class Table:
         end = self._offset(index + 1, turned or index + 1 >= self._turning()) if following else self._end
         return offset, min(max(0, end - offset), packed_bound(chunk_size))
 
+    def lists_the_same(self, other: "Table") -> bool:
+        """Whether another table has the same entries."""
+        if (self.entries.count, self._base_offset) != (other.entries.count, other._base_offset):
+            return False
+        return all(self.entries[index] == other.entries[index] for index in range(self.entries.count))
+
     def _load(self, index: int, turned: bool, chunk_size: int, wanted: int, *, packed: bool) -> bytes:
         offset = self._offset(index, turned)
         following = index + 1 < self.entries.count

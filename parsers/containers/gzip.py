@@ -9,6 +9,7 @@ from pyimount.formats import Container, ContainerFormat, Json, NotThisFormat, Op
 from pyimount.formats.image import Image
 from pyimount.formats.layouts import layout, read_struct
 from pyimount.formats.notation import text, unix_time
+from pyimount.formats.stored import Pieces
 from pyimount.parsers.containers.deflate import GZIP, DeflateStream
 from pyimount.parsers.containers.packed import EndsEarlyError, Input, PackedSource, open_packed
 from pyimount.sources.errors import ReadError
@@ -52,7 +53,7 @@ def parse(view: View) -> Container:
 def open(container: Container, image: Image) -> Opened:  # noqa: A001
     """The file inside, all members one after the other."""
     source = PackedSource(lambda _: DeflateStream(Input(image.files[0]), GZIP), image.meter)
-    return open_packed(container, source)
+    return open_packed(container, source, Pieces(algorithm="CRC-32", what="member", in_order=True))
 
 
 FORMAT = ContainerFormat(

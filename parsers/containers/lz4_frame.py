@@ -9,6 +9,7 @@ from array import array
 
 from pyimount.formats import Container, ContainerFormat, Json, NotThisFormat, Opened, Signature
 from pyimount.formats.image import Image
+from pyimount.formats.stored import Pieces
 from pyimount.formats.xxh32 import Sum, xxh32, xxh32_is_fast, xxh32_sum
 from pyimount.parsers.containers.checked import CheckedSource, SummedRun
 from pyimount.parsers.containers.chunks import OWN_WORTH
@@ -20,6 +21,7 @@ from pyimount.parsers.containers.packed import (
     Stream,
     open_packed,
 )
+from pyimount.parsers.containers.skippable import SIGNATURE, SKIPPABLE, first_frame
 from pyimount.problems import Code, Problem
 from pyimount.records import Record
 from pyimount.sources.errors import ReadError
@@ -27,8 +29,6 @@ from pyimount.sources.source import Source
 from pyimount.sources.view import ShortRead, View
 
 MAGIC, LEGACY_MAGIC = b"\x04\x22\x4d\x18", b"\x02\x21\x4c\x18"
-SKIPPABLE = 0x184D2A5
-"""The magic of frames to skip, without its last digit."""
 VERSION = 1
 INDEPENDENT, BLOCK_CHECKSUM, CONTENT_SIZE, CONTENT_CHECKSUM, RESERVED, DICTIONARY = 32, 16, 8, 4, 2, 1
 BLOCK_SIZES = {4: 64 << 10, 5: 256 << 10, 6: 1 << 20, 7: 4 << 20}
@@ -68,7 +68,7 @@ class _Frame(Record):
 
 def parse(view: View) -> Container:
     """What the header of the first frame says."""
-    frame = _frame(view, 0)
+    frame = _frame(view, first_frame(view))
     if frame.legacy and not 0 < int.from_bytes(view.read(frame.data, _WORD), "little") <= frame.block_cap:
         raise NotThisFormat("no block follows the header")
     problems: tuple[Problem, ...] = ()
@@ -132,10 +132,20 @@ def open(container: Container, image: Image) -> Opened:  # noqa: A001
 
     size = index.size if index else None
     details = {**container.details, "frames": len(index.frames) if index else None}
-    opened = open_packed(container.replaced(details=details), PackedSource(begin, image.meter, size, places))
+    opened = open_packed(
+        container.replaced(details=details),
+        PackedSource(begin, image.meter, size, places),
+        Pieces(algorithm="XXH32", what="frame", in_order=True) if _all_checked(file, index) else None,
+    )
     if index is None or opened.source is None:
         return opened
     return opened.replaced(source=CheckedSource(opened.source, index.sums, xxh32_sum, "XXH32"))
+
+
+def _all_checked(file: Source, index: _Index | None) -> bool:
+    """Whether every frame or each of its blocks has a checksum; where not all are known, the first."""
+    frames = index.frames if index else (_frame(View(file), 0),)
+    return all(frame.content_checksum or frame.block_checksum for frame in frames)
 
 
 class _Blocks(Stream):
@@ -237,7 +247,9 @@ class _Blocks(Stream):
         if size & AS_IT_IS and not frame.legacy:
             piece = packed
         else:
-            piece = unpack_lz4(packed, frame.block_size, b"" if frame.independent else self._before)
+            before = b"" if frame.independent else self._before
+            summed = frame.block_checksum or frame.content_checksum
+            piece = unpack_lz4(packed, frame.block_size, before, summed=summed)
         if not frame.independent:
             self._before = (self._before + piece)[-WINDOW:]
         if self._sum is not None:
@@ -367,7 +379,7 @@ FORMAT = ContainerFormat(
     specification="https://github.com/lz4/lz4/blob/dev/doc/lz4_Frame_format.md",
     parse=parse,
     open=open,
-    signatures=(Signature(MAGIC, 0), Signature(LEGACY_MAGIC, 0)),
+    signatures=(Signature(MAGIC, 0), Signature(LEGACY_MAGIC, 0), SIGNATURE),
     types=("lz4",),
     wraps=True,
 )

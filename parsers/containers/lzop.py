@@ -62,6 +62,7 @@ def parse(view: View) -> Container:
 FORMAT = ContainerFormat(
     name="lzop",
     title="lzop (LZO), recognised only",
+    mapped=False,
     specification="https://www.lzop.org/",
     parse=parse,
     open=open_unread,

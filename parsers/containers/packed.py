@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from pyimount.formats import Container, Opened
+from pyimount.formats.stored import CheckedBytes, Pieces, Stored
 from pyimount.problems import Code, Problem
 from pyimount.sources.budget import Meter
 from pyimount.sources.errors import BudgetError, ReadError, SourceError
@@ -214,6 +215,12 @@ class PackedSource(Source):
             return None
         return Problem(code, f"only {self.size} bytes could be unpacked: {why}")
 
+    def finish(self) -> None:
+        """Unpack what follows the last byte, once all were read: a checksum, mostly; raises ReadError."""
+        with self._lock:
+            if self._live.position == self.size and self._next():
+                raise ReadError(f"more is compressed than the {self.size} bytes that are told")
+
     def _read(self, offset: int, length: int) -> bytes:
         first = offset // _PAGE
         with self._lock:
@@ -315,11 +322,19 @@ def _position(stream: Stream) -> int:
     return stream.position
 
 
-def open_packed(container: Container, source: PackedSource) -> Opened:
-    """The disk in a source, which is measured where its size is not known."""
+def open_packed(container: Container, source: PackedSource, kept: Pieces | None = None) -> Opened:
+    """The disk in a source, which is measured where its size is not known.
+
+    ``kept``: the checksums that unpacking holds it against.
+    """
     problem = source.measure() if source.size == 0 else None
     problems = (*container.problems, problem) if problem else container.problems
     if source.size == 0:
         empty = Problem(Code.UNREADABLE, "nothing is compressed here")
         return Opened(container=container.replaced(problems=(*problems, empty)), source=None)
-    return Opened(container=container.replaced(size=source.size, problems=problems), source=source)
+    stored = None
+    if kept is not None:
+        checked = CheckedBytes(name=f"the file in the {container.type}", pieces=kept, end=source.finish)
+        stored = Stored(checked=(checked,))
+    opened = container.replaced(size=source.size, problems=problems)
+    return Opened(container=opened, source=source, stored=stored)

@@ -91,12 +91,9 @@ def open(container: Container, image: Image) -> Opened:  # noqa: A001
         problems.append(Problem(Code.UNSUPPORTED, message))
         return Opened(container=container.replaced(problems=tuple(problems)), source=None)
     backing = None
-    if name := _backing_name(view, header):
-        backing = open_backing(image, name, "the backing file")
+    if header.backing_file_offset:
+        backing = open_backing(image, _backing_name(view, header))
         problems.extend(backing.problems)
-    elif header.backing_file_offset:
-        backing = Parent()
-        problems.append(Problem(Code.DAMAGED, "the image has a backing file, and its name cannot be read"))
     clusters = _Clusters(file, header, backing, image.meter)
     if clusters.end_too_early():
         problems.append(truncated(file, "clusters"))

@@ -226,13 +226,11 @@ def open(container: Container, image: Image) -> Opened:  # noqa: A001
         except OpenError as error:
             problems.append(Problem(Code.MISSING_BACKING_FILE, f"the data file cannot be read: {error}"))
     backing = None
-    if name := details["backing_file"]:
+    if header.backing_file_offset:
+        name = details["backing_file"]
         raw = details.get("backing_format") == "raw"
-        backing = open_backing(image, str(name), "the backing file", raw=raw)
+        backing = open_backing(image, name if isinstance(name, str) else None, raw=raw)
         problems.extend(backing.problems)
-    elif header.backing_file_offset:
-        backing = Parent()
-        problems.append(Problem(Code.DAMAGED, "the image has a backing file, and its name cannot be read"))
     clusters = _Clusters(file, header, data, backing, unpack, meter=image.meter)
     if clusters.l1_is_short():
         message = f"{header.l1_size} entries of the first table are too few for {header.size} bytes"

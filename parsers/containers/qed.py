@@ -83,13 +83,10 @@ def open(container: Container, image: Image) -> Opened:  # noqa: A001
         problems.append(Problem(Code.UNSUPPORTED, f"the image needs what is not known here: {unknown:#x}"))
         return Opened(container=container.replaced(problems=tuple(problems)), source=None)
     backing = None
-    if name := _backing_name(view, header):
+    if header.features & BACKING_FILE:
         raw = bool(header.features & BACKING_FORMAT_NO_PROBE)
-        backing = open_backing(image, name, "the backing file", raw=raw)
+        backing = open_backing(image, _backing_name(view, header), raw=raw)
         problems.extend(backing.problems)
-    elif header.features & BACKING_FILE:
-        backing = Parent()
-        problems.append(Problem(Code.DAMAGED, "the image has a backing file, and its name cannot be read"))
     clusters = _Clusters(file, header, backing)
     if clusters.end_too_early():
         problems.append(truncated(file, "clusters"))

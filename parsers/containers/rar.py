@@ -28,6 +28,7 @@ def parse(view: View) -> Container:
 FORMAT = ContainerFormat(
     name="rar",
     title="RAR, recognised only",
+    mapped=False,
     specification="https://www.rarlab.com/technote.htm",
     parse=parse,
     open=open_unread,

@@ -51,6 +51,7 @@ def parse(view: View) -> Container:
 FORMAT = ContainerFormat(
     name="7z",
     title="7z, recognised only",
+    mapped=False,
     specification="https://github.com/ip7z/7zip",
     parse=parse,
     open=open_unread,

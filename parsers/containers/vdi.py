@@ -5,6 +5,7 @@ https://www.virtualbox.org/browser/vbox/trunk/src/VBox/Storage/VDICore.h
 """
 
 import os
+from collections.abc import Iterator
 from typing import Any
 
 from construct import Bytes, Int32ul, Int64ul, Struct
@@ -13,6 +14,8 @@ from pyimount.formats import Container, ContainerFormat, Json, NotThisFormat, Op
 from pyimount.formats.image import Image
 from pyimount.formats.layouts import layout, parse_struct, read_struct
 from pyimount.formats.notation import guid_text, text
+from pyimount.formats.stored import Stored
+from pyimount.parsers.containers.block_places import misplaced
 from pyimount.parsers.containers.runs import EntryTable, Parent, Run, RunSource, open_parent
 from pyimount.problems import Code, Problem
 from pyimount.sources.errors import OpenError, ReadError
@@ -122,7 +125,22 @@ def open_image(container: Container, image: Image) -> Opened:
             return Run(None, 0, left)
         return Run(file, header.offData + entry * stride + header.cbBlockExtra + within, left)
 
-    return Opened(container=container.replaced(problems=tuple(problems)), source=RunSource(size, locate))
+    def structures() -> Iterator[Problem]:
+        there = ((number, table[number]) for number in range(table.count))
+        blocks = [(number, entry) for number, entry in there if entry not in (FREE, ZERO)]
+        if len(blocks) != header.cBlocksAllocated:
+            message = (
+                f"the map has {len(blocks)} blocks in the file, and the header {header.cBlocksAllocated}"
+            )
+            yield Problem(Code.DAMAGED, message)
+        places = ((number, header.offData + entry * stride) for number, entry in blocks)
+        yield from misplaced(places, stride, file.size)
+
+    return Opened(
+        container=container.replaced(problems=tuple(problems)),
+        source=RunSource(size, locate),
+        stored=Stored(structures=structures, structural="none; the map of blocks was looked at"),
+    )
 
 
 def _parent_names(image: Image, linkage: bytes) -> list[str]:

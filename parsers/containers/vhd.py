@@ -5,6 +5,7 @@ https://learn.microsoft.com/en-us/previous-versions/windows/it-pro/windows-serve
 """
 
 import struct
+from collections.abc import Iterator
 from typing import Any
 
 from construct import Array, Bytes, Int8ub, Int16ub, Int32ub, Int64ub, Struct
@@ -13,6 +14,8 @@ from pyimount.formats import Container, ContainerFormat, Json, NotThisFormat, Op
 from pyimount.formats.image import Image
 from pyimount.formats.layouts import layout, parse_struct, read_struct
 from pyimount.formats.notation import text, unix_time, uuid_text
+from pyimount.formats.stored import Stored
+from pyimount.parsers.containers.block_places import misplaced
 from pyimount.parsers.containers.runs import EntryTable, Parent, Run, RunSource, bit_run, open_parent
 from pyimount.problems import Code, Problem
 from pyimount.sources.errors import ReadError
@@ -177,7 +180,11 @@ def open_image(container: Container, image: Image) -> Opened:
             problems.append(Problem(Code.TRUNCATED, f"the file holds {held} bytes of the disk's {size}"))
         disk = SliceSource(file, 0, max(0, held))
         runs = RunSource(size, lambda offset: Run(disk, offset, size - offset))
-        return Opened(container=container.replaced(problems=tuple(problems)), source=runs)
+        return Opened(
+            container=container.replaced(problems=tuple(problems)),
+            source=runs,
+            stored=Stored(structural="the footer"),
+        )
     header = _dynamic_header(view, footer, problems)
     details: dict[str, Json] = {**container.details, "block_size": header.block_size}
     parent = Parent()
@@ -204,10 +211,32 @@ def open_image(container: Container, image: Image) -> Opened:
         problems.append(
             Problem(Code.TRUNCATED, f"the file ends at byte {file.size}, before blocks of the disk")
         )
+
+    def structures() -> Iterator[Problem]:
+        yield from _flaws_of_copies(view)
+        yield from misplaced(blocks.places(), blocks.stride, file.size)
+
     return Opened(
         container=container.replaced(details=details, problems=tuple(problems)),
         source=RunSource(size, blocks.locate),
+        stored=Stored(structures=structures, structural="the footer, its copy and the dynamic disk header"),
     )
+
+
+def _flaws_of_copies(view: View) -> Iterator[Problem]:
+    """What is wrong with the footer at the end of a dynamic disk, or with its copy at the start."""
+    copies = []
+    for offset, which in ((view.size - 512, "the footer at the end"), (0, "the footer's copy at the start")):
+        raw = view.glance(offset, 512)
+        if raw[: len(COOKIE)] != COOKIE or len(raw) < FOOTER.size:
+            yield Problem(Code.DAMAGED, f"{which} is missing")
+            continue
+        if checksum(raw, _CHECKSUM_AT) != parse_struct(raw, FOOTER).checksum:
+            yield Problem(Code.BAD_CHECKSUM, f"the checksum of {which} is wrong")
+            continue
+        copies.append(raw)
+    if len(copies) == 2 and copies[0] != copies[1]:
+        yield Problem(Code.COPIES_DIFFER, "the footer and its copy say different things")
 
 
 def _dynamic_header(view: View, footer: Any, problems: list[Problem]) -> Any:
@@ -293,6 +322,18 @@ class _Blocks:
         if last is None:
             return 0
         return int(last) * SECTOR + self._bitmap_size + min(self._block_size, self._size)
+
+    @property
+    def stride(self) -> int:
+        """Bytes that a block takes in the file."""
+        return self._bitmap_size + self._block_size
+
+    def places(self) -> Iterator[tuple[int, int]]:
+        """The blocks that are in the file, and where they begin there."""
+        for number in range(self._table.count):
+            entry = self._table[number]
+            if entry != UNUSED:
+                yield number, entry * SECTOR
 
     def locate(self, offset: int) -> Run:
         """The run that begins at this byte of the disk."""

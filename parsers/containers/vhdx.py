@@ -5,6 +5,7 @@ https://learn.microsoft.com/en-us/openspecs/windows_protocols/ms-vhdx/83e061f8-f
 """
 
 import struct
+from collections.abc import Iterator
 from typing import Any
 
 from construct import Bytes, Int16ul, Int32ul, Int64ul, Struct
@@ -14,6 +15,8 @@ from pyimount.formats.checksums import crc32c
 from pyimount.formats.image import Image
 from pyimount.formats.layouts import layout, parse_struct, read_struct
 from pyimount.formats.notation import guid_text, text
+from pyimount.formats.stored import Stored
+from pyimount.parsers.containers.block_places import misplaced
 from pyimount.parsers.containers.runs import EntryTable, Parent, Run, RunSource, bit_run, open_parent
 from pyimount.parsers.containers.vhdx_log import ReplayedFile, ReplayError, replayed
 from pyimount.problems import Code, Problem
@@ -335,9 +338,32 @@ def open_image(container: Container, image: Image) -> Opened:
         problems.append(
             Problem(Code.TRUNCATED, f"the file ends at byte {file.size}, before blocks of the disk")
         )
+
+    def structures() -> Iterator[Problem]:
+        yield from _flaws_of_copies(View(image.files[0]))
+        yield from misplaced(blocks.places(), figures.block_size, file.size)
+
     return Opened(
-        container=container.replaced(problems=tuple(problems)), source=RunSource(figures.size, blocks.locate)
+        container=container.replaced(problems=tuple(problems)),
+        source=RunSource(figures.size, blocks.locate),
+        stored=Stored(
+            structures=structures,
+            structural="both headers and both region tables, and the log's entries",
+            told_better=frozenset((Code.BACKUP_USED,)),
+        ),
     )
+
+
+def _flaws_of_copies(view: View) -> Iterator[Problem]:
+    """What is wrong with the two headers and the two region tables; one that was never written is zeros."""
+    for places, size, signature, what in (
+        (HEADERS_AT, HEADER_SIZE, b"head", "header"),
+        (REGION_TABLES_AT, REGION_TABLE_SIZE, b"regi", "region table"),
+    ):
+        for offset in places:
+            raw = view.glance(offset, size)
+            if any(raw) and _checked(view, offset, size, signature) is None:
+                yield Problem(Code.BAD_CHECKSUM, f"the checksum of the {what} at byte {offset} is wrong")
 
 
 def _refuse(found: Container, linkages: list[str]) -> str | None:
@@ -378,6 +404,14 @@ class _Blocks:
             if entry & 7 in (FULLY_PRESENT, PARTIALLY_PRESENT) and (number + 1) % (self._ratio + 1)
         ]
         return max(blocks) * MIB + min(self._figures.block_size, self._figures.size) if blocks else 0
+
+    def places(self) -> Iterator[tuple[int, int]]:
+        """The blocks that are in the file, and where they begin there."""
+        for at in range(self._bat.count):
+            chunk, in_chunk = divmod(at, self._ratio + 1)
+            entry = self._bat[at]
+            if in_chunk < self._ratio and entry & 7 in (FULLY_PRESENT, PARTIALLY_PRESENT):
+                yield chunk * self._ratio + in_chunk, (entry >> 20) * MIB
 
     def locate(self, offset: int) -> Run:
         """The run that begins at this byte of the disk."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from pyimount.formats import Container, ContainerFormat, NotThisFormat, Opened, Signature
 from pyimount.formats.image import Image
+from pyimount.formats.stored import CheckedBytes, Pieces, Stored
 from pyimount.parsers.containers.file_names import file_name
 from pyimount.parsers.containers.runs import Parent, Run, RunSource, open_parent
 from pyimount.parsers.containers.vmdk_descriptor import (
@@ -85,7 +86,12 @@ def open(container: Container, image: Image) -> Opened:  # noqa: A001
         message = "this is one part of a disk, and the descriptor that names the others was not found"
         problems.append(Problem(Code.MISSING_SEGMENT, message))
     source = RunSource(container.size or 0, extent)
-    return Opened(container=container.replaced(problems=tuple(problems)), source=source)
+    stored = None
+    if container.details.get("compression"):
+        grain = container.details.get("grain_size")
+        pieces = Pieces(algorithm="Adler-32", what="grain", size=grain if isinstance(grain, int) else None)
+        stored = Stored(checked=(CheckedBytes(pieces=pieces),))
+    return Opened(container=container.replaced(problems=tuple(problems)), source=source, stored=stored)
 
 
 def _descriptor_beside(image: Image) -> Descriptor | None:

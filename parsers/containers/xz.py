@@ -13,6 +13,7 @@ from construct import Bytes, Int32ul, Struct
 from pyimount.formats import Container, ContainerFormat, Json, NotThisFormat, Opened, Signature
 from pyimount.formats.image import Image
 from pyimount.formats.layouts import layout, read_struct
+from pyimount.formats.stored import Pieces
 from pyimount.parsers.containers.chunks import LZMA_WORTH
 from pyimount.parsers.containers.packed import (
     PIECE,
@@ -82,7 +83,9 @@ def open(container: Container, image: Image) -> Opened:  # noqa: A001
         source = PackedSource(
             lambda number: _Blocks(file, index, number), image.meter, index.size, index.places
         )
-    return open_packed(container.replaced(details=details), source)
+    check = details["check"]
+    kept = Pieces(algorithm=str(check), what="block", in_order=True) if check else None
+    return open_packed(container.replaced(details=details), source, kept)
 
 
 def _unpacker() -> lzma.LZMADecompressor:
@@ -226,9 +229,20 @@ class _Blocks(Stream):
         if self.position + len(piece) > end:
             raise ReadError("a compressed block has more bytes than the index says")
         if self.position + len(piece) == end:
-            self._number += 1
-            self._unpacker = None
+            self._end_block()
         return piece
+
+    def _end_block(self) -> None:
+        """Have the check behind a block's data held against it; raises ReadError."""
+        unpacker, self._unpacker = self._unpacker, None
+        self._number += 1
+        while unpacker is not None and (data := self._input.next()):
+            try:
+                more = unpacker.decompress(data, 1)
+            except lzma.LZMAError as error:
+                raise ReadError(f"the check of a compressed block does not match ({error})") from error
+            if more:
+                raise ReadError("a compressed block has more bytes than the index says")
 
 
 FORMAT = ContainerFormat(

@@ -6,6 +6,7 @@ https://pkware.cachefly.net/webdocs/casestudies/APPNOTE.TXT
 
 from pyimount.formats import Container, ContainerFormat, Json, NotThisFormat, Opened, Signature
 from pyimount.formats.image import Image
+from pyimount.formats.stored import CheckedBytes, Pieces, Stored
 from pyimount.parsers.containers.zip_directory import ENCRYPTED, MAGIC, STORED, Directory, Member, method
 from pyimount.parsers.containers.zip_methods import unpacker, why_unread
 from pyimount.problems import Code, Problem
@@ -63,7 +64,11 @@ def open(container: Container, image: Image) -> Opened:  # noqa: A001
         message = f"{member.filename} is packed by {method(member)}{why_unread(member.compress_type)}"
         problem = Problem(Code.UNSUPPORTED, message)
     else:
-        return Opened(container=container, source=directory.source(member, image.meter))
+        checked = CheckedBytes(
+            name="the file in the zip", pieces=Pieces(algorithm="CRC-32", what="member", in_order=True)
+        )
+        source = directory.source(member, image.meter)
+        return Opened(container=container, source=source, stored=Stored(checked=(checked,)))
     return Opened(container=container.replaced(problems=(problem,)), source=None)
 
 

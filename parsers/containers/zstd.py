@@ -11,7 +11,9 @@ from construct import Bytes, Int8ul, Int32ul, Struct
 from pyimount.formats import Container, ContainerFormat, Json, NotThisFormat, Opened, Signature
 from pyimount.formats.image import Image
 from pyimount.formats.layouts import layout, read_struct
+from pyimount.formats.stored import Pieces
 from pyimount.parsers.containers.packed import Input, LibraryStream, PackedSource, open_packed
+from pyimount.parsers.containers.skippable import SIGNATURE, SKIPPABLE, first_frame
 from pyimount.parsers.containers.zstd_library import MISSING, zstd_library
 from pyimount.problems import Code, Problem
 from pyimount.records import Record
@@ -22,8 +24,6 @@ FRAME_HEADER = layout(lambda: Struct("Magic_Number" / Bytes(4), "Frame_Header_De
 SKIPPABLE_FRAME = layout(lambda: Struct("Magic_Number" / Int32ul, "Frame_Size" / Int32ul))
 
 MAGIC = b"\x28\xb5\x2f\xfd"
-SKIPPABLE = 0x184D2A5
-"""The magic of frames to skip, without its last digit."""
 SINGLE_SEGMENT, RESERVED, CHECKSUM, DICTIONARY = 0x20, 0x08, 0x04, 0x03
 DICTIONARY_SIZES = (0, 1, 2, 4)
 RLE_BLOCK, RESERVED_BLOCK = 1, 3
@@ -45,7 +45,7 @@ class _Frame(Record):
 
 def parse(view: View) -> Container:
     """What the header of the first frame says."""
-    frame = _frame(view, 0)
+    frame = _frame(view, first_frame(view))
     if int.from_bytes(view.read(frame.data, 3), "little") >> 1 & 3 == RESERVED_BLOCK:
         raise NotThisFormat("a block of no type")
     details: dict[str, Json] = {
@@ -89,24 +89,31 @@ def open(container: Container, image: Image) -> Opened:  # noqa: A001
     def unpacker() -> Any:
         return zstd.ZstdDecompressor(options=options)
 
-    starts, places, size = _frames(file)
+    starts, places, size, checked = _frames(file)
 
     def begin(number: int) -> LibraryStream:
         return LibraryStream(Input(file, starts[number]), unpacker, (zstd.ZstdError,), places[number])
 
     details = {**container.details, "frames": len(starts) if size is not None else None}
-    return open_packed(container.replaced(details=details), PackedSource(begin, image.meter, size, places))
+    # Where nothing tells where the frames are, the first one stands for them.
+    kept = Pieces(algorithm="XXH64", what="frame", in_order=True)
+    return open_packed(
+        container.replaced(details=details),
+        PackedSource(begin, image.meter, size, places),
+        kept if (container.details["checksum"] if checked is None else checked) else None,
+    )
 
 
-def _frames(file: Source) -> "tuple[array[int], array[int], int | None]":
-    """Where frames begin, in the file and in what they unpack to, and how large that is in all.
+def _frames(file: Source) -> "tuple[array[int], array[int], int | None, bool | None]":
+    """Where frames begin, in the file and in what they unpack to, its size, and if all have checksums.
 
     Where a frame does not say how much it holds, or there are too many blocks, only the first is given,
-    and no size.
+    no size, and None.
     """
     view = View(file)
     starts, places, size = array("Q", (0,)), array("Q", (0,)), 0
     at = blocks = 0
+    checked = True
     try:
         while at < file.size:
             word = read_struct(view, SKIPPABLE_FRAME, at)
@@ -120,6 +127,7 @@ def _frames(file: Source) -> "tuple[array[int], array[int], int | None]":
                 starts.append(at)
                 places.append(size)
             size += frame.size
+            checked &= frame.checksum
             at = frame.data
             last = False
             while not last and blocks < _BLOCKS_CAP:
@@ -133,8 +141,8 @@ def _frames(file: Source) -> "tuple[array[int], array[int], int | None]":
     except (NotThisFormat, ShortRead):
         at = -1
     if at == file.size and size < 1 << 62:
-        return starts, places, size
-    return array("Q", (0,)), array("Q", (0,)), None
+        return starts, places, size, checked
+    return array("Q", (0,)), array("Q", (0,)), None, None
 
 
 FORMAT = ContainerFormat(
@@ -143,7 +151,7 @@ FORMAT = ContainerFormat(
     specification="https://www.rfc-editor.org/rfc/rfc8878",
     parse=parse,
     open=open,
-    signatures=(Signature(MAGIC, 0),),
+    signatures=(Signature(MAGIC, 0), SIGNATURE),
     types=("zstd",),
     wraps=True,
 )

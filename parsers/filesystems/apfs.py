@@ -5,27 +5,26 @@ https://developer.apple.com/support/downloads/Apple-File-System-Reference.pdf
 """
 
 from collections.abc import Iterator
-from itertools import accumulate
 from struct import unpack
 from typing import Any
 
-from construct import Array, Bytes, Int16ul, Int32ul, Int64ul, Struct
+from construct import Array, Bytes, Int32ul, Int64ul, Struct
 
 from pyimount.formats import FileReader, Format, Identity, Json, NotThisFormat, Signature, ToolMount, Usage
 from pyimount.formats.layouts import layout, parse_struct, read_struct
-from pyimount.formats.notation import flag_names, text, unix_time, uuid_text
+from pyimount.formats.notation import flag_names, uuid_text
+from pyimount.parsers.filesystems.apfs_objects import (
+    OBJECT,
+    TYPE_CHECKPOINT_MAP,
+    TYPE_NX_SUPERBLOCK,
+    TYPE_SPACEMAN,
+    ObjectMap,
+    is_whole,
+)
+from pyimount.parsers.filesystems.apfs_volume import volume_at
 from pyimount.problems import Code, Problem
 from pyimount.sources.view import ShortRead, View
 
-OBJECT = layout(
-    lambda: Struct(
-        "o_cksum" / Int64ul,
-        "o_oid" / Int64ul,
-        "o_xid" / Int64ul,
-        "o_type" / Int32ul,
-        "o_subtype" / Int32ul,
-    )
-)
 NX_SUPERBLOCK = layout(
     lambda: Struct(
         "o_cksum" / Int64ul,
@@ -110,80 +109,8 @@ SPACEMAN = layout(
         )),
     )
 )  # fmt: skip
-OMAP = layout(
-    lambda: Struct(
-        "object" / Bytes(32),
-        "om_flags" / Int32ul,
-        "om_snap_count" / Int32ul,
-        "om_tree_type" / Int32ul,
-        "om_snapshot_tree_type" / Int32ul,
-        "om_tree_oid" / Int64ul,
-    )
-)
-BTREE_NODE = layout(
-    lambda: Struct(
-        "object" / Bytes(32),
-        "btn_flags" / Int16ul,
-        "btn_level" / Int16ul,
-        "btn_nkeys" / Int32ul,
-        "btn_table_space_off" / Int16ul,
-        "btn_table_space_len" / Int16ul,
-        "btn_free_space" / Int32ul,
-        "btn_key_free_list" / Int32ul,
-        "btn_val_free_list" / Int32ul,
-    )
-)
-APFS_SUPERBLOCK = layout(
-    lambda: Struct(
-        "object" / Bytes(32),
-        "apfs_magic" / Bytes(4),
-        "apfs_fs_index" / Int32ul,
-        "apfs_features" / Int64ul,
-        "apfs_readonly_compatible_features" / Int64ul,
-        "apfs_incompatible_features" / Int64ul,
-        "apfs_unmount_time" / Int64ul,
-        "apfs_fs_reserve_block_count" / Int64ul,
-        "apfs_fs_quota_block_count" / Int64ul,
-        "apfs_fs_alloc_count" / Int64ul,
-        "apfs_meta_crypto" / Bytes(20),
-        "apfs_root_tree_type" / Int32ul,
-        "apfs_extentref_tree_type" / Int32ul,
-        "apfs_snap_meta_tree_type" / Int32ul,
-        "apfs_omap_oid" / Int64ul,
-        "apfs_root_tree_oid" / Int64ul,
-        "apfs_extentref_tree_oid" / Int64ul,
-        "apfs_snap_meta_tree_oid" / Int64ul,
-        "apfs_revert_to_xid" / Int64ul,
-        "apfs_revert_to_sblock_oid" / Int64ul,
-        "apfs_next_obj_id" / Int64ul,
-        "apfs_num_files" / Int64ul,
-        "apfs_num_directories" / Int64ul,
-        "apfs_num_symlinks" / Int64ul,
-        "apfs_num_other_fsobjects" / Int64ul,
-        "apfs_num_snapshots" / Int64ul,
-        "apfs_total_blocks_alloced" / Int64ul,
-        "apfs_total_blocks_freed" / Int64ul,
-        "apfs_vol_uuid" / Bytes(16),
-        "apfs_last_mod_time" / Int64ul,
-        "apfs_fs_flags" / Int64ul,
-        "apfs_formatted_by" / Bytes(48),
-        "apfs_modified_by" / Bytes(8 * 48),
-        "apfs_volname" / Bytes(256),
-        "apfs_next_doc_id" / Int32ul,
-        "apfs_role" / Int16ul,
-        "reserved" / Int16ul,
-        "apfs_root_to_xid" / Int64ul,
-        "apfs_er_state_oid" / Int64ul,
-        "apfs_cloneinfo_id_epoch" / Int64ul,
-        "apfs_cloneinfo_xid" / Int64ul,
-        "apfs_snap_meta_ext_oid" / Int64ul,
-        "apfs_volume_group_id" / Bytes(16),
-        "apfs_integrity_meta_oid" / Int64ul,
-    )
-)
-MODIFIED_BY = layout(lambda: Struct("id" / Bytes(32), "timestamp" / Int64ul, "last_xid" / Int64ul))
 
-NX_MAGIC, VOLUME_MAGIC = b"NXSB", b"APSB"
+NX_MAGIC = b"NXSB"
 MAGIC_AT = 32
 SMALLEST_BLOCK = 4096
 BLOCK_SIZES = (4096, 8192, 16384, 32768, 65536)
@@ -191,66 +118,13 @@ MAX_FILE_SYSTEMS = 100
 # What one parse looks at, however long the checkpoint ring or the object map.
 MAX_CHECKPOINT_BLOCKS = 512
 MAX_MAPS = 16
-MAX_NODES = 256
-MAX_DEPTH = 16
 SCATTERED = 1 << 63
 """Of nx_xp_desc_base: the ring is not one run, but named by a tree."""
-
-TYPE_NX_SUPERBLOCK, TYPE_BTREE, TYPE_BTREE_NODE, TYPE_SPACEMAN = 0x01, 0x02, 0x03, 0x05
-TYPE_OMAP, TYPE_CHECKPOINT_MAP, TYPE_FS = 0x0B, 0x0C, 0x0D
-NODE_ROOT, NODE_LEAF, NODE_FIXED = 0x1, 0x2, 0x4
-OMAP_DELETED = 0x1
-BTREE_INFO = 40
 
 NX_FEATURES = {0x1: "defrag", 0x2: "low_capacity_fusion"}
 NX_INCOMPATIBLE = {0x1: "version_1", 0x2: "version_2", 0x100: "fusion"}
 FUSION = 0x100
 NX_FLAGS = {0x4: "software_cryptography"}
-FEATURES = {
-    0x1: "defrag_prerelease",
-    0x2: "hardlink_map_records",
-    0x4: "defrag",
-    0x8: "strictatime",
-    0x10: "volgrp_system_ino_space",
-}
-INCOMPATIBLE = {
-    0x1: "case_insensitive",
-    0x2: "dataless_snaps",
-    0x4: "enc_rolled",
-    0x8: "normalization_insensitive",
-    0x10: "incomplete_restore",
-    0x20: "sealed_volume",
-}
-CASE_INSENSITIVE, SEALED = 0x1, 0x20
-UNENCRYPTED, ONEKEY = 0x1, 0x8
-ROLES = {
-    0x0: None,
-    0x1: "system",
-    0x2: "user",
-    0x4: "recovery",
-    0x8: "vm",
-    0x10: "preboot",
-    0x20: "installer",
-    1 << 6: "data",
-    2 << 6: "baseband",
-    3 << 6: "update",
-    4 << 6: "xart",
-    5 << 6: "hardware",
-    6 << 6: "backup",
-    9 << 6: "enterprise",
-    11 << 6: "prelogin",
-}
-
-
-def checksum(block: bytes) -> int:
-    """The Fletcher 64 checksum of an object: of all its bytes after the first eight."""
-    words = unpack(f"<{len(block) // 4 - 2}I", block[8 : len(block) // 4 * 4])
-    sums = tuple(accumulate(words))
-    modulus = 0xFFFFFFFF
-    low, high = (sums[-1] % modulus, sum(sums) % modulus) if sums else (0, 0)
-    first = modulus - (low + high) % modulus
-    second = modulus - (low + first) % modulus
-    return second << 32 | first
 
 
 def parse(view: View) -> Identity:
@@ -342,14 +216,10 @@ class _Container:
         self._main = main
         self._offset = offset
         self._size: int = main.nx_block_size
-        self._nodes: dict[int, bytes] = {}
         self.problems: list[Problem] = []
 
     def _block(self, number: int) -> bytes:
         return self._view.read(number * self._size, self._size)
-
-    def _whole(self, block: bytes) -> bool:
-        return len(block) == self._size and checksum(block) == int.from_bytes(block[:8], "little")
 
     def newest(self, problems: list[Problem]) -> tuple[Any, bool]:
         """The superblock of the newest checkpoint, and whether its checksum holds.
@@ -369,7 +239,7 @@ class _Container:
         for number in reversed(ring[1:]):
             if found := self._checkpoint(number):
                 return found, True
-        if self._whole(self._view.peek(self._offset, self._size)):
+        if is_whole(self._view.peek(self._offset, self._size), self._size):
             return main, True
         if ring and (found := self._checkpoint(ring[0])):
             message = "the checksum of the superblock does not match; the facts come from its checkpoint"
@@ -380,7 +250,7 @@ class _Container:
     def _checkpoint(self, number: int) -> Any:
         """The superblock at a block of the ring; None where it is not whole."""
         block = self._view.peek(number * self._size, self._size)
-        if block[MAGIC_AT : MAGIC_AT + 4] != NX_MAGIC or not self._whole(block):
+        if block[MAGIC_AT : MAGIC_AT + 4] != NX_MAGIC or not is_whole(block, self._size):
             return None
         try:
             return _plausible(parse_struct(block, NX_SUPERBLOCK))
@@ -437,132 +307,12 @@ class _Container:
         oids = [oid for oid in unpack(f"<{MAX_FILE_SYSTEMS}Q", sb.nx_fs_oid)[: sb.nx_max_file_systems] if oid]
         if not oids:
             return
-        raw = self._block(sb.nx_omap_oid)
-        omap = parse_struct(raw, OMAP)
-        if parse_struct(raw, OBJECT).o_type & 0xFFFF != TYPE_OMAP:
-            raise NotThisFormat("no object map")
+        omap = ObjectMap(self._view, self._size, sb.nx_omap_oid)
         for oid in oids:
             try:
-                yield self._volume(self._look_up(omap.om_tree_oid, oid, sb.o_xid), oid)
+                yield volume_at(self._view, self._size, omap.block_of(oid, sb.o_xid), oid)
             except (NotThisFormat, ShortRead) as error:
                 self.problems.append(Problem(Code.DAMAGED, f"volume {oid:#x} cannot be read: {error}"))
-
-    def _node(self, number: int) -> bytes:
-        if number not in self._nodes:
-            if len(self._nodes) >= MAX_NODES:
-                raise NotThisFormat(f"an object map of more than {MAX_NODES} nodes")
-            self._nodes[number] = self._block(number)
-        return self._nodes[number]
-
-    def _look_up(self, root: int, oid: int, xid: int) -> int:
-        """The block of the newest version of ``oid`` that is no newer than ``xid``."""
-        number, level = root, None
-        for _ in range(MAX_DEPTH):
-            raw = self._node(number)
-            node = parse_struct(raw, BTREE_NODE)
-            if parse_struct(raw, OBJECT).o_type & 0xFFFF not in (TYPE_BTREE, TYPE_BTREE_NODE):
-                raise NotThisFormat(f"no node of the object map at block {number}")
-            if level is not None and node.btn_level != level - 1:
-                raise NotThisFormat(f"the object map leads from level {level} to level {node.btn_level}")
-            level = node.btn_level
-            value = self._last_value(raw, node, oid, xid)
-            if node.btn_flags & NODE_LEAF:
-                found_oid, flags, address = value
-                if found_oid != oid or flags & OMAP_DELETED:
-                    raise NotThisFormat("the object map has no such object")
-                return address
-            number = value[2]
-        raise NotThisFormat("the object map is too deep")
-
-    def _last_value(self, raw: bytes, node: Any, oid: int, xid: int) -> tuple[int, int, int]:
-        """Of the last key that is not after ``(oid, xid)``: its oid, its flags and the block it leads to."""
-        if not node.btn_flags & NODE_FIXED:
-            raise NotThisFormat("keys of varying length in an object map")
-        table = BTREE_NODE.size + node.btn_table_space_off
-        keys = table + node.btn_table_space_len
-        values = self._size - (BTREE_INFO if node.btn_flags & NODE_ROOT else 0)
-        if table + 4 * node.btn_nkeys > self._size:
-            raise NotThisFormat(f"{node.btn_nkeys} keys in one node")
-        best: tuple[int, int] | None = None
-        where = 0
-        for entry in range(node.btn_nkeys):
-            key_at, value_at = unpack("<HH", raw[table + 4 * entry : table + 4 * entry + 4])
-            piece = raw[keys + key_at : keys + key_at + 16]
-            if len(piece) < 16:
-                raise NotThisFormat("a key beyond its node")
-            key = unpack("<QQ", piece)
-            if key <= (oid, xid) and (best is None or key > best):
-                best, where = key, values - value_at
-        if best is None:
-            raise NotThisFormat("the object map has no such object")
-        size = 16 if node.btn_flags & NODE_LEAF else 8
-        piece = raw[where : where + size] if where >= 0 else b""
-        if len(piece) < size:
-            raise NotThisFormat("a value beyond its node")
-        flags = int.from_bytes(piece[:4], "little") if size == 16 else 0
-        return best[0], flags, int.from_bytes(piece[-8:], "little")
-
-    def _volume(self, number: int, oid: int) -> Identity:
-        raw = self._block(number)
-        sb = parse_struct(raw, APFS_SUPERBLOCK)
-        if sb.apfs_magic != VOLUME_MAGIC or parse_struct(raw, OBJECT).o_oid != oid:
-            raise NotThisFormat(f"no volume superblock at block {number}")
-        whole = self._whole(raw)
-        problems = []
-        if not whole:
-            message = f"the checksum of the volume superblock at block {number} does not match"
-            problems.append(Problem(Code.BAD_CHECKSUM, message))
-        writers = [
-            parse_struct(sb.apfs_modified_by, MODIFIED_BY, at)
-            for at in range(0, len(sb.apfs_modified_by), MODIFIED_BY.size)
-        ]
-        formatted = parse_struct(sb.apfs_formatted_by, MODIFIED_BY)
-        encrypted = not sb.apfs_fs_flags & UNENCRYPTED
-        details: dict[str, Json] = {
-            "role": ROLES.get(sb.apfs_role, f"{sb.apfs_role:#x}"),
-            "encrypted": encrypted,
-            "one_key": bool(sb.apfs_fs_flags & ONEKEY),
-            "case_sensitive": not sb.apfs_incompatible_features & CASE_INSENSITIVE,
-            "sealed": bool(sb.apfs_incompatible_features & SEALED),
-            "features": [
-                *flag_names(sb.apfs_features, FEATURES, "feature"),
-                *flag_names(sb.apfs_incompatible_features, INCOMPATIBLE, "incompatible"),
-                *flag_names(sb.apfs_readonly_compatible_features, {}, "readonly_compatible"),
-            ],
-            "files": sb.apfs_num_files,
-            "directories": sb.apfs_num_directories,
-            "symlinks": sb.apfs_num_symlinks,
-            "snapshots": sb.apfs_num_snapshots,
-            "allocated": sb.apfs_fs_alloc_count * self._size,
-            "reserve": sb.apfs_fs_reserve_block_count * self._size,
-            "quota": sb.apfs_fs_quota_block_count * self._size,
-            "volume_group": uuid_text(sb.apfs_volume_group_id),
-            "formatted_by": text(formatted.id),
-            "modified_by": text(writers[0].id),
-            "unmounted": _time(sb.apfs_unmount_time),
-        }
-        if encrypted:
-            problems.append(Problem(Code.LOCKED, "the volume is encrypted"))
-        return Identity(
-            type="apfs",
-            fstype="apfs",
-            label=text(sb.apfs_volname),
-            uuid=uuid_text(sb.apfs_vol_uuid),
-            block_size=self._size,
-            created=_time(formatted.timestamp),
-            modified=_time(sb.apfs_last_mod_time),
-            locked=True if encrypted else None,
-            used=sb.apfs_fs_alloc_count * self._size,
-            free_unknown="what is free is its container's, for all volumes together",
-            offset=number * self._size,
-            checked=whole,
-            details=details,
-            problems=tuple(problems),
-        )
-
-
-def _time(nanoseconds: int) -> str | None:
-    return unix_time(*divmod(nanoseconds, 1_000_000_000))
 
 
 def _version(packed: int) -> str | None:

@@ -8,7 +8,7 @@ from functools import partial
 from struct import unpack
 from typing import Any
 
-from construct import Bytes, Const, Int16sl, Int16ul, Int32sb, Int32ub, Int32ul, Int64ul, Struct
+from construct import Bytes, Const, Int8ul, Int16sl, Int16ul, Int32ul, Int64ul, Struct
 
 from pyimount.formats import (
     FileReader,
@@ -25,14 +25,14 @@ from pyimount.formats import (
 from pyimount.formats.allocation import Allocation
 from pyimount.formats.checksums import crc32c
 from pyimount.formats.declarations import JOURNAL, USER
-from pyimount.formats.layouts import layout, parse_struct, read_struct
+from pyimount.formats.layouts import layout, read_struct
 from pyimount.formats.notation import flag_names, text, unix_time, uuid_text
 from pyimount.parsers.filesystems.ext_allocation import SMALL, Groups, count_free
+from pyimount.parsers.filesystems.ext_journal import journal_facts
 from pyimount.problems import Code, Problem
 from pyimount.sources.view import ShortRead, View
 
 MAGIC = b"\x53\xef"
-# Runs of fields of which nothing is told, or only seldom, are one Bytes each: every field costs time.
 SUPERBLOCK = layout(
     lambda: Struct(
         "s_inodes_count" / Int32ul,
@@ -58,7 +58,9 @@ SUPERBLOCK = layout(
         "s_checkinterval" / Int32ul,
         "s_creator_os" / Int32ul,
         "s_rev_level" / Int32ul,
-        "s_def_resuid_to_s_first_ino" / Bytes(8),
+        "s_def_resuid" / Int16ul,
+        "s_def_resgid" / Int16ul,
+        "s_first_ino" / Int32ul,
         "s_inode_size" / Int16ul,
         "s_block_group_nr" / Int16ul,
         "s_feature_compat" / Int32ul,
@@ -67,44 +69,40 @@ SUPERBLOCK = layout(
         "s_uuid" / Bytes(16),
         "s_volume_name" / Bytes(16),
         "s_last_mounted" / Bytes(64),
-        "s_algorithm_usage_bitmap_to_s_reserved_gdt_blocks" / Bytes(8),
+        "s_algorithm_usage_bitmap" / Int32ul,
+        "s_prealloc_blocks" / Int8ul,
+        "s_prealloc_dir_blocks" / Int8ul,
+        "s_reserved_gdt_blocks" / Int16ul,
         "s_journal_uuid" / Bytes(16),
         "s_journal_inum" / Int32ul,
-        "s_journal_dev_to_s_desc_size" / Bytes(28),
-        "s_default_mount_opts_and_s_first_meta_bg" / Bytes(8),
+        "s_journal_dev" / Int32ul,
+        "s_last_orphan" / Int32ul,
+        "s_hash_seed" / Bytes(4 * 4),
+        "s_def_hash_version" / Int8ul,
+        "s_jnl_backup_type" / Int8ul,
+        "s_desc_size" / Int16ul,
+        "s_default_mount_opts" / Int32ul,
+        "s_first_meta_bg" / Int32ul,
         "s_mkfs_time" / Int32ul,
         "s_jnl_blocks" / Bytes(17 * 4),
         "s_blocks_count_hi" / Int32ul,
         "s_r_blocks_count_hi" / Int32ul,
         "s_free_blocks_count_hi" / Int32ul,
-        "s_min_extra_isize_and_s_want_extra_isize" / Bytes(4),
+        "s_min_extra_isize" / Int16ul,
+        "s_want_extra_isize" / Int16ul,
         "s_flags" / Int32ul,
-        "s_raid_stride_to_s_raid_stripe_width" / Bytes(STRIPES_SIZE),
-        "s_log_groups_per_flex_to_s_reserved_pad" / Bytes(4),
-        "s_kbytes_written" / Int64ul,
-        "s_snapshot_inum_to_s_snapshot_list" / Bytes(20),
-        "s_error_count_to_s_last_error_func" / Bytes(ERRORS_SIZE),
-        "s_mount_opts" / Bytes(64),
-        "s_usr_quota_inum_to_s_checksum_seed" / Bytes(52),
-        # The fifth bytes of times: s_wtime_hi, s_mtime_hi, s_mkfs_time_hi, s_lastcheck_hi,
-        # s_first_error_time_hi, s_last_error_time_hi.
-        "s_times_hi" / Bytes(6),
-        "s_first_error_errcode_to_s_reserved" / Bytes(386),
-        "s_checksum" / Int32ul,
-    )
-)
-STRIPES_SIZE = 16
-STRIPES = layout(
-    lambda: Struct(
         "s_raid_stride" / Int16ul,
         "s_mmp_interval" / Int16ul,
         "s_mmp_block" / Int64ul,
         "s_raid_stripe_width" / Int32ul,
-    )
-)
-ERRORS_SIZE = 108
-ERRORS = layout(
-    lambda: Struct(
+        "s_log_groups_per_flex" / Int8ul,
+        "s_checksum_type" / Int8ul,
+        "s_reserved_pad" / Int16ul,
+        "s_kbytes_written" / Int64ul,
+        "s_snapshot_inum" / Int32ul,
+        "s_snapshot_id" / Int32ul,
+        "s_snapshot_r_blocks_count" / Int64ul,
+        "s_snapshot_list" / Int32ul,
         "s_error_count" / Int32ul,
         "s_first_error_time" / Int32ul,
         "s_first_error_ino" / Int32ul,
@@ -116,27 +114,26 @@ ERRORS = layout(
         "s_last_error_line" / Int32ul,
         "s_last_error_block" / Int64ul,
         "s_last_error_func" / Bytes(32),
-    )
-)
-# journal_superblock_s of jbd2, from Documentation/filesystems/ext4/journal.
-JOURNAL_SUPERBLOCK = layout(
-    lambda: Struct(
-        "h_magic" / Const(0xC03B3998, Int32ub),
-        "h_blocktype" / Int32ub,
-        "h_sequence" / Int32ub,
-        "s_blocksize" / Int32ub,
-        "s_maxlen" / Int32ub,
-        "s_first" / Int32ub,
-        "s_sequence" / Int32ub,
-        "s_start" / Int32ub,
-        "s_errno" / Int32sb,
-        "s_feature_compat" / Int32ub,
-        "s_feature_incompat" / Int32ub,
-        "s_feature_ro_compat" / Int32ub,
-        "s_uuid" / Bytes(16),
-        "s_nr_users" / Int32ub,
-        "s_dynsuper_to_s_padding" / Bytes(188),
-        "s_users" / Bytes(48 * 16),
+        "s_mount_opts" / Bytes(64),
+        "s_usr_quota_inum" / Int32ul,
+        "s_grp_quota_inum" / Int32ul,
+        "s_overhead_blocks" / Int32ul,
+        "s_backup_bgs" / Bytes(2 * 4),
+        "s_encrypt_algos" / Bytes(4),
+        "s_encrypt_pw_salt" / Bytes(16),
+        "s_lpf_ino" / Int32ul,
+        "s_prj_quota_inum" / Int32ul,
+        "s_checksum_seed" / Int32ul,
+        # The fifth bytes of times: s_wtime_hi, s_mtime_hi, s_mkfs_time_hi, s_lastcheck_hi,
+        # s_first_error_time_hi, s_last_error_time_hi.
+        "s_times_hi" / Bytes(6),
+        "s_first_error_errcode" / Int8ul,
+        "s_last_error_errcode" / Int8ul,
+        "s_encoding" / Int16ul,
+        "s_encoding_flags" / Int16ul,
+        "s_orphan_file_inum" / Int32ul,
+        "s_reserved" / Bytes(94 * 4),
+        "s_checksum" / Int32ul,
     )
 )
 
@@ -275,8 +272,8 @@ def _identity(view: View, offset: int, copy_of: tuple[int, int] | None = None) -
     version = f"{sb.s_rev_level}.{sb.s_minor_rev_level}"
     kind = _type(sb, compat, incompat, ro_compat)
     if kind == "jbd":
-        journal_facts = _journal(view, block_size, problems)
-        users = journal_facts.get("journal_users")
+        facts = journal_facts(view, block_size, problems)
+        users = facts.get("journal_users")
         return Identity(
             type="jbd",
             usage=Usage.OTHER,
@@ -297,7 +294,7 @@ def _identity(view: View, offset: int, copy_of: tuple[int, int] | None = None) -
             )
             if uuid and isinstance(users, list) and users
             else None,
-            details={**details, "loguuid": uuid, **journal_facts},
+            details={**details, "loguuid": uuid, **facts},
             problems=tuple(problems),
         )
     free = sb.s_free_blocks_count_lo | (sb.s_free_blocks_count_hi << 32 if high else 0)
@@ -335,9 +332,10 @@ def _identity(view: View, offset: int, copy_of: tuple[int, int] | None = None) -
             details["ext_journal"] = journal
     if ro_compat & BIGALLOC:
         details["cluster_size"] = 1024 << sb.s_log_cluster_size
-    if any(sb.s_raid_stride_to_s_raid_stripe_width):
-        details |= _stripes(sb)
-    if any(sb.s_error_count_to_s_last_error_func):
+    stripes = _stripes(sb)
+    if any(stripes.values()):
+        details |= stripes
+    if _has_noted_errors(sb):
         details["errors"] = _errors(sb)
     elsewhere, own_group = uuid_text(sb.s_journal_uuid), None
     if compat & HAS_JOURNAL and not sb.s_journal_inum and elsewhere is not None:
@@ -369,7 +367,7 @@ def _identity(view: View, offset: int, copy_of: tuple[int, int] | None = None) -
 def _groups(sb: Any, blocks: int, block_size: int) -> Groups:
     clustered, sparse = sb.s_feature_ro_compat & BIGALLOC, sb.s_feature_ro_compat & SPARSE_SUPER
     large = sb.s_feature_incompat & BIT64
-    backups = sb.s_usr_quota_inum_to_s_checksum_seed[12:20]
+    backups = sb.s_backup_bgs
     return Groups(
         blocks=blocks,
         block_size=block_size,
@@ -377,10 +375,8 @@ def _groups(sb: Any, blocks: int, block_size: int) -> Groups:
         first_block=sb.s_first_data_block,
         per_group=sb.s_blocks_per_group,
         clusters_per_group=sb.s_clusters_per_group if clustered else sb.s_blocks_per_group,
-        descriptor_size=int.from_bytes(sb.s_journal_dev_to_s_desc_size[-2:], "little") if large else SMALL,
-        meta_from=int.from_bytes(sb.s_default_mount_opts_and_s_first_meta_bg[-4:], "little")
-        if sb.s_feature_incompat & META_BG
-        else None,
+        descriptor_size=sb.s_desc_size if large else SMALL,
+        meta_from=sb.s_first_meta_bg if sb.s_feature_incompat & META_BG else None,
         backups=frozenset(unpack("<2I", backups)) if sb.s_feature_compat & SPARSE_SUPER2 else None,
         sparse=bool(sparse),
     )
@@ -393,47 +389,37 @@ def _state(sb: Any, incompat: int) -> str:
 
 
 def _stripes(sb: Any) -> dict[str, Json]:
-    fields = parse_struct(sb.s_raid_stride_to_s_raid_stripe_width, STRIPES)
     return {
-        "raid_stride_blocks": fields.s_raid_stride,
-        "raid_stripe_width_blocks": fields.s_raid_stripe_width,
-        "mmp_interval_seconds": fields.s_mmp_interval,
-        "mmp_block": fields.s_mmp_block,
+        "raid_stride_blocks": sb.s_raid_stride,
+        "raid_stripe_width_blocks": sb.s_raid_stripe_width,
+        "mmp_interval_seconds": sb.s_mmp_interval,
+        "mmp_block": sb.s_mmp_block,
     }
+
+
+def _has_noted_errors(sb: Any) -> bool:
+    """Whether any field is set of those in which the kernel notes the first and the last error."""
+    numbers = (
+        sb.s_error_count,
+        *(sb.s_first_error_time, sb.s_first_error_ino, sb.s_first_error_block, sb.s_first_error_line),
+        *(sb.s_last_error_time, sb.s_last_error_ino, sb.s_last_error_block, sb.s_last_error_line),
+    )
+    return any(numbers) or any(sb.s_first_error_func) or any(sb.s_last_error_func)
 
 
 def _errors(sb: Any) -> dict[str, Json]:
-    fields = parse_struct(sb.s_error_count_to_s_last_error_func, ERRORS)
     return {
-        "count": fields.s_error_count,
-        "first": _time(fields.s_first_error_time, sb.s_times_hi[4]),
-        "first_function": text(fields.s_first_error_func),
-        "first_line": fields.s_first_error_line,
-        "first_inode": fields.s_first_error_ino,
-        "first_block": fields.s_first_error_block,
-        "last": _time(fields.s_last_error_time, sb.s_times_hi[5]),
-        "last_function": text(fields.s_last_error_func),
-        "last_line": fields.s_last_error_line,
-        "last_inode": fields.s_last_error_ino,
-        "last_block": fields.s_last_error_block,
-    }
-
-
-def _journal(view: View, block_size: int, problems: list[Problem]) -> dict[str, Json]:
-    """What the superblock of an external journal tells: it follows the block that holds ext's."""
-    offset = 2048 if block_size == 1024 else block_size
-    try:
-        sb = read_struct(view, JOURNAL_SUPERBLOCK, offset)
-    except (NotThisFormat, ShortRead) as error:
-        problems.append(Problem(Code.DAMAGED, f"there is no journal superblock at {offset}: {error}"))
-        return {}
-    users = [uuid_text(sb.s_users[at : at + 16]) for at in range(0, min(sb.s_nr_users, 48) * 16, 16)]
-    return {
-        "journal_blocks": sb.s_maxlen,
-        "journal_sequence": sb.s_sequence,
-        "journal_start": sb.s_start,
-        "needs_recovery": sb.s_start != 0,
-        "journal_users": [user for user in users if user],
+        "count": sb.s_error_count,
+        "first": _time(sb.s_first_error_time, sb.s_times_hi[4]),
+        "first_function": text(sb.s_first_error_func),
+        "first_line": sb.s_first_error_line,
+        "first_inode": sb.s_first_error_ino,
+        "first_block": sb.s_first_error_block,
+        "last": _time(sb.s_last_error_time, sb.s_times_hi[5]),
+        "last_function": text(sb.s_last_error_func),
+        "last_line": sb.s_last_error_line,
+        "last_inode": sb.s_last_error_ino,
+        "last_block": sb.s_last_error_block,
     }
 
 

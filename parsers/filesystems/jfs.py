@@ -9,8 +9,18 @@ from typing import Any
 
 from construct import Bytes, Const, Int8sl, Int16ul, Int32ul, Int64ul, Struct
 
-from pyimount.formats import Format, Identity, Json, KernelMount, NotThisFormat, Signature, Usage
+from pyimount.formats import (
+    Format,
+    Identity,
+    Json,
+    KernelMount,
+    Membership,
+    NotThisFormat,
+    Signature,
+    Usage,
+)
 from pyimount.formats.allocation import PIECE, Allocation, Reader, Space
+from pyimount.formats.declarations import USER
 from pyimount.formats.layouts import layout, read_struct
 from pyimount.formats.notation import flag_names, text, unix_time, uuid_text
 from pyimount.problems import Code, Problem
@@ -32,7 +42,8 @@ SUPERBLOCK = layout(
         "s_flag" / Int32ul,
         "s_state" / Int32ul,
         "s_compress" / Int32ul,
-        "s_ait2_and_s_aim2" / Bytes(16),
+        "s_ait2" / Bytes(8),
+        "s_aim2" / Bytes(8),
         "s_logdev" / Int32ul,
         "s_logserial" / Int32ul,
         "s_logpxd" / Bytes(8),
@@ -42,7 +53,9 @@ SUPERBLOCK = layout(
         "s_fsckloglen" / Int32ul,
         "s_fscklog" / Int8sl,
         "s_fpack" / Bytes(11),
-        "s_xsize_to_s_xlogpxd" / Bytes(24),
+        "s_xsize" / Int64ul,
+        "s_xfsckpxd" / Bytes(8),
+        "s_xlogpxd" / Bytes(8),
         "s_uuid" / Bytes(16),
         "s_label" / Bytes(16),
         "s_loguuid" / Bytes(16),
@@ -114,9 +127,12 @@ def _identity(view: View, offset: int, problems: tuple[Problem, ...]) -> Identit
         "fsck_blocks": fsck_length,
         "volume_name": text(sb.s_fpack),
     }
+    uuid, log, group = uuid_text(sb.s_uuid), uuid_text(sb.s_loguuid), None
     if not sb.s_flag & INLINELOG:
         details["log_device"] = sb.s_logdev
-        details["log_uuid"] = uuid_text(sb.s_loguuid)
+        details["log_uuid"] = log
+        if log is not None:
+            group = Membership(type="jfs_log", uuid=log, role=USER, members=2, identity=uuid)
     # Log and fsck's work space lie behind what s_size counts, the log last.
     ends = [sb.s_size >> sb.s_l2bfactor, fsck_start + fsck_length]
     if sb.s_flag & INLINELOG:
@@ -125,7 +141,8 @@ def _identity(view: View, offset: int, problems: tuple[Problem, ...]) -> Identit
         type="jfs",
         fstype="jfs",
         label=text(sb.s_label),
-        uuid=uuid_text(sb.s_uuid),
+        uuid=uuid,
+        group=group,
         block_size=sb.s_bsize,
         fs_size=max(ends) * sb.s_bsize,
         free=_free(view, sb) if _state(sb.s_state) == "clean" else None,

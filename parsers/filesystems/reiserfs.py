@@ -10,8 +10,18 @@ from typing import Any
 
 from construct import Bytes, Int16ul, Int32ul, Struct
 
-from pyimount.formats import Format, Identity, Json, KernelMount, NotThisFormat, Signature, Usage
+from pyimount.formats import (
+    Format,
+    Identity,
+    Json,
+    KernelMount,
+    Membership,
+    NotThisFormat,
+    Signature,
+    Usage,
+)
 from pyimount.formats.allocation import Allocation, Reader, Space, ones
+from pyimount.formats.declarations import USER
 from pyimount.formats.layouts import layout, read_struct
 from pyimount.formats.notation import flag_names, text, unix_time, uuid_text
 from pyimount.problems import Code, Problem
@@ -118,9 +128,14 @@ def _identity(view: View, offset: int) -> Identity:
             "last_checked": unix_time(sb.s_lastcheck),
             "check_interval_seconds": sb.s_check_interval,
         }
+    group = None
+    if magic == JR and not sb.jp_journal_1st_block and uuid is not None:
+        # Its journal's device says nothing of itself.
+        group = Membership(type="reiserfs", uuid=uuid, role=USER, members=2, identity=uuid)
     return Identity(
         type="reiserfs",
         fstype="reiserfs",
+        group=group,
         label=label,
         uuid=uuid,
         version=VERSIONS[magic],

@@ -39,7 +39,8 @@ SUPERBLOCK = layout(
         "sb_uuid" / Bytes(16),
         "sb_logstart" / Int64ub,
         "sb_rootino" / Int64ub,
-        "sb_rbmino_and_sb_rsumino" / Bytes(16),
+        "sb_rbmino" / Int64ub,
+        "sb_rsumino" / Int64ub,
         "sb_rextsize" / Int32ub,
         "sb_agblocks" / Int32ub,
         "sb_agcount" / Int32ub,
@@ -54,16 +55,20 @@ SUPERBLOCK = layout(
         "sb_sectlog" / Int8ub,
         "sb_inodelog" / Int8ub,
         "sb_inopblog" / Int8ub,
-        "sb_agblklog_and_sb_rextslog" / Bytes(2),
+        "sb_agblklog" / Int8ub,
+        "sb_rextslog" / Int8ub,
         "sb_inprogress" / Int8ub,
         "sb_imax_pct" / Int8ub,
         "sb_icount" / Int64ub,
         "sb_ifree" / Int64ub,
         "sb_fdblocks" / Int64ub,
         "sb_frextents" / Int64ub,
-        "sb_uquotino_and_sb_gquotino" / Bytes(16),
+        "sb_uquotino" / Int64ub,
+        "sb_gquotino" / Int64ub,
         "sb_qflags" / Int16ub,
-        "sb_flags_to_sb_inoalignmt" / Bytes(6),
+        "sb_flags" / Int8ub,
+        "sb_shared_vn" / Int8ub,
+        "sb_inoalignmt" / Int32ub,
         "sb_unit" / Int32ub,
         "sb_width" / Int32ub,
         "sb_dirblklog" / Int8ub,
@@ -77,7 +82,9 @@ SUPERBLOCK = layout(
         "sb_features_incompat" / Int32ub,
         "sb_features_log_incompat" / Int32ub,
         "sb_crc" / Int32ul,
-        "sb_spino_align_to_sb_lsn" / Bytes(20),
+        "sb_spino_align" / Int32ub,
+        "sb_pquotino" / Int64ub,
+        "sb_lsn" / Int64ub,
         "sb_meta_uuid" / Bytes(16),
     )
 )
@@ -156,6 +163,7 @@ QUOTA_FLAGS = {
     0x200: "project enforcement",
     0x400: "project checked",
 }
+REALTIME = "realtime"
 MIN_AG_BLOCKS = 64
 MIN_RTEXT, MAX_RTEXT = 4 << 10, 1 << 30
 
@@ -201,13 +209,10 @@ def identity(view: View, sb: Any, offset: int, *problems_so_far: Problem) -> Ide
     needs_repair = version == 5 and sb.sb_features_incompat & NEEDS_REPAIR
     state = "error" if needs_repair else left(view, sb)
     known = uuid_text(sb.sb_meta_uuid if incompat & META_UUID else sb.sb_uuid)
-    group = None
-    if not sb.sb_logstart and known is not None:
-        group = Membership(type="xfs", uuid=known, role=USER, members=2, identity=f"{known}/{USER}")
     return Identity(
         type="xfs",
         fstype="xfs",
-        group=group,
+        group=None if known is None else _group(sb, known),
         label=text(sb.sb_fname),
         uuid=uuid_text(sb.sb_uuid),
         block_size=sb.sb_sectsize,
@@ -220,6 +225,23 @@ def identity(view: View, sb: Any, offset: int, *problems_so_far: Problem) -> Ide
         details=details,
         problems=tuple(problems),
         allocation=allocation(view, sb),
+    )
+
+
+def _group(sb: Any, uuid: str) -> Membership | None:
+    """The devices of a file system whose log or whose realtime data are not on this one."""
+    size, extent = sb.sb_rblocks * sb.sb_blocksize, sb.sb_rextsize * sb.sb_blocksize
+    elsewhere = (not sb.sb_logstart, sb.sb_rblocks > 0)
+    if not any(elsewhere):
+        return None
+    return Membership(
+        type="xfs",
+        uuid=uuid,
+        role=USER,
+        members=1 + sum(elsewhere),
+        identity=f"{uuid}/{USER}",
+        # A realtime device says nothing of itself; what is less than an extent at its end is not used.
+        unmarked={REALTIME: (size, size + extent - 1)} if size else {},
     )
 
 
@@ -319,7 +341,15 @@ FORMAT = Format(
     types=("xfs", "xfs_external_log"),
     parse=parse,
     signatures=(Signature(MAGIC, 0), Signature(LOG_MAGIC, 0)),
-    mounts=(KernelMount("xfs", ("norecovery", "nouuid"), written=("nouuid",)),),
+    mounts=(
+        KernelMount(
+            "xfs",
+            ("norecovery", "nouuid"),
+            written=("nouuid",),
+            every_member=True,
+            named_by=((JOURNAL, "logdev"), (REALTIME, "rtdev")),
+        ),
+    ),
     files=(
         FileReader("libyal", "pyfsxfs", "libfsxfs-python", types=("xfs",)),
         FileReader("dissect", "dissect.xfs", "dissect.xfs", types=("xfs",)),

@@ -66,7 +66,7 @@ def left(view: View, sb: Any) -> str | None:
     """
     if not sb.sb_logstart:
         return None
-    shift = sb.sb_agblklog_and_sb_rextslog[0]
+    shift = sb.sb_agblklog
     group, block = sb.sb_logstart >> shift, sb.sb_logstart & (1 << shift) - 1
     start = (group * sb.sb_agblocks + block) * sb.sb_blocksize
     blocks = sb.sb_logblocks * sb.sb_blocksize // BASIC_BLOCK

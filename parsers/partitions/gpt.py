@@ -122,12 +122,16 @@ def parse(view: View) -> Table:
             problems.append(Problem(Code.COPIES_DIFFER, "the two copies of the table do not agree"))
     else:
         problems = [*_copy_problems(view, primary, backup, chosen, ignored=ignored)]
+    left_over = None
     if not boot_sector.is_protective(sector):
-        _reject_left_over(view, sector, blank_wanted=primary is None and not ignored)
+        whole = primary is not None and primary.whole
+        left_over = _left_over(view, sector, whole=whole, blank_wanted=primary is None and not ignored)
         problems.append(Problem(Code.DAMAGED, "the protective MBR in the first sector is missing"))
 
     header, unit = chosen.header, chosen.unit
     partitions = [*_partitions(chosen)]
+    if left_over is not None and not partitions:
+        raise NotThisFormat("left over, and nothing in it")
     if partitions and boot_sector.is_protective(sector):
         partitions += _only_in_mbr(view, sector, unit, partitions)
     details: dict[str, Json] = {
@@ -153,6 +157,7 @@ def parse(view: View) -> Table:
         details=details,
         problems=tuple(problems),
         checked=chosen.whole,
+        left_over=left_over,
     )
 
 
@@ -292,20 +297,23 @@ def _copy_problems(
         if place + primary.unit > view.size:
             message = f"the backup table, its header at byte {place}, lies after the end at {view.size}"
             yield Problem(Code.TRUNCATED, message)
-        else:
+        elif view.glance(place, len(IGNORED)) != IGNORED:
             yield Problem(Code.DAMAGED, f"the backup table, its header at byte {place}, is missing")
     whole = [copy for copy in (primary, backup) if copy is not None and copy.whole]
     if len({copy.facts for copy in whole}) > 1:
         yield Problem(Code.COPIES_DIFFER, "the two copies of the table differ; the primary was read")
 
 
-def _reject_left_over(view: View, sector: bytes, *, blank_wanted: bool) -> None:
-    """Raise NotThisFormat when something newer than the table is at the start of the disk.
+def _left_over(view: View, sector: bytes, *, whole: bool, blank_wanted: bool) -> str | None:
+    """Why the table is left over from before: something newer is at the start of the disk; None if it is not.
 
     What writes a GUID partition table protects it by a record in the first sector. Where that
     record is missing, other partitions or a file system's boot sector have replaced the table;
-    and a backup at the end counts only on a disk whose start was wiped.
+    and a backup at the end counts only on a disk whose start was wiped. Raises NotThisFormat where the
+    primary table is not ``whole``: of that much may be gone.
     """
+    if whole and boot_sector.has_signature(sector) and boot_sector.records(sector):
+        return "no record in the first sector protects it; the MBR partition table there was written over it"
     if boot_sector.has_signature(sector) and (
         boot_sector.records(sector) or boot_sector.boots_a_volume(sector)
     ):
@@ -313,6 +321,7 @@ def _reject_left_over(view: View, sector: bytes, *, blank_wanted: bool) -> None:
     head = view.glance(0, _HEAD)
     if blank_wanted and head.count(head[:1]) != len(head):
         raise NotThisFormat("left over: only the backup is there, and the start of the disk is in use")
+    return None
 
 
 def _partitions(copy: _Copy) -> Iterator[Partition]:

@@ -86,6 +86,10 @@ RECORD_HEADER = layout(
     )
 )
 
+_NUM_RECORDS_AT = 14
+_NO_RECORDS = b"\0\0"
+"""The number of records of a VBLK that is free."""
+
 TOC_MAGIC, VMDB_MAGIC, VBLK_MAGIC = b"TOCBLOCK", b"VMDB", b"VBLK"
 TOC_PLACES = (2, 2045, 1, 2046)
 """In the private region, in sectors; Windows 2000 had them at 1 and 2046."""
@@ -244,13 +248,14 @@ def _records(raw: bytes, first: int, size: int) -> Iterator[bytes]:
     """The records, whole: one that takes several VBLKs when its last one is there."""
     parts: dict[int, dict[int, bytes]] = {}
     for at in range(first, len(raw) - size + 1, size):
-        if raw[at : at + 4] != VBLK_MAGIC:
+        if not raw.startswith(VBLK_MAGIC, at):
             return
+        if raw.startswith(_NO_RECORDS, at + _NUM_RECORDS_AT):
+            continue  # nearly all of them; read as structures they would take most of the time
         head = parse_struct(raw, VBLK_HEADER, at)
         body = raw[at + VBLK_HEADER.size : at + size]
-        if head.num_records <= 1:
-            if head.num_records:
-                yield body
+        if head.num_records == 1:
+            yield body
             continue
         if head.num_records > GROUP_CAP or head.record_number >= head.num_records:
             yield b""  # counted as broken

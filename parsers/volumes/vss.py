@@ -130,7 +130,7 @@ class ShadowCopy(Record, kw_only=True):
     """A shadow copy as the catalog has it.
 
     ``copy``: its entry; ``store``: the entry of what keeps the differences, None when that is on
-    another volume; ``information``: None when the store's header is unusable.
+    another volume, whose catalog has it; ``information``: None when the store's header is unusable.
     """
 
     copy: Any
@@ -141,11 +141,13 @@ class ShadowCopy(Record, kw_only=True):
 class Catalog(Record, kw_only=True):
     """The shadow copies of a volume, the oldest first.
 
+    ``kept``: the entries of stores that are here for copies of another volume.
     ``damaged``: what is wrong with it, a sentence each.
     """
 
     header: Any
     copies: tuple[ShadowCopy, ...] = ()
+    kept: tuple[Any, ...] = ()
     damaged: tuple[str, ...] = ()
 
 
@@ -180,12 +182,13 @@ def read_catalog(view: View) -> Catalog | None:
         ShadowCopy(
             copy=copy,
             store=stores.get(identifier),
-            information=_information(view, stores[identifier]) if identifier in stores else None,
+            information=information(view, stores[identifier]) if identifier in stores else None,
         )
         for identifier, copy in copies.items()
     ]
     found.sort(key=lambda one: (one.copy.creation_time, one.copy.sequence_number))
-    return Catalog(header=header, copies=tuple(found), damaged=tuple(damaged))
+    kept = tuple(store for identifier, store in stores.items() if identifier not in copies)
+    return Catalog(header=header, copies=tuple(found), kept=kept, damaged=tuple(damaged))
 
 
 def chain(source: Source, offset: int, record_type: int, cap: int) -> Iterator[bytes]:
@@ -217,7 +220,8 @@ def _entries(view: View, offset: int) -> Iterator[bytes]:
             yield data[at : at + size]
 
 
-def _information(view: View, store: Any) -> Information | None:
+def information(view: View, store: Any) -> Information | None:
+    """What the header of a store says, None when it is unusable; ``view``: the volume that it is on."""
     try:
         header = read_struct(view, BLOCK_HEADER, store.store_header_offset)
         if header.record_type != STORE_HEADER:

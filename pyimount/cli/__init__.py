@@ -10,8 +10,8 @@ from importlib import import_module
 from typing import NoReturn
 
 from pyimount.cli.open_files import raise_limit
-from pyimount.reports.wording import printable
-from pyimount.version import __version__
+from pyimount.version import SCHEMA, __version__
+from pyimount.wording import printable
 
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
@@ -25,6 +25,7 @@ _COMMANDS = {
     "find": "find files in volumes",
     "stat": "tell everything of a file in a volume",
     "report": "draw disk images, and tell all of them, in one HTML file",
+    "verify": "hold disk images against the hashes and checksums that they keep",
     "export": "write the bytes of a disk or volume to a file",
     "mount": "mount the file systems in disk images, read-only",
     "unmount": "take mounts down again",
@@ -106,7 +107,7 @@ def parser(only: str | None = None) -> argparse.ArgumentParser:
         "'pyimount help COMMAND' or 'pyimount COMMAND --help' tells more of each command.",
         formatter_class=HelpFormatter,
     )
-    top.add_argument("--version", action="version", version=f"pyimount {__version__}")
+    top.add_argument("--version", action="version", version=f"pyimount {__version__} (reports: {SCHEMA})")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True, prog="pyimount")
     for name, summary in _COMMANDS.items():
         if only not in (None, name):
@@ -187,6 +188,8 @@ def _run(arguments: Sequence[str]) -> int:
             complain(f"{parsed.command} is for Linux; the others, detect and ls among them, work here too")
             return 1
         run: Callable[[argparse.Namespace], int] = parsed.run
+        if getattr(parsed, "log", None):
+            run = import_module("pyimount.cli.examiners_log").logged(run, arguments[1:])
         status = run(parsed)
         sys.stdout.flush()
     except BrokenPipeError:

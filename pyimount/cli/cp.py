@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from pyimount import cli
+from pyimount.cli import options as shared
 from pyimount.cli import paths
 from pyimount.files.records import Kind
 from pyimount.inside.copying import Copied, Copier, Copying, safe_name
@@ -49,6 +50,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="compare what was written with what was read, and write a manifest into TARGET",
     )  # fmt: skip
     paths.add_rest(parser)
+    shared.add_log(parser)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -92,6 +92,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     many_images.arguments(parser)
     shared.add_keys(parser)
     shared.add_told(parser)
+    shared.add_log(parser)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -109,6 +110,7 @@ def run(options: argparse.Namespace) -> int:
     except (ValueError, OpenError) as error:
         cli.complain(str(error))
         return cli.EXIT_USAGE
+    shared.log_scan(options, scan)
     if shared.misplaced(options, scan):
         return cli.EXIT_USAGE
     _tell_passed_over(scan, options)
@@ -122,10 +124,7 @@ def run(options: argparse.Namespace) -> int:
         from pyimount.keys import Keyring
 
         scan = with_images(scan, keyring or Keyring(), told["budget"])
-    for disk in scan.disks:
-        if disk.size is None:
-            for problem in disk.problems:
-                cli.complain(problem.message)
+    shared.tell_unread(scan.disks)
     _print(scan, options)
     return scan.exit_status(strict=options.strict)
 

@@ -50,12 +50,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         metavar="INDEX",
         help="index or UUID of the volume, or 'disk'; of several disks, a disk's index",
     )
-    parser.add_argument(
-        "-o", "--output", metavar="FILE", help="file to write, not there yet; -: standard output"
-    )
+    shared.add_output(parser)
     parser.add_argument("--resume", action="store_true", help="go on with a FILE that was not finished")
     shared.add_keys(parser)
     shared.add_told(parser)
+    shared.add_log(parser)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -74,12 +73,10 @@ def run(options: argparse.Namespace) -> int:
     except (ValueError, OpenError) as error:
         cli.complain(str(error))
         return cli.EXIT_USAGE
+    shared.log_scan(options, scan)
     if shared.misplaced(options, scan):
         return cli.EXIT_USAGE
-    for disk in scan.disks:
-        if disk.size is None:
-            for problem in disk.problems:
-                cli.complain(problem.message)
+    shared.tell_unread(scan.disks)
     for problem in scan.problems:
         cli.complain(problem.message)
     try:

@@ -2,6 +2,8 @@
 
 'mapped': its contents are assembled or, with a key, decrypted, and looked into. 'mount': what mounts it, the
 preferred first; what stands in brackets is used only when it is named (--allow-fs).
+
+Exit status: 0; 2 the arguments are wrong.
 """
 
 import argparse
@@ -41,7 +43,7 @@ def listing() -> list[dict[str, Any]]:
             "what": what,
             "types": list(entry.types),
             "specification": entry.specification,
-            "mapped": not isinstance(entry, Format) or _is_mapped(entry),
+            "mapped": _is_mapped(entry),
             "mount": _mounts(entry) if isinstance(entry, Format) else [],
             "files": [each.library for each in entry.files] if isinstance(entry, Format) else [],
         }
@@ -49,8 +51,14 @@ def listing() -> list[dict[str, Any]]:
     ]
 
 
-def _is_mapped(entry: Format) -> bool:
-    return entry.name in ASSEMBLED or not OPENED.keys().isdisjoint(entry.types)
+def _is_mapped(entry: ContainerFormat | TableFormat | Format) -> bool:
+    if isinstance(entry, ContainerFormat):
+        return entry.mapped
+    if isinstance(entry, TableFormat) or entry.opaque is not None:
+        return True
+    # Groups are called as their format, Intel's as the type of its members.
+    groups = {entry.name, *(each.removesuffix("_raid_member") for each in entry.types)}
+    return not (ASSEMBLED.keys().isdisjoint(groups) and OPENED.keys().isdisjoint(entry.types))
 
 
 def _mounts(entry: Format) -> list[str]:

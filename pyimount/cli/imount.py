@@ -1,8 +1,10 @@
 """``imount``: the command that imagemounter had, with its options; it is ``pyimount mount`` beneath.
 
-What it prints of volumes, and its exit statuses, are those of ``pyimount mount``: 0 everything that should be
-mounted is; 1 an image could not be read, or something is not installed; 2 the arguments are wrong; 4 a volume
-that should be mounted is not. ``--check``, ``--unmount`` and ``--interactive`` are its own.
+What it prints of volumes, and its exit statuses, are those of ``pyimount mount``. ``--check``, ``--unmount``
+and ``--interactive`` are its own.
+
+Exit status: 0 everything that should be mounted is; 1 an image could not be read, or something is not
+installed; 2 the arguments are wrong; 4 a volume that should be mounted is not.
 """
 
 import argparse
@@ -22,8 +24,8 @@ from pyimount.imagemounter.words import (
     VOLUME_SYSTEM_TYPES,
 )
 from pyimount.planning.mounters import MOUNTERS
-from pyimount.reports.wording import printable
 from pyimount.version import __version__
+from pyimount.wording import printable
 
 EXIT_FAILED = 1
 

@@ -12,8 +12,8 @@ from pyimount.imagemounter.disk import Disk
 from pyimount.imagemounter.image_parser import ImageParser
 from pyimount.imagemounter.volume import Volume
 from pyimount.imagemounter.words import DISK_MOUNTERS, FILE_SYSTEM_TYPES
-from pyimount.reports.wording import printable
 from pyimount.version import __version__
+from pyimount.wording import printable
 
 _NUMBERS = ("size", "offset", "block_size")
 _WORDS = ("slot", "flag", "fstype", "key", "disk_mounter")

@@ -11,7 +11,7 @@ from typing import Any
 from pyimount import cli
 from pyimount.cli import privilege
 from pyimount.execution.errors import LedgerError, StepFailed
-from pyimount.reports.wording import printable
+from pyimount.wording import printable
 
 EXAMPLES = """examples:
   pyimount list                a tree: session, images, mount points

@@ -10,8 +10,12 @@ from pyimount import cli
 from pyimount.sources.urls import is_url
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from pyimount.cli.examiners_log import Log
     from pyimount.keys import Keyring
-    from pyimount.layers import Scan
+    from pyimount.layers import DiskLayer, Scan
+    from pyimount.verifying.records import Verified
 
 KEY_VARIABLE = "PYIMOUNT_KEY"
 
@@ -210,6 +214,30 @@ def add_search(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_log(parser: argparse.ArgumentParser) -> None:
+    """Add the option for the examiner's log; ``cli.main`` has it kept around the whole command."""
+    parser.add_argument(
+        "--log",
+        metavar="FILE",
+        help="append a line of JSON to this file: arguments without keys, version, times, the images' files, "
+        "and the result",
+    )
+
+
+def log_scan(options: argparse.Namespace, scan: "Scan") -> None:
+    """Have the log of this command, if it keeps one, note what was scanned."""
+    log: Log | None = getattr(options, "kept_log", None)
+    if log is not None:
+        log.scan(scan)
+
+
+def log_verified(options: argparse.Namespace, found: "Iterable[Verified]") -> None:
+    """The same with what was verified."""
+    log: Log | None = getattr(options, "kept_log", None)
+    if log is not None:
+        log.verified(found)
+
+
 def told(options: argparse.Namespace) -> dict[str, Any]:
     """What ``add_told`` and ``add_keys`` took, as arguments of ``detect``, save the keys themselves."""
     limits = {
@@ -239,6 +267,22 @@ def misplaced(options: argparse.Namespace, scan: "Scan") -> bool:
             cli.complain(f"--offset {options.offset} lies behind {end}")
             return True
     return False
+
+
+def tell_unread(disks: "Iterable[DiskLayer]") -> bool:
+    """Whether some of these images could not be read; what kept them from it is then told."""
+    unread = [disk for disk in disks if disk.size is None]
+    for disk in unread:
+        for problem in disk.problems:
+            cli.complain(problem.message)
+    return bool(unread)
+
+
+def add_output(parser: argparse.ArgumentParser) -> None:
+    """Add where to what a command makes is written."""
+    parser.add_argument(
+        "-o", "--output", metavar="FILE", help="file to write, not there yet; -: standard output"
+    )
 
 
 def scan_options(options: argparse.Namespace) -> dict[str, Any]:

@@ -66,13 +66,10 @@ def opened(options: argparse.Namespace) -> Iterator[Level]:
     except (ValueError, OpenError) as error:
         cli.complain(printable(str(error)))
         raise Stopped(cli.EXIT_USAGE) from error
+    shared.log_scan(options, scan)
     if shared.misplaced(options, scan):
         raise Stopped(cli.EXIT_USAGE)
-    for disk in scan.disks:
-        if disk.size is None:
-            for problem in disk.problems:
-                cli.complain(printable(problem.message))
-    if any(disk.size is None for disk in scan.disks):
+    if shared.tell_unread(scan.disks):
         raise Stopped(1)
     with Level(scan, keyring, told["budget"]) as files:
         yield files

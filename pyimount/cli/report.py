@@ -4,33 +4,43 @@ The file has a picture of each disk to scale, layer under layer, the tree that d
 table, and how the report came about. It needs no script, asks nothing of anywhere, and can be printed.
 
 Images of one call belong together, as with detect: lines join the members of an array.
+
+Exit status: 0 the file was written; 1 an image could not be read; 2 the arguments are wrong.
 """
 
 import argparse
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pyimount
 from pyimount import cli
 from pyimount.cli import options as shared
+from pyimount.problems import told
 from pyimount.sources.errors import OpenError
+from pyimount.version import SCHEMA
 
 if TYPE_CHECKING:
-    from pyimount.layers import Scan
+    from pyimount.layers import DiskLayer, Scan
+    from pyimount.verifying.records import Verified
+
+DIFFERS = 6
+"""The exit status where an image does not match what it stores."""
 
 EXAMPLES = """examples:
   pyimount report disk.E01 -o case.html          everything about the image, in one file
   pyimount report sda.img sdb.img -o case.html   two disks of one array
+  pyimount report --hash sha256 disk.E01 -o case.html   and its hashes, all of it read
   pyimount report --svg disk.img -o disk.svg     the picture alone
   pyimount report --ask disk.img -o case.html    ask for a passphrase, draw what is behind the lock
 """
 
 _TOLD = (
     "offset", "size", "sector_size", "vstype", "vstypes", "fstypes", "allow", "header", "try_veracrypt",
-    "max_seconds", "max_read", "max_derivation", "max_derivation_memory", "search", "align", "free", "svg",
+    "max_seconds", "max_read", "max_derivation", "max_derivation_memory", "search", "align", "free", "hash",
+    "svg",
 )  # fmt: skip
 """The options that a report names with their values: all but keys, which it must not keep."""
 _KEYS = ("key", "keys", "key_file", "ask")
@@ -45,8 +55,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         metavar="IMAGE",
         help="a disk image, one of its segments, or their folder",
     )
+    shared.add_output(parser)
     parser.add_argument(
-        "-o", "--output", metavar="FILE", help="file to write, not there yet; -: standard output"
+        "--hash",
+        action="append",
+        choices=("md5", "sha1", "sha256", "sha512"),
+        default=[],
+        help="read all of each disk, compute this hash of it, and compare what its image stores (exit "
+        "status 6: it does not match); may be given several times",
     )
     parser.add_argument("--svg", action="store_true", help="the picture alone, as an SVG file")
     shared.add_search(parser)
@@ -63,6 +79,9 @@ def run(options: argparse.Namespace) -> int:
     if target is not None and os.path.lexists(target):
         cli.complain(f"{target}: is there already; name another")
         return cli.EXIT_USAGE
+    if options.svg and options.hash:
+        cli.complain("--hash goes with the whole report: a picture has no place for hashes")
+        return cli.EXIT_USAGE
     begun = datetime.now(UTC)
     try:
         scan = pyimount.detect(options.images, keys=shared.keyring(options), **shared.scan_options(options))
@@ -71,10 +90,8 @@ def run(options: argparse.Namespace) -> int:
         return cli.EXIT_USAGE
     if shared.misplaced(options, scan):
         return cli.EXIT_USAGE
-    for disk in scan.disks:
-        if disk.size is None:
-            for problem in disk.problems:
-                cli.complain(problem.message)
+    shared.tell_unread(scan.disks)
+    found = _verified(options, scan) if options.hash else None
     if options.svg:
         from pyimount.reports.svg import drawing
 
@@ -82,9 +99,64 @@ def run(options: argparse.Namespace) -> int:
     else:
         from pyimount.reports.html import document
 
-        text = document(scan, run=dict(_run_facts(options, scan, begun)))
+        text = document(
+            scan,
+            run=dict(_run_facts(options, scan, begun)),
+            compared=None if found is None else _compared(found),
+        )
     _write(target, text.encode())
-    return scan.exit_status()
+    wrong = [disk for disk, verified in found or () if verified.exit_status == DIFFERS]
+    for disk in wrong:
+        cli.complain(f"{disk.paths[0]}: does not match what it stores; the report says what")
+    return DIFFERS if wrong else scan.exit_status()
+
+
+def _verified(options: argparse.Namespace, scan: "Scan") -> "list[tuple[DiskLayer, Verified]]":
+    """Each disk, read to its end, and what came of holding it against what its image stores."""
+    from pyimount.sources.segments import Segments
+    from pyimount.verifying import verify
+
+    found: list[tuple[DiskLayer, Verified]] = []
+    images: dict[tuple[str, ...], list[DiskLayer]] = {}
+    for disk in scan.disks:
+        if disk.size is not None:
+            images.setdefault(disk.paths, []).append(disk)
+    for paths, disks in images.items():
+        recipe = disks[0].recipe.parameters
+        named, holes = recipe.get("paths"), recipe.get("holes")
+        segments = Segments(
+            tuple(str(each) for each in named) if isinstance(named, list) else paths,
+            split=recipe.get("split") is True,
+            holes=tuple(each for each in holes if isinstance(each, int)) if isinstance(holes, list) else (),
+        )
+        found += zip(disks, verify(segments, hashes=options.hash, allow=options.allow), strict=False)
+    return found
+
+
+def _compared(found: "Iterable[tuple[DiskLayer, Verified]]") -> Iterator[tuple[str, str, str]]:
+    """The hashes of each disk: those that its image stores, and whether they match, and those asked for."""
+    from pyimount.reports.facts import name
+    from pyimount.verifying.passes import label
+
+    for disk, verified in found:
+        own = name(disk)
+        for check in verified.checks:
+            if check.stored is None:
+                said = "all match" if check.matches else f"{check.wrong} do not match"
+            elif check.computed is None:
+                said = f"{check.stored} stored; not compared, for not all could be read"
+            else:
+                outcome = "matches" if check.matches else f"DOES NOT MATCH: {check.computed} computed"
+                said = f"{check.stored} stored; {outcome}"
+            yield own, f"{label(check.algorithm)} of {check.what}", said
+        stored = {check.algorithm for check in verified.checks if check.stored and check.what == "the disk"}
+        for algorithm, value in verified.hashes:
+            if algorithm not in stored:
+                said = value or "not known, for not all could be read"
+                yield own, f"{label(algorithm)} of the disk", said
+        for problem in told(verified.problems):
+            yield own, "problem", problem.message
+        yield own, "in all", str(verified.status)
 
 
 def _write(target: str | None, data: bytes) -> None:
@@ -108,7 +180,7 @@ def _run_facts(options: argparse.Namespace, scan: "Scan", begun: datetime) -> It
 
     from pyimount.wording import printable
 
-    yield "program", f"pyimount {pyimount.__version__}"
+    yield "program", f"pyimount {pyimount.__version__} (reports: {SCHEMA})"
     yield "run by", f"Python {platform.python_version()} on {platform.system()} {platform.machine()}"
     yield "begun", begun.isoformat(timespec="seconds")
     yield "ended", datetime.now(UTC).isoformat(timespec="seconds")

@@ -19,7 +19,7 @@ from pyimount import cli
 from pyimount.cli import privilege
 from pyimount.execution.errors import LedgerError, StepFailed
 from pyimount.execution.wanted import Wanted, look_at, meant
-from pyimount.reports.wording import printable
+from pyimount.wording import printable
 
 EXAMPLES = """examples:
   pyimount unmount disk.E01                 all that was mounted from this image

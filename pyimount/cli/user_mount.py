@@ -35,6 +35,7 @@ def run(options: argparse.Namespace) -> int:
         keyring = shared.keyring(options) or Keyring()
         images = [os.path.abspath(image) for image in options.images]
         scan = pyimount.detect(images, keys=keyring, **shared.told(options))
+        shared.log_scan(options, scan)
     except (ValueError, OpenError) as error:
         cli.complain(printable(str(error)))
         return cli.EXIT_USAGE

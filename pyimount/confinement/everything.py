@@ -15,7 +15,7 @@ _OTHERS = (
     "cryptography.hazmat.primitives.ciphers.aead", "cryptography.hazmat.primitives.ciphers.algorithms",
     "cryptography.hazmat.primitives.ciphers.modes", "cryptography.hazmat.primitives.kdf.pbkdf2",
     "cryptography.hazmat.primitives.keywrap", "google_crc32c", "backports.zstd", "compression.zstd",
-    "liblzfse", "lz4.block", "xxhash",
+    "cramjam", "liblzfse", "lz4.block", "xxhash", "zlib_ng.zlib_ng",
 )  # fmt: skip
 
 

@@ -76,6 +76,9 @@ OPTIONS: Mapping[str, frozenset[str]] = {
 }
 """The drivers that mount, and the options that each may get."""
 
+LOG_AND_REALTIME = frozenset(("logdev", "rtdev"))
+"""By what XFS is told of its other devices; other drivers have ``device`` alone."""
+
 FEW_KEEP = frozenset(
     (
         "bcachefs", "befs", "bfs", "hfs", "hfsplus", "hpfs", "jffs2", "jfs", "minix", "reiserfs", "romfs",
@@ -238,6 +241,13 @@ class Checker:
         _read_only(step)
         for member in step.members if isinstance(step.members, tuple) else (None,):
             self._made(member, *_DEVICES)
+        if step.named_by != () and (
+            step.type != "xfs"
+            or not isinstance(step.named_by, tuple)
+            or not {*step.named_by} <= LOG_AND_REALTIME
+            or len(step.named_by) != len(step.members)
+        ):
+            raise Refused(f"devices by names that {step.type} does not have")
         self._free(step.at)
         allowed = OPTIONS.get(step.type) if isinstance(step.type, str) else None
         if allowed is None:

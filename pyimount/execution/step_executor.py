@@ -155,7 +155,7 @@ class _Mount(Act[Mount]):
                 raise Refused(f"{place} was not made in this session")
         path = names(step.at)
         at = mounts.open_mountpoint(path)
-        options = (*step.options, *(f"device={names(member)}" for member in step.members))
+        options = (*step.options, *step.member_options(names))
         try:
             drivers.mount_device(
                 names(step.device), at, step.type, options, read_only=step.read_only, hold=given.hold

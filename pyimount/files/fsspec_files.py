@@ -12,8 +12,9 @@ from typing import Any
 from fsspec import AbstractFileSystem
 from fsspec.spec import AbstractBufferedFile
 
+from pyimount.files.libraries import readers_of
 from pyimount.files.records import Kind, Stat
-from pyimount.files.system import Entry, FileSystem, open_filesystem, readers_of
+from pyimount.files.system import Entry, FileSystem, open_filesystem
 from pyimount.keys import Keyring
 from pyimount.layers import Scan, VolumeLayer
 from pyimount.scanning import detect

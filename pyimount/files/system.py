@@ -1,4 +1,4 @@
-"""The face: a volume's file system, and what is in it, as Python objects.
+"""A volume's file system, and what is in it, as Python objects.
 
     with pyimount.open_filesystem(scan, "2") as files:
         for entry in files.root.entries():
@@ -12,21 +12,14 @@ Problem: of the entry, of the folder that could not be read to its end, or of th
 import errno
 import io
 import os
-import sys
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
-from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Self, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, Self, cast
 
-from pyimount.confinement.messages import MessageError
-from pyimount.files import process, wire
-from pyimount.files.reading import Refused
+from pyimount.files import wire
+from pyimount.files.libraries import Answered, Asking, CannotRead, Damaged, Libraries, problem_of
 from pyimount.files.records import Kind, Run, Stat, Stream
-from pyimount.files.session import MISSING, NO_FOLDER
-from pyimount.formats import FileReader
 from pyimount.keys import Keyring
 from pyimount.layers import Scan, VolumeLayer
-from pyimount.planning.recipes import format_of
 from pyimount.problems import Code, Problem
 
 if TYPE_CHECKING:
@@ -34,21 +27,7 @@ if TYPE_CHECKING:
 
     from pyimount.sources.shelf import Shelf
 
-DEATHS = 64
-"""A library whose reader died so often is not asked again."""
-HINT = "pip install 'pyimount[files]'"
-
-
-class CannotRead(Exception):  # noqa: N818
-    """No library here reads the files of a volume; the message says why, and what to do."""
-
-
-class Damaged(OSError):  # noqa: N818
-    """A file or folder cannot be read: ``problem`` says why. An OSError, EIO, for those who expect one."""
-
-    def __init__(self, problem: Problem, path: str) -> None:
-        super().__init__(errno.EIO, problem.message, path)
-        self.problem = problem
+__all__ = ["CannotRead", "Damaged", "Entry", "FileSystem", "open_filesystem"]
 
 
 def open_filesystem(
@@ -80,29 +59,6 @@ def _called(scan: Scan, name: str) -> VolumeLayer:
     return found[0]
 
 
-def readers_of(volume: VolumeLayer) -> tuple[FileReader, ...]:
-    """The libraries that read the files of a volume, installed or not, the preferred first."""
-    declared = format_of(volume.type)
-    version = (volume.version or "").partition(".")[0]
-    return tuple(
-        each
-        for each in (() if declared is None else declared.files)
-        if (not each.types or volume.type in each.types) and (not each.versions or version in each.versions)
-    )
-
-
-def has_files(volume: VolumeLayer) -> bool:
-    """Whether a library may read files in a volume: those of a whole file system, not of a part of one."""
-    return not (volume.locked or not readers_of(volume))
-
-
-def _installed(reader: FileReader) -> bool:
-    try:
-        return find_spec(reader.library) is not None
-    except ModuleNotFoundError:
-        return False
-
-
 class FileSystem:
     """The files of one volume. Close it, or use it in a ``with`` block.
 
@@ -120,71 +76,16 @@ class FileSystem:
         library: str | None,
         shelf: "Shelf | None" = None,
     ) -> None:
-        self._scan = scan
-        self._shelf = shelf
-        self._keys = keys
-        self._in_process = in_process
-        self._deaths: dict[str, int] = {}
-        self._running: dict[str, process.Asked] = {}
         self.volume = volume
         self.type = volume.type or ""
-        self.problems: list[Problem] = []
-        self._readers = self._choose(library)
-        self.folds = "exact"
-        self._first()
-
-    def _choose(self, library: str | None) -> list[FileReader]:
-        index = f"volume {self.volume.index}"
-        declared = [each for each in readers_of(self.volume) if library in (None, each.library)]
-        if self.volume.locked:
-            raise CannotRead(f"{index} is locked: give its key with --key")
-        if not declared:
-            what = self.type or "what is not recognised"
-            raise CannotRead(f"{index}: no library reads the files of {what}; 'pyimount mount' may, as root")
-        found = [each for each in declared if _installed(each)]
-        if not found:
-            names = " or ".join(dict.fromkeys(each.package for each in declared))
-            raise CannotRead(f"{index}: the files of {self.type} are read by {names}: {HINT}")
-        return found
-
-    def _first(self) -> None:
-        """Start a reader: the first that takes the volume."""
-        refused = []
-        for reader in list(self._readers):
-            try:
-                self.folds = self._start(reader).folds
-            except Refused as error:
-                refused.append(f"{reader.library} does not read it: {error}")
-                self._readers.remove(reader)
-            else:
-                break
-        if not self._readers:
-            raise CannotRead(f"volume {self.volume.index}: {'; '.join(refused)}")
-        for why in refused:
-            self._note(Code.DAMAGED, f"{why}; {self._readers[0].library} reads it instead")
-
-    def _start(self, reader: FileReader) -> process.Asked:
-        if reader.library not in self._running:
-            self._running[reader.library] = self._reader(reader)
-        return self._running[reader.library]
-
-    def _reader(self, reader: FileReader) -> process.Asked:
-        # Where the system is not Linux, there is nothing to shut a process in with: it is this one then.
-        if self._in_process or sys.platform != "linux":
-            return process.InProcess(self._scan, self.volume, self._keys, reader, self._shelf)
-        from pyimount.files.confined import Confined  # of POSIX alone
-
-        return Confined(self._scan, self.volume, self._keys, reader, self._shelf)
-
-    def _note(self, code: Code, message: str) -> None:
-        problem = Problem(code, message)
-        if problem not in self.problems:
-            self.problems.append(problem)
+        self._libraries = Libraries(scan, volume, keys, in_process=in_process, library=library, shelf=shelf)
+        self.folds = self._libraries.folds
+        self.problems = self._libraries.problems
 
     @property
     def libraries(self) -> tuple[str, ...]:
         """The libraries that may read this volume, the one in use first."""
-        return tuple(reader.library for reader in self._readers)
+        return self._libraries.names
 
     @property
     def root(self) -> "Entry":
@@ -207,58 +108,17 @@ class FileSystem:
         found = (*names[:-1], wire.text(said.get("name"))) if names else ()
         return Entry(self, found, (reader, said.get("key")), wire.stat_of(said.get("stat")), None)
 
-    def ask(self, entry: "Entry", do: str, **more: Any) -> "Answered":
+    def ask(self, entry: "Entry", do: str, **more: Any) -> Answered:
         """The answer to a question about an entry, by the first library that has one. Raises OSErrors."""
         return self.begin(entry, do, **more).result()
 
-    def begin(self, entry: "Entry", do: str, **more: Any) -> "Asking":
+    def begin(self, entry: "Entry", do: str, **more: Any) -> Asking:
         """Ask the first library; ``result`` waits for the answer, and asks the others where it fails."""
-        return Asking(self, entry, {"do": do, "names": entry.names, **more})
-
-    def asked(self, reader: FileReader, entry: "Entry", question: dict[str, Any]) -> process.Question:
-        """Ask a library; raises Died, Refused."""
-        if entry.key is not None and entry.key[0] == reader.library:
-            question = {**question, "key": entry.key[1]}
-        try:
-            return self._start(reader).ask(question)
-        except MessageError as error:
-            raise process.Died(str(error)) from error
-
-    @property
-    def readers(self) -> tuple[FileReader, ...]:
-        """The libraries that are asked, the preferred first."""
-        return tuple(self._readers)
-
-    def taken_over(self, entry: "Entry", failed: Problem, reader: FileReader) -> None:
-        """Note that another library has read what the first could not."""
-        self._note(failed.code, self._instead(entry, failed, reader))
-
-    def _instead(self, entry: "Entry", failed: Problem, reader: FileReader) -> str:
-        return f"{entry.path}: {failed.message}; {reader.library} reads it instead"
-
-    def failed(self, said: Mapping[str, Any], entry: "Entry") -> Problem:
-        """What an answer of failure says; raises the OSErrors that are the path's own fault."""
-        message = wire.text(said.get("message", ""))
-        if said["error"] == MISSING:
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), entry.path)
-        if said["error"] == NO_FOLDER:
-            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), entry.path)
-        return problem_of(said["error"], message)
-
-    def died(self, reader: FileReader) -> None:
-        """Forget a reader that has died."""
-        gone = self._running.pop(reader.library, None)
-        if gone is not None:
-            gone.close()
-        self._deaths[reader.library] = self._deaths.get(reader.library, 0) + 1
-        if self._deaths[reader.library] >= DEATHS and reader in self._readers:
-            self._readers.remove(reader)
-            self._note(Code.DAMAGED, f"{reader.library} died {DEATHS} times, and is not asked any more")
+        return self._libraries.begin(entry.path, entry.key, {"do": do, "names": entry.names, **more})
 
     def close(self) -> None:
         """End the readers."""
-        while self._running:
-            self._running.popitem()[1].close()
+        self._libraries.close()
 
     def __enter__(self) -> Self:
         return self
@@ -267,58 +127,6 @@ class FileSystem:
         self, kind: type[BaseException] | None, value: BaseException | None, traceback: "TracebackType | None"
     ) -> None:
         self.close()
-
-
-class Answered(NamedTuple):
-    """An answer, its data, and the library that gave it."""
-
-    said: dict[str, Any]
-    data: bytes
-    library: str
-
-
-class Asking:
-    """A question to the libraries of a file system."""
-
-    def __init__(self, files: FileSystem, entry: "Entry", question: dict[str, Any]) -> None:
-        self._files = files
-        self._entry = entry
-        self._question = question
-        self._pending: process.Question | None = None
-        with suppress(process.Died, Refused, ModuleNotFoundError):  # they are asked again
-            self._pending = files.asked(files.readers[0], entry, question)
-
-    def result(self) -> Answered:
-        """The first answer that is none of failure. Raises OSErrors."""
-        failed: Problem | None = None
-        for reader in self._files.readers:
-            try:
-                pending = self._pending or self._files.asked(reader, self._entry, self._question)
-                self._pending = None
-                said, data = pending.result()
-            except process.Died as error:
-                self._pending = None
-                self._files.died(reader)
-                failed = failed or Problem(Code.DAMAGED, f"{reader.library}: {error}")
-                continue
-            except (Refused, ModuleNotFoundError) as error:
-                failed = failed or Problem(Code.UNSUPPORTED, f"{reader.library}: {error}")
-                continue
-            if "error" in said:
-                failed = failed or self._files.failed(said, self._entry)
-                continue
-            if failed is not None:
-                self._files.taken_over(self._entry, failed, reader)
-            return Answered(said, data, reader.library)
-        raise Damaged(failed or Problem(Code.DAMAGED, "no library is left that reads it"), self._entry.path)
-
-
-def problem_of(code: object, message: object) -> Problem:
-    """A problem from a reader's word for it."""
-    try:
-        return Problem(Code(str(code)), str(message)[:400])
-    except ValueError:
-        return Problem(Code.DAMAGED, str(message)[:400])
 
 
 class Entry:

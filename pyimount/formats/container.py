@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from pyimount.formats.stored import Stored
 from pyimount.problems import Problem
 from pyimount.records import EMPTY, Details, Record
 
@@ -33,12 +34,14 @@ class Opened(Record, kw_only=True):
     ``source`` is None where the bytes cannot be given; ``container.problems`` then says why.
     ``part``: which of several disks in the file this is, in the format's own words: a name or number by which
     it is found again; None where there is one. ``others``: the other disks, in the order of the file.
+    ``stored``: what the container keeps to hold its bytes against; None where it keeps nothing.
     """
 
     container: Container
     source: Source | None
     part: str | None = None
     others: tuple[Opened, ...] = ()
+    stored: Stored | None = None
 
     @property
     def disks(self) -> tuple[Opened, ...]:

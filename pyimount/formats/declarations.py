@@ -97,6 +97,8 @@ class Membership(Record, kw_only=True):
     ``as_of``: what members that were written together have in common, what counts up first: sequence
     number, events, generation, then times, checksums, roots; empty where nothing is known. ``unmarked``:
     members that say nothing of themselves, by their role: the least and the most bytes that they have.
+    ``tells``: which of the details, ``key`` or ``key.key``, list what is in the whole group: a report has
+    each such list once.
     """
 
     type: str
@@ -107,6 +109,7 @@ class Membership(Record, kw_only=True):
     identity: str | None = None
     as_of: tuple[int, ...] = ()
     unmarked: Mapping[str, tuple[int, int]] = EMPTY
+    tells: tuple[str, ...] = ()
 
 
 class Extent(Record, kw_only=True):
@@ -188,7 +191,8 @@ class KernelMount(Record):
     from replaying a journal. ``written``: in their place where a cache over the image may be written; None:
     it is mounted read-only there too. ``from_details``: options whose value the volume's ``details`` have,
     ``(option, key)``. ``every_member``: the driver wants all members of the group, as ``device=``;
-    ``incomplete``: what it wants besides, where some are missing. ``maintained``: False for drivers that few
+    or by the option that ``named_by`` has for a member's role; ``incomplete``: what it wants besides, where
+    some are missing; none: it does not mount then. ``maintained``: False for drivers that few
     look after; they are used only when named. ``refuses``: states of the volume in which this driver does
     not mount read-only. ``versions``: the volume's versions that it reads, up to the first dot; none: all.
     ``since``: the first kernel that has these options. ``reads``: what the volume's ``details`` have to say
@@ -202,6 +206,7 @@ class KernelMount(Record):
     written: tuple[str, ...] | None = None
     from_details: tuple[tuple[str, str], ...] = ()
     every_member: bool = False
+    named_by: tuple[tuple[str, str], ...] = ()
     incomplete: tuple[str, ...] = ()
     maintained: bool = True
     refuses: tuple[str, ...] = ()
@@ -313,6 +318,8 @@ class Table(Record, kw_only=True):
     details: Details = EMPTY
     problems: tuple[Problem, ...] = ()
     checked: bool = False
+    left_over: str | None = None
+    """Why it is whole and is not the table of these bytes any more."""
 
 
 class TableFormat(Record, kw_only=True):
@@ -340,7 +347,7 @@ class ContainerFormat(Record, kw_only=True):
     ``parse`` gets a View of the first file and returns a Container or raises NotThisFormat.
     ``open`` gets what ``parse`` said and the Image with all files that belong to it. ``wraps``: what is
     inside is a file like any other, and may be a container itself, which is then opened. ``segments``: it may
-    be in several files, each of which begins with its signature.
+    be in several files, each of which begins with its signature. ``mapped``: what it holds is looked into.
     """
 
     name: str
@@ -352,3 +359,4 @@ class ContainerFormat(Record, kw_only=True):
     types: tuple[str, ...]
     wraps: bool = False
     segments: bool = False
+    mapped: bool = True

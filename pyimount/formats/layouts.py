@@ -11,6 +11,7 @@ from typing import Any
 from construct import Construct, ConstructError
 
 from pyimount.formats.declarations import NotThisFormat
+from pyimount.formats.fixed import FixedStruct, fixed_struct
 from pyimount.sources.view import View
 
 STRUCT_CAP = 64 << 10
@@ -23,11 +24,12 @@ class Layout:
     Built at import, a hundred formats' declarations would cost more than importing construct.
     """
 
-    __slots__ = ("_build", "_construct", "_size")
+    __slots__ = ("_build", "_construct", "_fixed", "_size")
 
     def __init__(self, build: Callable[[], Construct]) -> None:
         self._build = build
         self._construct: Construct | None = None
+        self._fixed: FixedStruct | None = None
         self._size = 0
 
     @property
@@ -36,6 +38,9 @@ class Layout:
         if self._construct is None:
             made = self._build()
             self._size = made.sizeof()
+            if self._size > STRUCT_CAP:
+                raise ValueError(f"a structure of {self._size} bytes is declared, {STRUCT_CAP} are allowed")
+            self._fixed = fixed_struct(made)
             self._construct = made
         return self._construct
 
@@ -43,8 +48,19 @@ class Layout:
     def size(self) -> int:
         """Size of the structure in bytes."""
         if self._construct is None:
-            return int(self.construct.sizeof())
+            self.construct  # noqa: B018  (builds it, and so knows)
         return self._size
+
+    def parse(self, data: bytes, offset: int = 0) -> Any:
+        """The fields at ``offset`` of ``data``, which must not end before them; raises NotThisFormat."""
+        declared = self.construct
+        fields = None if self._fixed is None else self._fixed.read(data, offset)
+        if fields is not None:
+            return fields
+        try:
+            return _fields(declared.parse(data[offset : offset + self._size]))
+        except ConstructError as error:
+            raise NotThisFormat(str(error)) from error
 
 
 def layout(build: Callable[[], Construct]) -> Layout:
@@ -62,17 +78,11 @@ def parse_struct(data: bytes, declared: Layout, offset: int = 0) -> Any:
 
     Raises NotThisFormat when the bytes are too few or do not fit the declaration.
     """
-    construct = declared.construct
     size = declared.size
-    if size > STRUCT_CAP:
-        raise ValueError(f"a structure of {size} bytes is declared, {STRUCT_CAP} are allowed")
-    piece = data[offset : offset + size]
-    if len(piece) != size:
-        raise NotThisFormat(f"{size} bytes wanted at {offset}, {len(piece)} there")
-    try:
-        return _fields(construct.parse(piece))
-    except ConstructError as error:
-        raise NotThisFormat(str(error)) from error
+    if not 0 <= offset <= len(data) - size:
+        there = len(data[offset : offset + size])
+        raise NotThisFormat(f"{size} bytes wanted at {offset}, {there} there")
+    return declared.parse(data, offset)
 
 
 def read_struct(view: View, declared: Layout, offset: int) -> Any:
@@ -81,11 +91,4 @@ def read_struct(view: View, declared: Layout, offset: int) -> Any:
     Raises NotThisFormat when the bytes do not fit the declaration, ShortRead when the layer ends
     before them.
     """
-    construct = declared.construct  # builds it, and so knows its size
-    if declared.size > STRUCT_CAP:
-        raise ValueError(f"a structure of {declared.size} bytes is declared, {STRUCT_CAP} are allowed")
-    data = view.read(offset, declared.size)
-    try:
-        return _fields(construct.parse(data))
-    except ConstructError as error:
-        raise NotThisFormat(str(error)) from error
+    return declared.parse(view.read(offset, declared.size))

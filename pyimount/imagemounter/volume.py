@@ -12,7 +12,6 @@ from pyimount.exceptions import (
     ImageMounterError,
     IncorrectFilesystemError,
     KeyInvalidError,
-    MountError,
     NotMountedError,
     UnsupportedFilesystemError,
 )
@@ -21,6 +20,7 @@ from pyimount.imagemounter.arguments import either_order
 from pyimount.imagemounter.case import Case, why_bad
 from pyimount.imagemounter.descriptions import FileSystem
 from pyimount.imagemounter.failures import raised
+from pyimount.imagemounter.in_scan import InScan
 from pyimount.imagemounter.on_machine import OnMachine
 from pyimount.imagemounter.scans import View, local_index
 from pyimount.imagemounter.words import (
@@ -263,7 +263,7 @@ class VolumeSystem:
         )
 
 
-class Volume(OnMachine):
+class Volume(InScan, OnMachine):
     """A volume of a disk, or of another volume.
 
     Making one looks at nothing; ``init`` finds out what it is, and mounts it.
@@ -320,8 +320,7 @@ class Volume(OnMachine):
         self.exception: ImageMounterError | None = None
         self.stats = True
         self.args: dict[str, Any] = {}
-        self.local: str | None = None
-        """Its index in the scan, without the disk's; None while it is not known where it stands there."""
+        self.local = None
         self.view: View = disk.view
         self._determined: str | None = None
         self._fallback = ""
@@ -360,59 +359,6 @@ class Volume(OnMachine):
         """What it holds: ``filesystem.type`` is ``fstype``."""
         return FileSystem(self.determine_fs_type())
 
-    # Where it stands in a scan.
-
-    def settle(self, view: View, scan: Scan, layer: VolumeLayer) -> None:
-        """This is where it stands."""
-        self.view = view
-        self.local = local_index(scan, layer)
-        self.info.update(info_of(layer))
-
-    def scan_and_layer(self) -> tuple[Scan, VolumeLayer]:
-        """The scan, and this volume in it. Raises SubsystemError, MountError when it is not there."""
-        if self.local is None:
-            self._find()
-        scan = self.case.scan(self.disk, self.view)
-        layer = self._in(scan)
-        if layer is None:
-            raise MountError(f"volume {self.index} is not to be found on {self.disk}")
-        return scan, layer
-
-    def seen_layer(self) -> VolumeLayer | None:
-        """This volume in the scan that there is already."""
-        scan = self.case.seen(self.disk, self.view)
-        return None if scan is None or self.local is None else self._in(scan)
-
-    def _in(self, scan: Scan) -> VolumeLayer | None:
-        disk = scans.layer_of_disk(scan, self.disk.paths[0])
-        return scans.with_local_index(scan, disk, self.local or "0")
-
-    def _find(self) -> None:
-        """Find what was built by hand: where the disk has a volume just there, else by looking there."""
-        scan, disk = self.disk.scan(), self.disk.layer
-        if disk.size is None:
-            raise MountError(scans.why_unreadable(disk))
-        layer = scans.volume_at(scan, disk, self.offset, self.size)
-        if layer is not None:
-            self.settle(self.disk.view, scan, layer)
-        else:
-            self._look_here(None)
-
-    def _look_here(self, vstype: str | None) -> None:
-        view = View(offset=self.offset, size=self.size or None, vstype=vstype, alone=True)
-        scan = self.case.scan(self.disk, view)
-        self.local = "0"
-        layer = self._in(scan)
-        if layer is None:
-            raise MountError(f"there is nothing at {self.offset} of {self.disk}")
-        self.settle(view, scan, layer)
-
-    def look_for_table(self, vstype: str) -> None:
-        """Look at just this volume, for a partition table of this type."""
-        _, layer = self.scan_and_layer()
-        if layer.pttype != vstype and layer.disk_offset is not None:
-            self._look_here(vstype)
-
     # What it is.
 
     def determine_fs_type(self) -> str:
@@ -448,12 +394,6 @@ class Volume(OnMachine):
     def get_volumes(self) -> "list[Volume]":
         """All volumes in it that were found so far, and itself, last."""
         return [*(inner for volume in self.volumes for inner in volume.get_volumes()), self]
-
-    @property
-    def is_vss(self) -> bool:
-        """Whether it is a shadow copy."""
-        layer = self.seen_layer()
-        return layer is not None and layer.recipe.kind == "vss"
 
     # Its bytes.
 

@@ -4,8 +4,9 @@ import errno
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 
+from pyimount.files.libraries import Asking
 from pyimount.files.records import Kind
-from pyimount.files.system import Asking, CannotRead
+from pyimount.files.system import CannotRead
 from pyimount.files.wire import PIECE
 from pyimount.fuse.tree import Shown
 from pyimount.inside.copying import safe_name

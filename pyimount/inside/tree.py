@@ -9,8 +9,9 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Self
 
+from pyimount.files.libraries import readers_of
 from pyimount.files.records import Kind
-from pyimount.files.system import CannotRead, Entry, FileSystem, open_filesystem, readers_of
+from pyimount.files.system import CannotRead, Entry, FileSystem, open_filesystem
 from pyimount.inside.observing import observe
 from pyimount.keys import Keyring
 from pyimount.layers import Scan, VolumeLayer

@@ -56,7 +56,8 @@ class Assembly(Record, kw_only=True):
 
     ``complete``: every member is there. ``stale``: ids of members that are not used, being older
     than the others. ``unused``: ids of members that are not used for another reason, spares among them.
-    ``problems``: the group's, reported with its first member.
+    ``problems``: the group's, reported with its first member. ``wants``, ``keeps``: names of stores of
+    shadow copies: those that lie on another volume, and those that this one keeps for another.
     """
 
     volumes: tuple[Mapped, ...] = ()
@@ -64,6 +65,8 @@ class Assembly(Record, kw_only=True):
     stale: tuple[int, ...] = ()
     unused: tuple[int, ...] = ()
     problems: tuple[Problem, ...] = ()
+    wants: tuple[str, ...] = ()
+    keeps: tuple[str, ...] = ()
 
 
 class Unlocked(Record, kw_only=True):

@@ -1,4 +1,4 @@
-"""The plain bytes of a BitLocker volume, and the keys that give them.
+"""The plain bytes of a BitLocker volume.
 
 What is written where, and how keys are wrapped: libyal, libbde, "BitLocker Drive Encryption (BDE)
 format", as `pyimount.parsers.encryption.bitlocker` names it. dissect.fve knows all this too, and is
@@ -8,31 +8,30 @@ a second through the diffuser and 2 through XTS.
 """
 
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
 from enum import Enum, auto
-from hashlib import sha256
-
-from construct import Bytes, Int16ul, Struct
 
 from pyimount.formats import Details, Json, NotThisFormat
-from pyimount.formats.layouts import layout, parse_struct, read_struct
-from pyimount.formats.notation import guid_text
+from pyimount.formats.layouts import read_struct
 from pyimount.keys import Key
 from pyimount.mapping.assembly import Unlocked
+from pyimount.mapping.bitlocker_keys import (
+    TYPE_AES_CCM_KEY,
+    Protector,
+    master_key,
+    protectors_in,
+    raw_key,
+    volume_key,
+)
+from pyimount.mapping.bitlocker_sectors import DiffusedSectors, sector_cipher
 from pyimount.mapping.boot_sectors import BOOT_SECTOR_SIZE, is_boot_sector
-from pyimount.mapping.elephant import undiffuse
 from pyimount.mapping.errors import DamagedHeader, Unsupported, WrongKey
-from pyimount.mapping.kdf import STRETCH_WORTH, charge
-from pyimount.mapping.sectorcipher import BLOCK, SECTOR, Encryption, SectorCipher
+from pyimount.mapping.sectorcipher import SECTOR, SectorCipher
+from pyimount.mapping.windows import WindowSource
 from pyimount.parsers.encryption.bitlocker import (
     BOOT_SECTOR,
-    DATASET,
-    DATUM,
     DECRYPTED,
     ENCRYPTED,
     INFORMATION,
-    METHODS,
-    PROTECTORS,
     ROLE_VMK,
     SWITCHING_DIRTY,
     TYPE_VMK_INFO,
@@ -51,31 +50,7 @@ from pyimount.sources.source import Source
 from pyimount.sources.view import ShortRead, View
 
 KIND = "bitlocker"
-
-STRETCH_INFO = layout(lambda: Struct("KeyType" / Int16ul, "KeyFlags" / Int16ul, "Salt" / Bytes(16)))
-AES_CCM_KEY = layout(lambda: Struct("Nonce" / Bytes(12), "MAC" / Bytes(16)))
-KEY = layout(lambda: Struct("KeyType" / Int16ul, "KeyFlags" / Int16ul))
-EXTERNAL_INFO = layout(lambda: Struct("Identifier" / Bytes(16), "DateTime" / Bytes(8)))
-
-AES_128_DIFFUSER, AES_256_DIFFUSER, AES_128, AES_256, XTS_128, XTS_256 = range(0x8000, 0x8006)
-# With the diffuser half of each 32 bytes is not used by AES 128.
-KEY_SIZES = {
-    AES_128_DIFFUSER: 64,
-    AES_256_DIFFUSER: 64,
-    AES_128: 16,
-    AES_256: 32,
-    XTS_128: 32,
-    XTS_256: 64,
-}
-EBOIV = Encryption("aes-cbc-eboiv", "aes", "cbc", "eboiv")
-
-ROLE_FVEK, ROLE_STARTUP_KEY = 0x3, 0x6
-TYPE_KEY, TYPE_STRETCH_KEY, TYPE_AES_CCM_KEY, TYPE_EXTERNAL_INFO = 0x1, 0x3, 0x5, 0x9
-
-STRETCH_ROUNDS = 0x100000
-
-CLEAR, STARTUP_KEY, RECOVERY_PASSWORD, PASSWORD = 0x0000, 0x0200, 0x0800, 0x2000
-
+ROLE_FVEK = 0x3
 HIDDEN, VISTA_HIDDEN = 0x10000, 0x4000
 """So many bytes are kept for each copy of the metadata."""
 VISTA_PLAIN = 0x2000
@@ -83,24 +58,6 @@ VISTA_PLAIN = 0x2000
 PIECE = 1 << 20
 """So many bytes are decrypted at once."""
 NO_LIMIT = 1 << 64
-
-
-class Protector(Record, kw_only=True):
-    """One way to the volume master key: what wraps it, and the key as wrapped.
-
-    ``salt``: for what is stretched; ``clear``: the key that unwraps it, where that lies open.
-    """
-
-    guid: str | None
-    priority: int
-    wrapped: bytes
-    salt: bytes | None = None
-    clear: bytes | None = None
-
-    @property
-    def type(self) -> str:
-        """Its name, as the report has it."""
-        return PROTECTORS.get(self.priority, "clear-key" if not self.priority else hex(self.priority))
 
 
 class Volume(Record, kw_only=True):
@@ -131,23 +88,25 @@ def reopen(
     """The plain bytes again, from the recipe that ``unlock`` gave; raises as ``unlock`` does."""
     guid = parameters.get("protector")
     only = guid if isinstance(guid, str) else None
-    return _open(source, _read_volume(source), key, only, meter or Meter()).source
+    opened = _open(source, _read_volume(source), key, only, meter or Meter()).source
+    # Of the diffuser a sector costs nearly as much as a window does.
+    return WindowSource(opened) if isinstance(opened, BitLockerSource) and opened.is_diffused else opened
 
 
 def _open(source: Source, volume: Volume, key: Key | None, only: str | None, meter: Meter) -> Unlocked:
     header = volume.information.header
     details: dict[str, Json] = {"protector": None, "protector_type": None}
     cipher: SectorCipher | None = None
-    raw = _raw_key(key)
+    raw = raw_key(key)
     if header.CurrentState == DECRYPTED:
         pass
     elif raw is not None:
-        cipher = _cipher(volume.information.dataset.FvekType, raw, volume.sector_size, given=True)
+        cipher = sector_cipher(volume.information.dataset.FvekType, raw, volume.sector_size, given=True)
         details["protector_type"] = "full-volume-encryption-key"
     else:
-        protector, master = _master_key(volume, key, only, meter)
-        method, fvek = _volume_key(volume, master)
-        cipher = _cipher(method, fvek, volume.sector_size, given=False)
+        protector, master = master_key(volume.protectors, key, only, meter)
+        method, fvek = volume_key(volume.wrapped_fvek, master)
+        cipher = sector_cipher(method, fvek, volume.sector_size, given=False)
         details |= {"protector": protector.guid, "protector_type": protector.type}
     opened = BitLockerSource(source, volume, cipher)
     if not is_boot_sector(opened.read_at(0, BOOT_SECTOR_SIZE)):
@@ -209,7 +168,7 @@ def _read_volume(source: Source) -> Volume:
     start = INFORMATION.size + found.dataset.StartOffset
     for datum, at, stop in each_datum(found.data, start, INFORMATION.size + found.dataset.EndOffset):
         if datum.Role == ROLE_VMK and datum.Type == TYPE_VMK_INFO and stop - at >= VMK_INFO.size:
-            protectors += _protectors(found.data, at, stop)
+            protectors += protectors_in(found.data, at, stop)
         elif datum.Role == ROLE_FVEK and datum.Type == TYPE_AES_CCM_KEY and fvek is None:
             fvek = found.data[at:stop]
     return Volume(
@@ -221,207 +180,6 @@ def _read_volume(source: Source) -> Volume:
         protectors=tuple(protectors),
         wrapped_fvek=fvek,
     )
-
-
-def _protectors(data: bytes, at: int, stop: int) -> Iterator[Protector]:
-    vmk = parse_struct(data, VMK_INFO, at)
-    parts: dict[int, bytes] = {}
-    for datum, start, end in each_datum(data, at + VMK_INFO.size, stop):
-        parts.setdefault(datum.Type, data[start:end])
-    if TYPE_AES_CCM_KEY not in parts:
-        return
-    stretch = parts.get(TYPE_STRETCH_KEY, b"")
-    clear = parts.get(TYPE_KEY, b"")
-    yield Protector(
-        guid=guid_text(vmk.Identifier),
-        priority=vmk.Priority & 0xFF00,
-        wrapped=parts[TYPE_AES_CCM_KEY],
-        salt=parse_struct(stretch, STRETCH_INFO).Salt if len(stretch) >= STRETCH_INFO.size else None,
-        clear=clear[KEY.size :] if len(clear) > KEY.size else None,
-    )
-
-
-def _raw_key(key: Key | None) -> bytes | None:
-    """The key of the sectors themselves, where that is what was given."""
-    if key is None or key.kind not in ("k", "m"):
-        return None
-    if key.kind == "m":
-        return key.secret
-    try:
-        return bytes.fromhex(key.text)
-    except ValueError:
-        raise WrongKey(0, "the full volume encryption key is not in hexadecimal") from None
-
-
-def _master_key(volume: Volume, key: Key | None, only: str | None, meter: Meter) -> tuple[Protector, bytes]:
-    """The protector that the key is for, and the volume master key that it unwraps."""
-    protectors = [protector for protector in volume.protectors if only in (None, protector.guid)]
-    tried = 0
-    for protector, wrapper in _wrappers(protectors, key, meter):
-        tried += 1
-        master = _unwrapped(protector.wrapped, wrapper)
-        if master is not None:
-            return protector, master[1]
-    if key is None:
-        raise WrongKey(tried, "no key lies open on the volume")
-    protectors_ = "1 protector" if tried == 1 else f"{tried} protectors"
-    raise WrongKey(tried, f"the {key.name} does not open this volume; it was tried on {protectors_}")
-
-
-def _wrappers(
-    protectors: Sequence[Protector], key: Key | None, meter: Meter
-) -> Iterator[tuple[Protector, bytes]]:
-    """Each protector that the key may be for, and the key that would then unwrap it."""
-    # What lies open needs no key, whatever key was meant for some other volume.
-    yield from ((one, one.clear) for one in protectors if one.priority == CLEAR and one.clear)
-    if key is None:
-        return
-    if key.kind in ("s", "f"):
-        identifier, external = external_key(key.secret)
-        yield from (
-            (one, external) for one in protectors if one.priority == STARTUP_KEY and one.guid == identifier
-        )
-    for priority, digest in _digests(key):
-        meant = [(one, one.salt) for one in protectors if one.priority == priority and one.salt]
-        for one, salt in meant:
-            charge(meter, STRETCH_ROUNDS * STRETCH_WORTH)
-            yield one, stretched(digest, salt)
-
-
-def _digests(key: Key) -> Iterator[tuple[int, bytes]]:
-    """What is stretched, and for which protectors: as with cryptsetup, a passphrase may be either."""
-    if key.kind in ("p", "f"):
-        yield PASSWORD, password_digest(key.text)
-    if key.kind in ("p", "f", "r"):
-        digest = recovery_digest(key.text)
-        if digest is not None:
-            yield RECOVERY_PASSWORD, digest
-
-
-def stretched(digest: bytes, salt: bytes) -> bytes:
-    """A password's digest after 0x100000 rounds: what unwraps the volume master key."""
-    last = bytes(32)
-    tail = digest + salt
-    for count in range(STRETCH_ROUNDS):
-        last = sha256(last + tail + count.to_bytes(8, "little")).digest()
-    return last
-
-
-def password_digest(password: str) -> bytes:
-    """A password as it is stretched."""
-    return sha256(sha256(password.encode("utf-16-le", "surrogatepass")).digest()).digest()
-
-
-def recovery_digest(password: str) -> bytes | None:
-    """A recovery password of eight groups of six digits as it is stretched; None when it cannot be one."""
-    groups = password.replace(" ", "-").split("-")
-    if len(groups) != 8 or not all(
-        len(group) == 6 and group.isascii() and group.isdecimal() for group in groups
-    ):
-        return None
-    numbers = [divmod(int(group), 11) for group in groups]
-    if any(left or number > 0xFFFF for number, left in numbers):
-        return None
-    return sha256(b"".join(number.to_bytes(2, "little") for number, _ in numbers)).digest()
-
-
-def external_key(data: bytes) -> tuple[str | None, bytes]:
-    """The protector's GUID and the key in a startup key file (.bek); no GUID when it is none."""
-    try:
-        dataset = parse_struct(data, DATASET)
-        for datum, at, stop in each_datum(data, dataset.StartOffset, min(dataset.EndOffset, len(data))):
-            if datum.Role == ROLE_STARTUP_KEY and datum.Type == TYPE_EXTERNAL_INFO:
-                info = parse_struct(data, EXTERNAL_INFO, at)
-                for inner, start, end in each_datum(data, at + EXTERNAL_INFO.size, stop):
-                    if inner.Type == TYPE_KEY:
-                        return guid_text(info.Identifier), data[start + KEY.size : end]
-    except NotThisFormat:
-        return None, b""
-    return None, b""
-
-
-def _unwrapped(wrapped: bytes, key: bytes) -> tuple[int, bytes] | None:
-    """The type of the key that ``wrapped`` holds, and the key; None when ``key`` does not open it."""
-    from cryptography.exceptions import InvalidTag
-    from cryptography.hazmat.primitives.ciphers.aead import AESCCM
-
-    if len(wrapped) < AES_CCM_KEY.size or len(key) != 32:
-        return None
-    sealed = parse_struct(wrapped, AES_CCM_KEY)
-    try:
-        plain = AESCCM(key).decrypt(sealed.Nonce, wrapped[AES_CCM_KEY.size :] + sealed.MAC, None)
-        inner = parse_struct(plain, KEY, DATUM.size)
-    except (InvalidTag, NotThisFormat):
-        return None
-    return inner.KeyType, plain[DATUM.size + KEY.size :]
-
-
-def _volume_key(volume: Volume, master: bytes) -> tuple[int, bytes]:
-    """The encryption method, and the key of the sectors."""
-    found = None if volume.wrapped_fvek is None else _unwrapped(volume.wrapped_fvek, master)
-    if found is None:
-        raise DamagedHeader(
-            "the key opens a protector, but what that protects is damaged: the volume's own key"
-        )
-    return found
-
-
-def _cipher(method: int, key: bytes, sector_size: int, *, given: bool) -> SectorCipher:
-    if method not in KEY_SIZES:
-        raise Unsupported(f"the encryption method {method:#06x}")
-    if len(key) != KEY_SIZES[method]:
-        message = f"{METHODS[method]} takes a key of {KEY_SIZES[method]} bytes, this one has {len(key)}"
-        raise WrongKey(0, message) if given else DamagedHeader(message)
-    if method in (XTS_128, XTS_256):
-        return Sectors(Encryption("aes-xts-plain64", "aes", "xts", "plain64"), key, sector_size)
-    if method in (AES_128, AES_256):
-        return Sectors(EBOIV, key, sector_size)
-    used = 16 if method == AES_128_DIFFUSER else 32
-    return DiffusedSectors(key[:used], key[32 : 32 + used], sector_size)
-
-
-class Sectors(SectorCipher):
-    """Whole sectors by XTS, or by CBC. XTS counts them in their own size, CBC starts from their offset."""
-
-    __slots__ = ()
-
-    def _vectors(self, number: int, count: int) -> bytes:
-        size = self.sector_size
-        if self._tweak is not None:
-            number = number * SECTOR // size
-            numbers, encryptor = range(number, number + count), self._tweak.encryptor()
-        else:
-            numbers, encryptor = _offsets(number, count, size), self._blocks.encryptor()
-        made: bytes = encryptor.update(b"".join([one.to_bytes(BLOCK, "little") for one in numbers]))
-        return made
-
-
-def _offsets(number: int, count: int, size: int) -> range:
-    return range(number * SECTOR, number * SECTOR + count * size, size)
-
-
-class DiffusedSectors(Sectors):
-    """Sectors by CBC, with the Elephant diffuser and a key for each sector on top."""
-
-    __slots__ = ("_sector_keys",)
-
-    def __init__(self, key: bytes, tweak_key: bytes, sector_size: int) -> None:
-        from cryptography.hazmat.primitives.ciphers import Cipher
-        from cryptography.hazmat.primitives.ciphers.algorithms import AES
-        from cryptography.hazmat.primitives.ciphers.modes import ECB
-
-        super().__init__(EBOIV, key, sector_size)
-        self._sector_keys = Cipher(AES(tweak_key), ECB())  # noqa: S305  (each block is another offset)
-
-    def decrypt(self, data: bytes, number: int) -> bytes:
-        """Decrypt whole sectors; ``number`` is that of the first, in units of 512 bytes."""
-        halves = [
-            half
-            for offset in _offsets(number, len(data) // self.sector_size, self.sector_size)
-            for half in (offset.to_bytes(BLOCK, "little"), offset.to_bytes(BLOCK - 1, "little") + b"\x80")
-        ]
-        keys = self._sector_keys.encryptor().update(b"".join(halves))
-        return undiffuse(super().decrypt(data, number), keys, self.sector_size)
 
 
 class What(Enum):
@@ -511,6 +269,11 @@ class BitLockerSource(Source):
         self._mirror = volume.information.header.VirtualizedBlockOffset
         self._runs = _runs(volume, self.size, encrypted=cipher is not None)
         self._starts = [run.start for run in self._runs]
+
+    @property
+    def is_diffused(self) -> bool:
+        """Whether its sectors are encrypted with the Elephant diffuser on top."""
+        return isinstance(self._cipher, DiffusedSectors)
 
     def _read(self, offset: int, length: int) -> bytes:
         pieces = []

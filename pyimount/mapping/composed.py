@@ -12,18 +12,18 @@ The functions that make nodes raise ValueError for figures that no volume has.
 from collections.abc import Iterator, Sequence
 
 from pyimount.formats import Details, Json
+from pyimount.mapping.parity import LAYOUTS, ParitySource
 from pyimount.mapping.raid import (
-    LAYOUTS,
     Device,
     LinearSource,
     MirrorSource,
-    ParitySource,
     Raid10Layout,
     Raid10Source,
     StripedSource,
     strip_zones,
 )
 from pyimount.mapping.recipes import SIZE_CAP, input_of, list_of, number_of
+from pyimount.problems import Code, Problem
 from pyimount.sources.errors import OpenError, ReadError
 from pyimount.sources.source import Source
 
@@ -95,6 +95,14 @@ def _sound(node: Node) -> Node:
 def size_of(node: Node) -> int:
     """Bytes in what a node gives."""
     return number_of(node, "size", SIZE_CAP)
+
+
+def recipe_of(tree: Node, size: int, problems: list[Problem]) -> dict[str, Json]:
+    """The recipe of an array that says it has ``size`` bytes; ``problems`` says where its disks hold less."""
+    if size_of(tree) < size:
+        message = f"the disks hold {size_of(tree)} bytes of an array that says it has {size}"
+        problems.append(Problem(Code.DAMAGED, message))
+    return {"volume": tree, "size": size}
 
 
 def is_lacking(node: Node) -> bool:

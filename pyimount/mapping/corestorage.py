@@ -15,7 +15,7 @@ from pyimount.formats.layouts import layout, parse_struct
 from pyimount.keys import Key
 from pyimount.mapping.assembly import Unlocked
 from pyimount.mapping.errors import DamagedHeader, Unsupported, WrongKey
-from pyimount.mapping.kdf import Pbkdf2, allow
+from pyimount.mapping.kdf import Pbkdf2, allow, derive_once
 from pyimount.mapping.sectorcipher import SectorCipher, SectorSource, parse_encryption
 from pyimount.parsers.volumes.corestorage import CryptoUser, Metadata, read_header, read_metadata
 from pyimount.sources.budget import Meter
@@ -126,7 +126,7 @@ def _keks(
         wrapped = parse_struct(user.wrapped_kek, WRAPPED_KEK)
         kdf = Pbkdf2(hash="sha256", iterations=wrapped.iterations, salt=wrapped.salt)
         allow(meter, (kdf, KEY_SIZE))
-        yield user, _unwrapped(kdf.derive(key.secret, KEY_SIZE), wrapped.kek)
+        yield user, _unwrapped(derive_once(key, kdf, key.secret, KEY_SIZE), wrapped.kek)
 
 
 def _unwrapped(key: bytes, wrapped: bytes) -> bytes | None:

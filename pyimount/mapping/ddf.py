@@ -17,11 +17,12 @@ from pyimount.mapping.composed import (
     open_mapped,
     parity,
     raid10,
+    recipe_of,
     run,
     size_of,
     striped,
 )
-from pyimount.mapping.raid import (
+from pyimount.mapping.parity import (
     DDF_N_CONTINUE,
     DDF_N_RESTART,
     DDF_ZERO_RESTART,
@@ -36,14 +37,12 @@ from pyimount.parsers.volumes.ddf import (
     LEVELS,
     MISSING,
     REBUILDING,
-    Element,
-    Metadata,
     level_facts,
-    load,
     reference_text,
     virtual_facts,
     virtual_name,
 )
+from pyimount.parsers.volumes.ddf_metadata import Element, Metadata, load
 from pyimount.problems import Code, Problem
 from pyimount.records import Record
 from pyimount.sources.errors import ReadError
@@ -151,10 +150,7 @@ def _volume(guid: str, elements: Mapping[int, Element], entry: Any, present: Map
     except ValueError as error:
         problems.append(Problem(Code.DAMAGED, f"the configuration of {guid} contradicts itself: {error}"))
     else:
-        parameters = {"volume": tree, "size": newest.size}
-        if size_of(tree) < newest.size:
-            message = f"the disks hold {size_of(tree)} bytes of an array that says it has {newest.size}"
-            problems.append(Problem(Code.DAMAGED, message))
+        parameters = recipe_of(tree, newest.size, problems)
         if missing:
             what = (
                 "what lies only there cannot be read"

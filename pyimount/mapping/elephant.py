@@ -2,7 +2,7 @@
 
 Niels Ferguson, "AES-CBC + Elephant diffuser: A Disk Encryption Algorithm for Windows Vista", 2006.
 All sectors of a read are done at once: word i of every sector stands in one row, of an array where numpy is
-installed, else of 32-bit lanes in one whole number.
+installed and there are many, else of 32-bit lanes in one whole number.
 """
 
 from array import array
@@ -11,13 +11,16 @@ from functools import lru_cache
 from types import ModuleType
 from typing import Any
 
-from pyimount.mapping.arrays import numpy
+from pyimount.mapping.optional_numpy import numpy
 
 _ROTATIONS_A, _CYCLES_A = (9, 0, 13, 0), 5
 _ROTATIONS_B, _CYCLES_B = (0, 10, 0, 25), 3
 _WORD = 32
 _KEY = 32
 """Bytes of a sector's key."""
+
+_FEW = 128 << 10
+"""So many bytes cost less as whole numbers than numpy's arrays do for any: measured."""
 
 _Others = Sequence[tuple[int, int]]
 """For each word in turn, the two that are mixed into it."""
@@ -29,7 +32,7 @@ def undiffuse(data: bytes, sector_keys: bytes, sector_size: int) -> bytes:
     others_b = [((i + 2) % count, (i + 5) % count) for i in range(count)]
     others_a = [(i - 2, i - 5) for i in range(count)]
     np = numpy()
-    if np is None:
+    if np is None or len(data) <= _FEW:
         return _by_integers(data, sector_keys, count, (others_b, others_a))
     return _by_arrays(np, data, sector_keys, count, (others_b, others_a))
 

@@ -12,7 +12,7 @@ from functools import cache, lru_cache
 from types import ModuleType
 from typing import Any, Protocol, TypeAlias
 
-from pyimount.mapping.arrays import numpy
+from pyimount.mapping.optional_numpy import numpy
 from pyimount.sources.errors import ReadError
 
 _AT_ONCE = 128 << 10

@@ -18,12 +18,12 @@ from pyimount.mapping.composed import (
     open_mapped,
     parity,
     raid10,
+    recipe_of,
     run,
-    size_of,
     striped,
 )
 from pyimount.mapping.disk_order import ORDERS_CAP, alike, evidence, likeliest, twins
-from pyimount.mapping.raid import LEFT_ASYMMETRIC, stripe
+from pyimount.mapping.parity import LEFT_ASYMMETRIC, stripe
 from pyimount.mapping.recipes import list_of, number_of, word_of
 from pyimount.problems import Code, Problem
 from pyimount.records import Record
@@ -250,10 +250,7 @@ def _mapped(array: "_Array | Problem", facts: Mapping[str, Json], disks: Disks |
         except ValueError as error:
             problems.append(Problem(Code.DAMAGED, f"the metadata of the volume contradicts itself: {error}"))
         else:
-            parameters = {"volume": tree, "size": array.size}
-            if size_of(tree) < array.size:
-                message = f"the disks hold {size_of(tree)} bytes of an array that says it has {array.size}"
-                problems.append(Problem(Code.DAMAGED, message))
+            parameters = recipe_of(tree, array.size, problems)
             if missing:
                 lost = is_lacking(tree)
                 how = "what lies only there cannot be read" if lost else "its bytes come from the rest"

@@ -8,6 +8,7 @@ x86-64 with SHA extensions), and is set down below.
 import hashlib
 from typing import ClassVar
 
+from pyimount.keys import Key
 from pyimount.mapping.errors import DamagedHeader, KdfTooCostly, OutOfMemory, Unsupported
 from pyimount.records import Record
 from pyimount.sources.budget import Meter
@@ -125,6 +126,14 @@ class Argon2(Record, kw_only=True):
 
 
 Kdf = Pbkdf2 | Argon2
+
+
+def derive_once(key: Key, kdf: Kdf, secret: bytes, length: int) -> bytes:
+    """What ``kdf`` derives from ``secret``, which is ``key``'s or comes of it; raises as ``derive`` does.
+
+    To scan a volume and then to read it takes the same key twice: it is derived once.
+    """
+    return key.derived((kdf, secret, length), lambda: kdf.derive(secret, length))
 
 
 def allow(meter: Meter, *work: tuple[Kdf, int]) -> None:

@@ -61,9 +61,14 @@ def members_named(kind: str, members: Sequence[Member]) -> Mapping[str, str]:
     return EMPTY if name is None else cast("Mapping[str, str]", _module(name).members_named(members))
 
 
-def shadow_copies(source: Source, member: int) -> Assembly:
-    """The shadow copies that the volume in ``source``, of layer ``member``, keeps of itself."""
-    return cast("Assembly", _module("vss").shadow_copies(source, member))
+def shadow_copies(source: Source, member: int, others: Sequence[tuple[int, str, Source]] = ()) -> Assembly:
+    """The shadow copies of the volume in ``source``, of layer ``member``.
+
+    ``others``: volumes that keep stores for another's copies, by the id and the index of their layer.
+    """
+    module = _module("vss")
+    keeping = [module.StoreVolume(*each) for each in others]
+    return cast("Assembly", module.shadow_copies(source, member, keeping))
 
 
 def open_mapped(kind: str, parameters: Details, inputs: Sequence[Source]) -> Source:

@@ -19,7 +19,7 @@ from pyimount.mapping.composed import (
     size_of,
     striped,
 )
-from pyimount.mapping.raid import LEFT_SYMMETRIC
+from pyimount.mapping.parity import LEFT_SYMMETRIC
 from pyimount.parsers.volumes.ldm import find_header
 from pyimount.parsers.volumes.ldm_database import (
     CONCATENATED,

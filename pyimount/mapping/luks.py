@@ -27,7 +27,7 @@ from pyimount.mapping.errors import (
     Unsupported,
     WrongKey,
 )
-from pyimount.mapping.kdf import Argon2, Kdf, Pbkdf2, allow, hash_name
+from pyimount.mapping.kdf import Argon2, Kdf, Pbkdf2, allow, derive_once, hash_name
 from pyimount.mapping.sectorcipher import (
     NULL_CIPHERS,
     SECTOR,
@@ -179,7 +179,7 @@ def _unlock(source: Source, key: Key, detached: Source | None, meter: Meter, onl
 
 def _given_key(key: Key, wanted: _VolumeKey, meter: Meter) -> bytes:
     allow(meter, (wanted.check, len(wanted.digest)))
-    if not 0 < len(key.secret) <= _KEY_CAP or not _is_key(wanted, key.secret):
+    if not 0 < len(key.secret) <= _KEY_CAP or not _is_key(wanted, key.secret, key):
         raise WrongKey(0, "this is not the master key of this volume")
     return key.secret
 
@@ -194,12 +194,12 @@ def _try_keyslots(
             continue
         try:
             allow(meter, (slot.kdf, slot.area_key_size), (wanted.check, len(wanted.digest)))
-            volume_key = _open_keyslot(place, slot, key.secret)
+            volume_key = _open_keyslot(place, slot, key)
         except UnlockError as error:
             failed.append(_of_slot(slot.number, error))
             continue
         tried += 1
-        if _is_key(wanted, volume_key):
+        if _is_key(wanted, volume_key, key):
             return slot, volume_key
     # What was never tried may be what the key opens: that says more than that others did not open.
     for kind in (OutOfMemory, KdfTooCostly, Unsupported, DamagedHeader):
@@ -215,18 +215,19 @@ def _of_slot(number: int, error: UnlockError) -> UnlockError:
     return type(error)(f"keyslot {number}: {error}")  # none of those caught has further arguments
 
 
-def _is_key(wanted: _VolumeKey, volume_key: bytes) -> bool:
-    return hmac.compare_digest(wanted.check.derive(volume_key, len(wanted.digest)), wanted.digest)
+def _is_key(wanted: _VolumeKey, volume_key: bytes, key: Key) -> bool:
+    digest = derive_once(key, wanted.check, volume_key, len(wanted.digest))
+    return hmac.compare_digest(digest, wanted.digest)
 
 
-def _open_keyslot(place: Source, slot: _Keyslot, secret: bytes) -> bytes:
+def _open_keyslot(place: Source, slot: _Keyslot, key: Key) -> bytes:
     """What the keyslot gives with this passphrase: the volume key, or noise."""
     length = slot.key_size * slot.stripes
     encryption = parse_encryption(slot.encryption)
     if encryption.cipher in NULL_CIPHERS:
         cipher = SectorCipher(encryption, b"")
     else:
-        cipher = SectorCipher(encryption, slot.kdf.derive(secret, slot.area_key_size))
+        cipher = SectorCipher(encryption, derive_once(key, slot.kdf, key.secret, slot.area_key_size))
     whole = -(-length // SECTOR) * SECTOR
     sealed = place.read_at(slot.offset, whole)
     if len(sealed) < whole:

@@ -1,13 +1,13 @@
 """LVM2: the logical volumes of a group, from the newest metadata on its physical volumes.
 
 What the metadata means: lib/format_text/import_vsn1.c of LVM2; what the kernel makes of each type of segment:
-``dmsetup table``. A volume's recipe is such a table (``tables.py``), with all tables that stand below it.
+``dmsetup table``. A volume's recipe is such a table, with all that stand below it (``mapper_tables.py``).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 
 from pyimount.formats import Details, Json, NotThisFormat
-from pyimount.mapping import tables
+from pyimount.mapping import mapper_tables
 from pyimount.mapping.assembly import Assembly, Mapped, Member
 from pyimount.mapping.lvm2_segments import Group, PhysicalVolume, segment_facts
 from pyimount.mapping.lvm2_standing import REAL, Standing
@@ -34,7 +34,7 @@ POOLS = ("thin-pool", "cache-pool", "vdo-pool")
 
 def open_mapped(parameters: Details, inputs: Sequence[Source]) -> Source:
     """The bytes of a logical volume from its recipe; raises OpenError for a recipe that is none."""
-    return tables.open_mapped(parameters, inputs)
+    return mapper_tables.open_mapped(parameters, inputs)
 
 
 def members_named(members: Sequence[Member]) -> dict[str, str]:
@@ -116,7 +116,7 @@ def _physical_volumes(
             device = string(pv, "device")
             missing.append(f"{name} ({uuid}{f', last seen as {device}' if device else ''})")
         size = integer(pv, "pe_count")
-        found.append(PhysicalVolume(name, integer(pv, "pe_start") * tables.SECTOR, size, there))
+        found.append(PhysicalVolume(name, integer(pv, "pe_start") * mapper_tables.SECTOR, size, there))
     if missing:
         message = f"of volume group {metadata.name} are missing: {', '.join(missing)}"
         problems.append(Problem(Code.MISSING_MEMBER, message))

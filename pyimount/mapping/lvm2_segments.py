@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 from pyimount.formats import Json, NotThisFormat
 from pyimount.mapping.assembly import Member
+from pyimount.mapping.mapper_tables import PARITY, RAID0, RAID10, SECTOR, Table, Target
 from pyimount.mapping.recipes import SIZE_CAP
-from pyimount.mapping.tables import PARITY, RAID0, RAID10, SECTOR, Table, Target
 from pyimount.parsers.volumes.lvm2 import integer, sections, segment_type, segments, string, strings
 from pyimount.parsers.volumes.lvm2_text import Section
 from pyimount.problems import Code, Problem

@@ -7,10 +7,10 @@ What LVM and the kernel make of devices that are missing or out of step: lib/act
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from pyimount.formats import Json, NotThisFormat
-from pyimount.mapping import dm_raid, overlay, tables
+from pyimount.mapping import dm_raid, mapper_tables, overlay
 from pyimount.mapping.lvm2_segments import Group, PhysicalVolume, Refused, areas_of, table_of
+from pyimount.mapping.mapper_tables import PARITY, RAID0, RAID10, Tables, Target
 from pyimount.mapping.recipes import RecipeError
-from pyimount.mapping.tables import PARITY, RAID0, RAID10, Tables, Target
 from pyimount.parsers.volumes.lvm2 import integer, segments, string, strings
 from pyimount.parsers.volumes.lvm2_text import Section
 from pyimount.problems import Code, Problem
@@ -86,7 +86,7 @@ class Standing:
                     "size": self._group.sizes[origin],
                     "origin": below,
                     "store": string(snapshot, "merging_store"),
-                    "chunk": integer(snapshot, "chunk_size") * tables.SECTOR,
+                    "chunk": integer(snapshot, "chunk_size") * mapper_tables.SECTOR,
                 }
             ]
 
@@ -315,7 +315,7 @@ class Standing:
         if kind == "raid1":
             return all(gone)
         if kind in RAID10:
-            return tables.is_raid10_lost(gone, int(str(target["copies"])))
+            return mapper_tables.is_raid10_lost(gone, int(str(target["copies"])))
         spare = PARITY[str(kind)][0] // 3 if kind in PARITY else 0
         return sum(gone) > spare
 

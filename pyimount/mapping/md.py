@@ -1,35 +1,31 @@
 """Linux md: arrays from their members' superblocks, and the bytes of an array from its recipe.
 
-Which members count, as mdadm and the kernel decide it: Assemble.c of mdadm; super_1_validate and analyze_sbs
-in drivers/md/md.c. What each level is made of: drivers/md/linear.c, raid0.c, raid1.c, raid5.c, raid10.c.
+Which members count: ``md_members.py``. What each level is made of: drivers/md/linear.c, raid0.c, raid1.c,
+raid5.c, raid10.c of the Linux kernel.
 """
 
 from collections.abc import Iterator, Sequence
-from functools import partial
 
 from pyimount.formats import Details, Json
-from pyimount.formats.notation import decimal
 from pyimount.mapping.assembly import Assembly, Mapped, Member
+from pyimount.mapping.md_members import by_slot, figure_of, has_flag, newest_of, sorted_out, trusted_bytes
 from pyimount.mapping.md_reshape import Reshape, reshape_of
+from pyimount.mapping.parity import LAYOUTS, ParitySource
 from pyimount.mapping.raid import (
-    LAYOUTS,
     Device,
     LinearSource,
     MirrorSource,
-    ParitySource,
     Raid10Layout,
     Raid10Source,
     StripedSource,
     strip_zones,
 )
-from pyimount.mapping.recipes import input_of, is_write_mostly, number_of, word_of
+from pyimount.mapping.recipes import input_of, is_write_mostly, word_of
 from pyimount.problems import Code, Problem
 from pyimount.records import EMPTY
 from pyimount.sources.errors import OpenError
 from pyimount.sources.source import Source
 
-EVENT_MARGIN = 1
-"""Superblocks are written one after the other: a member whose count is one behind was there until the end."""
 MOST_DISKS = 4096
 MOST_BYTES = 1 << 63
 RAID0_ORIGINAL, RAID0_ALTERNATE = 1, 2
@@ -37,8 +33,6 @@ PARITY = {"raid4": 4, "raid5": 5, "raid6": 6}
 REDUNDANT = {"raid1", "raid10", *PARITY}
 WITHOUT_SIZE = {"linear", "raid0"}
 """Levels whose size the superblock does not have: the members' own decide."""
-
-_number = partial(number_of, most=1 << 80)  # as much as superblocks can say
 
 
 class _Refused(Exception):  # noqa: N818  (an answer, not an error)
@@ -54,9 +48,9 @@ def assemble(members: Sequence[Member]) -> Assembly:
 
     Of members that contradict each other those count that agree with the newest.
     """
-    newest = _newest(members)
+    newest = newest_of(members)
     facts = newest.details
-    active, stale, problems = _sorted_out(members, newest)
+    active, stale, problems = sorted_out(members, newest)
     old = tuple(each.id for each in stale)
     slots: list[Member | None] = [*active]
     try:
@@ -64,7 +58,7 @@ def assemble(members: Sequence[Member]) -> Assembly:
         layouts = (reshape.before, reshape.after) if reshape else (facts,)
         for layout in layouts:
             _check(layout)
-        slots = _slots(active, max(_number(layout, "raid_disks") for layout in layouts))
+        slots = by_slot(active, max(figure_of(layout, "raid_disks") for layout in layouts))
         recipe, doubts = _recipe(facts, slots) if reshape is None else _two_recipes(reshape, slots)
     except _Refused as refused:
         problems.append(refused.problem)
@@ -74,9 +68,9 @@ def assemble(members: Sequence[Member]) -> Assembly:
         return Assembly(volumes=(volume,), complete=False, stale=old, unused=_unused(members, slots, stale))
     problems += [*_missing(facts, slots, stale), *doubts]
     volume = _mapped(newest, slots, stale).replaced(
-        size=_number(recipe, "size"), parameters=recipe, problems=tuple(problems)
+        size=figure_of(recipe, "size"), parameters=recipe, problems=tuple(problems)
     )
-    whole = all(member is not None and _trusted(member) is None for member in slots)
+    whole = all(member is not None and trusted_bytes(member) is None for member in slots)
     return Assembly(volumes=(volume,), complete=whole, stale=old, unused=_unused(members, slots, stale))
 
 
@@ -95,8 +89,10 @@ def _mapped(newest: Member, slots: Sequence[Member | None], stale: Sequence[Memb
     details: dict[str, Json] = {
         **{key: facts.get(key) for key in keys},
         "devices": [None if member is None else member.index for member in slots],
-        "recovering": [member.index for member in there if _trusted(member) is not None],
-        "write_mostly": [member.index for member in there if _has(member, "device_flags", "write-mostly")],
+        "recovering": [member.index for member in there if trusted_bytes(member) is not None],
+        "write_mostly": [
+            member.index for member in there if has_flag(member, "device_flags", "write-mostly")
+        ],
         "stale": [member.index for member in stale],
     }
     return Mapped(
@@ -110,109 +106,13 @@ def _mapped(newest: Member, slots: Sequence[Member | None], stale: Sequence[Memb
     )
 
 
-# Which members count.
-
-
-def _newest(members: Sequence[Member]) -> Member:
-    """The member whose superblock is believed: of those with a right checksum the one with the most events.
-
-    An active member goes before a spare: it knows its own place.
-    """
-    return max(
-        members,
-        key=lambda member: (
-            member.details.get("checksum_correct") is not False,
-            _number(member.details, "events"),
-            _slot(member) is not None,
-        ),
-    )
-
-
-def _sorted_out(
-    members: Sequence[Member], newest: Member
-) -> tuple[list[Member], list[Member], list[Problem]]:
-    """The active members, those that are too old, and what is wrong with the others."""
-    active: list[Member] = []
-    stale: list[Member] = []
-    problems: list[Problem] = []
-    for member in members:
-        if _slot(member) is None:
-            continue
-        behind = _number(newest.details, "events") - _number(member.details, "events")
-        if not _same_geometry(member, newest):
-            message = f"member {member.index} describes another array than the others do; it is not used"
-            problems.append(Problem(Code.COPIES_DIFFER, message))
-        elif behind < 0:
-            message = (
-                f"member {member.index} has a wrong checksum and more events than the others; it is not used"
-            )
-            problems.append(Problem(Code.COPIES_DIFFER, message))
-        elif behind > EVENT_MARGIN or (behind and not _knows(newest, member)):
-            stale.append(member)
-        elif not (_knows(newest, member) and _knows(member, newest)):
-            message = (
-                f"members {newest.index} and {member.index} each say that the other has failed: "
-                f"both went on alone; {member.index} is not used"
-            )
-            problems.append(Problem(Code.AMBIGUOUS, message))
-        else:
-            active.append(member)
-    return active, stale, problems
-
-
-def _same_geometry(one: Member, other: Member) -> bool:
-    keys = ("level", "layout_number", "chunk_size", "raid_disks", "used_size")
-    return all(one.details.get(key) == other.details.get(key) for key in keys)
-
-
-def _knows(one: Member, other: Member) -> bool:
-    """Whether ``one`` says of the place of ``other`` what that says itself."""
-    roles, number = one.details.get("roles"), other.details.get("device_number")
-    slot = _slot(other)
-    if one is other or slot is None or not isinstance(roles, list) or not isinstance(number, int):
-        return True
-    # Of version 0.90, None: a device without device numbers, of which nothing is said.
-    return number < len(roles) and roles[number] in (str(slot), None)
-
-
-def _slot(member: Member) -> int | None:
-    role = member.details.get("device_role")
-    return decimal(role) if isinstance(role, str) else None
-
-
-def _slots(active: Sequence[Member], disks: int) -> list[Member | None]:
-    """The members by slot. A device that replaces another counts only where that is missing."""
-    slots: list[Member | None] = [None] * disks
-    for member in sorted(active, key=lambda each: (_has(each, "features", "replacement"), _lacking(each))):
-        slot = _slot(member)
-        if slot is not None and slot < disks and slots[slot] is None:
-            slots[slot] = member
-    return slots
-
-
-def _trusted(member: Member) -> int | None:
-    """Bytes of the member's data that are rebuilt so far; None when all are."""
-    recovered = member.details.get("recovery_offset")
-    return recovered if isinstance(recovered, int) else None
-
-
-def _lacking(member: Member) -> int:
-    recovered = _trusted(member)
-    return 0 if recovered is None else max(0, _number(member.details, "data_size") - recovered)
-
-
-def _has(member: Member, key: str, flag: str) -> bool:
-    flags = member.details.get(key)
-    return isinstance(flags, list) and flag in flags
-
-
 # What they make up.
 
 
 def _check(facts: Details) -> None:
     """Raise _Refused for an array that cannot be read, or that there cannot be."""
-    level, disks = word_of(facts, "level"), _number(facts, "raid_disks")
-    chunk, layout = _number(facts, "chunk_size"), _number(facts, "layout_number")
+    level, disks = word_of(facts, "level"), figure_of(facts, "raid_disks")
+    chunk, layout = figure_of(facts, "chunk_size"), figure_of(facts, "layout_number")
     if level not in {*REDUNDANT, *WITHOUT_SIZE}:
         raise _Refused(Code.UNSUPPORTED, f"arrays of level {level} are not read")
     if not 0 < disks <= MOST_DISKS:
@@ -241,7 +141,7 @@ def _missing(facts: Details, slots: Sequence[Member | None], stale: Sequence[Mem
     old = f" (too old to be used: {', '.join(member.index for member in stale)})" if stale else ""
     level = word_of(facts, "level")
     gone = [str(slot) for slot, member in enumerate(slots) if member is None]
-    partly = [str(slot) for slot, member in enumerate(slots) if member and _trusted(member) is not None]
+    partly = [str(slot) for slot, member in enumerate(slots) if member and trusted_bytes(member) is not None]
     problems = []
     if gone or partly:
         what = [f"slot {', '.join(gone)} of {len(slots)} is missing{old}"] if gone else []
@@ -271,7 +171,7 @@ def _recipe(
 
     ``moved``: the members' data begins where it does after a reshape.
     """
-    level, chunk = word_of(facts, "level"), _number(facts, "chunk_size")
+    level, chunk = word_of(facts, "level"), figure_of(facts, "chunk_size")
     if not any(slots):
         message = f"{level} array: none of the {len(slots)} active members is there"
         raise _Refused(Code.MISSING_MEMBER, message)
@@ -282,9 +182,9 @@ def _recipe(
         inputs += member is not None
     recipe: dict[str, Json] = {
         "level": level,
-        "layout": _number(facts, "layout_number"),
+        "layout": figure_of(facts, "layout_number"),
         "chunk_size": chunk,
-        "used_size": _number(facts, "used_size"),
+        "used_size": figure_of(facts, "used_size"),
         "devices": devices,
     }
     problems: list[Problem] = []
@@ -298,7 +198,7 @@ def _recipe(
         recipe["size"] = sum(size or 0 for size in sizes)
     else:
         recipe["size"] = _array_size(facts)
-    if not 0 < _number(recipe, "size") < MOST_BYTES:
+    if not 0 < figure_of(recipe, "size") < MOST_BYTES:
         raise _Refused(Code.DAMAGED, f"the array has a size of {recipe['size']} bytes")
     return recipe, problems
 
@@ -314,18 +214,18 @@ def _two_recipes(reshape: Reshape, slots: Sequence[Member | None]) -> tuple[dict
     """What ``open_mapped`` needs of an array that is being reshaped: both layouts, and where they meet."""
     recipe: dict[str, Json] = {**reshape.parts, "size": reshape.size}
     for name, facts in (("before", reshape.before), ("after", reshape.after)):
-        recipe[name], _ = _recipe(facts, slots[: _number(facts, "raid_disks")], moved=name == "after")
+        recipe[name], _ = _recipe(facts, slots[: figure_of(facts, "raid_disks")], moved=name == "after")
     return recipe, [reshape.problem] if reshape.problem else []
 
 
 def _device_recipe(member: Member, number: int, facts: Details, *, moved: bool) -> dict[str, Json]:
-    used = _number(facts, "used_size")
+    used = figure_of(facts, "used_size")
     recipe: dict[str, Json] = {
         "input": number,
-        "offset": _new_offset(member) if moved else _number(member.details, "data_offset"),
-        "size": used or _number(member.details, "data_size"),
-        "trusted": _trusted(member),
-        "write_mostly": _has(member, "device_flags", "write-mostly"),
+        "offset": _new_offset(member) if moved else figure_of(member.details, "data_offset"),
+        "size": used or figure_of(member.details, "data_size"),
+        "trusted": trusted_bytes(member),
+        "write_mostly": has_flag(member, "device_flags", "write-mostly"),
     }
     bad = member.details.get("bad_blocks")
     if bad:
@@ -337,11 +237,11 @@ def _new_offset(member: Member) -> int:
     """Where the member's data begins once the array is reshaped."""
     reshape = member.details.get("reshape")
     offset = reshape.get("new_data_offset") if isinstance(reshape, dict) else None
-    return offset if isinstance(offset, int) and offset >= 0 else _number(member.details, "data_offset")
+    return offset if isinstance(offset, int) and offset >= 0 else figure_of(member.details, "data_offset")
 
 
 def _rounded(member: Member, chunk: int) -> int:
-    size = _number(member.details, "data_size")
+    size = figure_of(member.details, "data_size")
     return size // chunk * chunk if chunk else size
 
 
@@ -372,7 +272,7 @@ def _striped_sizes(
         raise _Refused(Code.DAMAGED, "the members of the array hold less than a chunk each")
     features = facts.get("features")
     said = isinstance(features, list) and "raid0_layout" in features
-    layout = _number(facts, "layout_number") if said else 0
+    layout = figure_of(facts, "layout_number") if said else 0
     problems = []
     if None in sizes:
         message = (
@@ -405,8 +305,8 @@ def open_mapped(parameters: Details, inputs: Sequence[Source]) -> Source:
     if isinstance(before, dict) and isinstance(after, dict):
         parts = open_mapped(before, inputs), open_mapped(after, inputs)
         return _joined(*(parts if parameters.get("backwards") is True else parts[::-1]), parameters)
-    level, chunk = word_of(parameters, "level"), _number(parameters, "chunk_size")
-    layout, size = _number(parameters, "layout"), _number(parameters, "size")
+    level, chunk = word_of(parameters, "level"), figure_of(parameters, "chunk_size")
+    layout, size = figure_of(parameters, "layout"), figure_of(parameters, "size")
     described = parameters.get("devices")
     if not isinstance(described, list):
         raise OpenError("the recipe of the array names no devices")
@@ -421,7 +321,7 @@ def open_mapped(parameters: Details, inputs: Sequence[Source]) -> Source:
         order = sorted(range(len(devices)), key=lambda slot: is_write_mostly(described[slot]))
         return MirrorSource(devices, size, order)
     if level == "raid10":
-        used = _number(parameters, "used_size")
+        used = figure_of(parameters, "used_size")
         return Raid10Source(devices, Raid10Layout(layout, chunk, len(devices), used), chunk)
     if level in PARITY:
         return ParitySource(devices, level=PARITY[level], layout=layout, chunk=chunk, size=size)
@@ -430,7 +330,7 @@ def open_mapped(parameters: Details, inputs: Sequence[Source]) -> Source:
 
 def _joined(first: Source, second: Source, parameters: Details) -> Source:
     """The one up to the position of a reshape, the other from there on."""
-    at, size = _number(parameters, "position"), _number(parameters, "size")
+    at, size = figure_of(parameters, "position"), figure_of(parameters, "size")
     if not 0 <= at <= size:
         raise OpenError(f"the recipe of the array has position {at} of {size}")
     return LinearSource([Device(first, 0, at), Device(second, at, size - at)], [at, size - at])
@@ -442,11 +342,11 @@ def _device(described: Json, inputs: Sequence[Source]) -> Device | None:
     source, bad = input_of(described.get("input"), inputs), described.get("bad_blocks")
     if source is None:
         return None
-    start, trusted = _number(described, "offset"), described.get("trusted")
+    start, trusted = figure_of(described, "offset"), described.get("trusted")
     return Device(
         source,
         start,
-        _number(described, "size"),
+        figure_of(described, "size"),
         trusted if isinstance(trusted, int) else None,
         [*_bad_runs(bad, start)] if isinstance(bad, list) else (),
     )

@@ -6,7 +6,7 @@ drivers/md, raid5_compute_sector and reshape_request in raid5.c, raid10_find_phy
 """
 
 from pyimount.formats import Details, Json
-from pyimount.parsers.volumes.md import array_size
+from pyimount.parsers.volumes.md_array import array_size
 from pyimount.problems import Code, Problem
 from pyimount.records import Record
 

@@ -1,7 +1,7 @@
-"""The bytes of RAID arrays, whoever describes them: linear, 0, 1, 4, 5, 6, 10 as Linux md lays them out.
+"""RAID arrays, whoever describes them, and the bytes of those without parity: linear, RAID 0, 1 and 10.
 
-Where chunks lie: drivers/md of the Linux kernel (linear.c, raid0.c, raid5.c: raid5_compute_sector, raid10.c:
-__raid10_find_phys).
+They are laid out as Linux md does. Where chunks lie: drivers/md of the Linux kernel (linear.c, raid0.c,
+raid10.c: __raid10_find_phys). RAID 4, 5 and 6 are in ``parity.py``.
 
 A request is cut into pieces, each on one device; small ones that follow each other there are read at once.
 A device that is missing, that is not trusted there, or that fails is done without where the level allows it.
@@ -9,10 +9,9 @@ A device that is missing, that is not trusted there, or that fails is done witho
 
 from abc import abstractmethod
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import lru_cache
-from itertools import accumulate, groupby
-from typing import NamedTuple, TypeAlias
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import accumulate
+from typing import TypeAlias
 
 from pyimount.records import Record
 from pyimount.sources.errors import ReadError
@@ -22,9 +21,6 @@ _WINDOW = 1 << 20
 _LARGEST_WINDOW = 8 << 20
 _WORTH_A_READ = 16 << 10
 """Pieces of so many bytes and more are read one by one."""
-_BANDS_BYTES = 16 << 20
-_LEAST_BAND = 4096
-"""Of a stripe no more is held at once, but so many bytes of each chunk."""
 
 
 class Device:
@@ -74,15 +70,16 @@ Devices: TypeAlias = Sequence[Device | None]
 """The devices of an array by slot, None for those that are missing."""
 
 
-_Piece: TypeAlias = tuple[int, int, int, int]
-"""Slot, place on its device, length, offset in the array: bytes of the array that lie on one device."""
-_Bytes: TypeAlias = bytes | memoryview
-_Band: TypeAlias = tuple[int, int, Mapping[int, memoryview]]
-"""Of one stripe: from where to where on each device, and the data of each slot that has any."""
+Piece: TypeAlias = tuple[int, int, int, int]
+"""Bytes of the array that lie on one device: slot, place on its device, length, offset in the array."""
+Bytes: TypeAlias = bytes | memoryview
 
 
-class _Array(Source):
-    """An array: ``_pieces`` says where its bytes lie, ``_instead`` how to do without a device."""
+class Array(Source):
+    """The bytes of an array of any level.
+
+    A level says in ``_pieces`` where they lie, and in ``_instead`` how to do without a device.
+    """
 
     __slots__ = ("_devices", "_window")
 
@@ -93,10 +90,10 @@ class _Array(Source):
         self._window = min(max(1, _WINDOW // row) * row, _LARGEST_WINDOW)
 
     @abstractmethod
-    def _pieces(self, offset: int, length: int) -> Iterator[_Piece]:
+    def _pieces(self, offset: int, length: int) -> Iterator[Piece]:
         """The places of these bytes, in order, without gaps."""
 
-    def _instead(self, piece: _Piece, why: ReadError) -> _Bytes:  # noqa: ARG002
+    def _instead(self, piece: Piece, why: ReadError) -> Bytes:  # noqa: ARG002
         """The bytes of a piece without its device; raises ReadError where there is no other way to them."""
         raise why
 
@@ -117,7 +114,7 @@ class _Array(Source):
         return start, min(end, self.size)
 
     def _read(self, offset: int, length: int) -> bytes:
-        found: list[_Bytes] = []
+        found: list[Bytes] = []
         while length:
             part = min(length, self._window - offset % self._window)
             pieces = list(self._pieces(offset, part))
@@ -136,7 +133,7 @@ class _Array(Source):
             raise ReadError(f"member {slot} of the array is missing")
         return device
 
-    def _at_once(self, pieces: Sequence[_Piece]) -> Sequence[_Bytes]:
+    def _at_once(self, pieces: Sequence[Piece]) -> Sequence[Bytes]:
         """All pieces, with as few reads as can be; raises ReadError when one of them fails."""
         if len(pieces) == 1:
             slot, at, length, _ = pieces[0]
@@ -158,7 +155,7 @@ class _Array(Source):
         data = [memoryview(self._device(slot).read(start, end - start)) for slot, start, end in runs]
         return [data[number][start:end] for number, start, end in parts]
 
-    def _one_by_one(self, pieces: Iterable[_Piece]) -> Iterator[_Bytes]:
+    def _one_by_one(self, pieces: Iterable[Piece]) -> Iterator[Bytes]:
         for piece in pieces:
             try:
                 yield self._device(piece[0]).read(piece[1], piece[2])
@@ -166,7 +163,7 @@ class _Array(Source):
                 yield self._instead(piece, error)
 
 
-class LinearSource(_Array):
+class LinearSource(Array):
     """Devices one after the other."""
 
     __slots__ = ("_ends",)
@@ -187,7 +184,7 @@ class LinearSource(_Array):
         lost = self._device(slot).lost_around(at)
         return None if lost is None else (lost[0] + offset - at, lost[1] + offset - at)
 
-    def _pieces(self, offset: int, length: int) -> Iterator[_Piece]:
+    def _pieces(self, offset: int, length: int) -> Iterator[Piece]:
         slot = bisect_right(self._ends, offset)
         while length:
             part = min(length, self._ends[slot] - offset)
@@ -224,7 +221,7 @@ def strip_zones(sizes: Sequence[int], chunk: int) -> tuple[Zone, ...]:
     return tuple(zones)
 
 
-class StripedSource(_Array):
+class StripedSource(Array):
     """RAID 0. ``counted_from_start``: chunks are dealt out by their number in the whole array, as Linux
     before 3.14 did, not by that in their zone; the two differ only behind the first zone.
     """  # noqa: D205
@@ -244,7 +241,7 @@ class StripedSource(_Array):
         start = offset // self._chunk * self._chunk
         return start, start + self._chunk
 
-    def _pieces(self, offset: int, length: int) -> Iterator[_Piece]:
+    def _pieces(self, offset: int, length: int) -> Iterator[Piece]:
         chunk = self._chunk
         while length:
             zone = self._zones[bisect_right(self._starts, offset) - 1]
@@ -262,7 +259,7 @@ class StripedSource(_Array):
                 length -= part
 
 
-class MirrorSource(_Array):
+class MirrorSource(Array):
     """RAID 1: the first device of ``order`` that has the bytes gives them.
 
     ``step``: bytes that are in step or not as one; all when 0.
@@ -288,14 +285,14 @@ class MirrorSource(_Array):
                 start, end = max(start, lost[0]), min(end, lost[1])
         return start, end
 
-    def _pieces(self, offset: int, length: int) -> Iterator[_Piece]:
+    def _pieces(self, offset: int, length: int) -> Iterator[Piece]:
         while length:
             part = min(self._step - offset % self._step, length)
             yield (_first_with(self._devices, self._order, offset + part), offset, part, offset)
             offset += part
             length -= part
 
-    def _instead(self, piece: _Piece, why: ReadError) -> bytes:
+    def _instead(self, piece: Piece, why: ReadError) -> bytes:
         gone, at, length, _ = piece
         for slot in self._order:
             if slot != gone:
@@ -366,7 +363,7 @@ class Raid10Layout:
         return start + slot % self.set_size
 
 
-class Raid10Source(_Array):
+class Raid10Source(Array):
     """RAID 10: the first copy whose device has the bytes gives them."""
 
     __slots__ = ("_chunk", "_layout")
@@ -384,7 +381,7 @@ class Raid10Source(_Array):
         copies = self._layout.copies(offset // self._chunk)
         return all(self._devices[slot] is None for slot, _ in copies)
 
-    def _pieces(self, offset: int, length: int) -> Iterator[_Piece]:
+    def _pieces(self, offset: int, length: int) -> Iterator[Piece]:
         chunk, devices = self._chunk, self._devices
         while length:
             number, within = divmod(offset, chunk)
@@ -401,7 +398,7 @@ class Raid10Source(_Array):
             offset += part
             length -= part
 
-    def _instead(self, piece: _Piece, why: ReadError) -> bytes:
+    def _instead(self, piece: Piece, why: ReadError) -> bytes:
         gone, _, length, offset = piece
         number, within = divmod(offset, self._chunk)
         for slot, at in self._layout.copies(number):
@@ -411,199 +408,3 @@ class Raid10Source(_Array):
                 except ReadError:
                     continue
         raise why
-
-
-class Stripe(NamedTuple):
-    """What each device holds of one stripe: ``data`` by number, ``p``, and ``q`` for RAID 6.
-
-    ``powers``: for every slot with data, the power of 2 that it has in Q.
-    """
-
-    data: tuple[int, ...]
-    p: int
-    q: int | None
-    powers: Mapping[int, int]
-
-
-LEFT_ASYMMETRIC, RIGHT_ASYMMETRIC, LEFT_SYMMETRIC, RIGHT_SYMMETRIC, PARITY_0, PARITY_N = range(6)
-DDF_ZERO_RESTART, DDF_N_RESTART, DDF_N_CONTINUE = 8, 9, 10
-LEFT_ASYMMETRIC_6, RIGHT_ASYMMETRIC_6, LEFT_SYMMETRIC_6, RIGHT_SYMMETRIC_6, PARITY_0_6 = range(16, 21)
-LAYOUTS = {
-    4: (*range(6),),
-    5: (*range(6),),
-    6: (*range(6), *range(8, 11), *range(16, 21)),
-}
-"""The layouts that each level with parity has; they mean nothing to level 4."""
-
-
-def stripe(level: int, layout: int, disks: int, number: int) -> Stripe:
-    """What lies where in stripe ``number`` of an array of level 4, 5 or 6."""
-    if level == 6:
-        return _stripe_6(layout, disks, number)
-    if level == 4:
-        layout = PARITY_N
-    p, first = _parity_and_first(layout, disks, number)
-    data = _around(disks, first, (p,))
-    return Stripe(data, p, None, {})
-
-
-def _parity_and_first(layout: int, disks: int, number: int) -> tuple[int, int]:
-    """Of one parity chunk: its slot, and the slot from which the data chunks go round."""
-    if layout in (PARITY_0, PARITY_N):
-        return (0, 1 % disks) if layout == PARITY_0 else (disks - 1, 0)
-    turn = number % disks
-    p = disks - 1 - turn if layout in (LEFT_ASYMMETRIC, LEFT_SYMMETRIC) else turn
-    return p, (p + 1) % disks if layout in (LEFT_SYMMETRIC, RIGHT_SYMMETRIC) else 0
-
-
-def _around(disks: int, first: int, without: Sequence[int]) -> tuple[int, ...]:
-    """All slots but some, from ``first`` round to the one before it."""
-    return tuple(slot for slot in (*range(first, disks), *range(first)) if slot not in without)
-
-
-def _stripe_6(layout: int, disks: int, number: int) -> Stripe:
-    by_slot = layout in (DDF_ZERO_RESTART, DDF_N_RESTART, DDF_N_CONTINUE)
-    if layout >= LEFT_ASYMMETRIC_6:
-        # RAID 5 over all devices but the last, which has Q.
-        p, first = _parity_and_first(layout - LEFT_ASYMMETRIC_6, disks - 1, number)
-        q = disks - 1
-        data = _around(disks - 1, first, (p,))
-    elif layout in (PARITY_0, PARITY_N):
-        p, q = (0, 1) if layout == PARITY_0 else (disks - 2, disks - 1)
-        data = _around(disks, 0, (p, q))
-    elif layout == DDF_N_CONTINUE:
-        p, _ = _parity_and_first(LEFT_SYMMETRIC, disks, number)
-        q = (p - 1) % disks
-        data = _around(disks, (p + 1) % disks, (p, q))
-    else:
-        rotation = {DDF_ZERO_RESTART: RIGHT_ASYMMETRIC, DDF_N_RESTART: LEFT_ASYMMETRIC}.get(layout, layout)
-        p, _ = _parity_and_first(rotation, disks, number + (layout == DDF_N_RESTART))
-        q = (p + 1) % disks
-        symmetric = rotation in (LEFT_SYMMETRIC, RIGHT_SYMMETRIC)
-        data = _around(disks, (q + 1) % disks if symmetric else 0, (p, q))
-    if by_slot:
-        powers = {slot: slot for slot in data}
-    else:
-        powers = {slot: power for power, slot in enumerate(_around(disks, (q + 1) % disks, (p, q)))}
-    return Stripe(data, p, q, powers)
-
-
-class ParitySource(_Array):
-    """RAID 4, 5 and 6; what one device lacks, or with RAID 6 two, is reckoned from the others.
-
-    That is done band by band: the same part of all chunks of a stripe.
-    """
-
-    __slots__ = ("_band_size", "_chunk", "_last", "_layout", "_level", "_stripe", "_width")
-
-    _last: _Band
-
-    def __init__(self, devices: Devices, *, level: int, layout: int, chunk: int, size: int) -> None:
-        self._level, self._layout, self._chunk = level, layout, chunk
-        self._width = len(devices) - (2 if level == 6 else 1)
-        self._band_size = max(_LEAST_BAND, _BANDS_BYTES // len(devices))
-        # The chunks next to a lost one are mostly asked for next, and had to be read for it.
-        self._last = 0, 0, {}
-        # They repeat: after as many stripes as there are devices at most.
-        self._stripe = lru_cache(maxsize=256)(self._laid_out)
-        super().__init__(devices, size, row=chunk * self._width)
-
-    def _unit(self, offset: int) -> tuple[int, int]:
-        start = offset // self._chunk * self._chunk
-        return start, start + self._chunk
-
-    def _is_gone(self, offset: int) -> bool:
-        return super()._is_gone(offset) and sum(map(bool, self._devices)) < self._width
-
-    def _laid_out(self, turn: int) -> Stripe:
-        return stripe(self._level, self._layout, len(self._devices), turn)
-
-    def _stripe_of(self, number: int) -> Stripe:
-        disks = len(self._devices)
-        return self._stripe(number % (disks - 1 if self._layout >= LEFT_ASYMMETRIC_6 else disks))
-
-    def _pieces(self, offset: int, length: int) -> Iterator[_Piece]:
-        chunk, width, most = self._chunk, self._width, self._band_size
-        while length:
-            number, within = divmod(offset, chunk)
-            row, index = divmod(number, width)
-            part = min(chunk - within, most - within % most, length)
-            slot = self._stripe_of(row).data[index]
-            yield (slot, row * chunk + within, part, offset)
-            offset += part
-            length -= part
-
-    def _at_once(self, pieces: Sequence[_Piece]) -> Sequence[_Bytes]:
-        start, end, _ = self._last
-        if all(self._has(slot, at + length) and not start <= at < end for slot, at, length, _ in pieces):
-            return super()._at_once(pieces)
-        data: list[_Bytes] = []
-        for _, group in groupby(pieces, self._band_of):
-            data += self._in_band([*group])
-        return data
-
-    def _band_of(self, piece: _Piece) -> tuple[int, int]:
-        """The stripe, and which part of its chunks."""
-        row, within = divmod(piece[1], self._chunk)
-        return row, within // self._band_size
-
-    def _in_band(self, pieces: Sequence[_Piece]) -> Iterator[_Bytes]:
-        """Pieces of one band, with as few reads as can be; raises ReadError when one of them fails."""
-        start, end, band = self._last
-        lost = [(at, at + length) for slot, at, length, _ in pieces if not self._has(slot, at + length)]
-        if lost:
-            start, end, band = self._rebuilt(min(at for at, _ in lost), max(stop for _, stop in lost))
-        for slot, at, length, _ in pieces:
-            if start <= at and at + length <= end:
-                yield band[slot][at - start : at - start + length]
-            else:
-                yield self._device(slot).read(at, length)
-
-    def _instead(self, piece: _Piece, why: ReadError) -> _Bytes:  # noqa: ARG002
-        slot, at, length, _ = piece
-        start, _, band = self._rebuilt(at, at + length)
-        return band[slot][at - start : at - start + length]
-
-    def _has(self, slot: int, end: int) -> bool:
-        device = self._devices[slot]
-        return device is not None and end <= device.trusted
-
-    def _rebuilt(self, start: int, end: int) -> _Band:
-        """The data from ``start`` to ``end`` of every device, which is in one band, or more of it.
-
-        Raises ReadError when too many devices lack theirs.
-        """
-        last = self._last
-        if last[0] <= start and end <= last[1]:
-            return last
-        laid_out = self._stripe_of(start // self._chunk)
-        slots = [slot for slot in (*laid_out.data, laid_out.p, laid_out.q) if slot is not None]
-        runs: dict[int, bytes] = {}
-        failed = [slot for slot in slots if not self._has(slot, end)]
-        why: ReadError | None = None
-        # Where too many are missing, none is read.
-        for slot in slots if len(slots) - len(failed) >= self._width else ():
-            # P and Q only as far as they are needed.
-            if slot in failed or len(runs) == self._width:
-                continue
-            try:
-                runs[slot] = self._device(slot).read(start, end - start)
-            except ReadError as error:
-                failed.append(slot)
-                why = error
-        if len(runs) < self._width:
-            names = ", ".join(map(str, sorted(failed)))
-            # The same words for all of it: a report says each thing once.
-            raise ReadError(
-                f"members {names} of the array lack their bytes, and no others make up for it"
-            ) from why
-        band = {slot: memoryview(runs[slot]) for slot in laid_out.data if slot in runs}
-        if failed:
-            from pyimount.mapping.galois import lost_chunks
-
-            lost = [slot for slot in laid_out.data if slot not in runs]
-            known = {slot: runs[slot] for slot in band}
-            p, q = runs.get(laid_out.p), None if laid_out.q is None else runs.get(laid_out.q)
-            band |= lost_chunks(known, lost, p, q, laid_out.powers)
-        self._last = start, end, band
-        return self._last

@@ -1,23 +1,24 @@
 """Sectors encrypted each by itself, as dm-crypt does it: cipher, mode and initialisation vector.
 
 Specification: "dm-crypt", kernel.org, admin-guide/device-mapper; XTS is IEEE 1619. ``cryptography``
-has one call a sector, which for small sectors costs ten times what their decryption does. So a read is
+has one call a sector, which for small sectors costs ten times what their decryption does. So a large read is
 decrypted whole: one ECB call for all initialisation vectors, one for all blocks, and what the mode mixes
 in besides (XTS's tweaks, CBC's preceding blocks) as one mask over all sectors, made by numpy, or without it
-as one whole number, which is slower.
+as one whole number, which is slower. A few sectors of AES in XTS, and all without numpy, are read one by one.
 """
 
 import re
 import sys
 import threading
 from array import array
+from collections.abc import Callable
 from functools import cache
 from types import ModuleType
 from typing import Any, Literal, NoReturn, TypeAlias
 
-from pyimount.mapping.arrays import numpy
 from pyimount.mapping.errors import Unsupported
 from pyimount.mapping.kdf import hash_name
+from pyimount.mapping.optional_numpy import numpy
 from pyimount.records import Record
 from pyimount.sources.source import Source
 
@@ -31,6 +32,8 @@ _NUMBERED = 32 << 10
 """The same without numpy; at least the largest sector."""
 _AT_ONCE = 1 << 20
 """Read and decrypted at once, in bytes, whatever is asked for."""
+_FEW = 16
+"""So many sectors of XTS cost less one by one than numpy's arrays do, whatever is in them: measured."""
 _LANE = (1 << 128) - 1
 
 NULL_CIPHERS = ("null", "cipher_null")
@@ -105,6 +108,21 @@ def _algorithm(cipher: str) -> Any:
     return Camellia
 
 
+def _xts(key: bytes) -> Callable[[bytes], Any] | None:
+    """Makes ``cryptography``'s decryptor of a sector from its number; None for keys that its XTS refuses."""
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.ciphers import Cipher
+    from cryptography.hazmat.primitives.ciphers.algorithms import AES
+    from cryptography.hazmat.primitives.ciphers.modes import XTS
+
+    try:
+        algorithm = AES(key)
+        Cipher(algorithm, XTS(bytes(BLOCK))).decryptor()
+    except (UnsupportedAlgorithm, ValueError):  # of 2 x 24 bytes, or of two equal halves
+        return None
+    return lambda number: Cipher(algorithm, XTS(number)).decryptor()
+
+
 class SectorCipher:
     """Decrypts whole sectors under one key; usable from any thread.
 
@@ -112,7 +130,7 @@ class SectorCipher:
     sectors are numbered otherwise gives its own ``_vectors``.
     """
 
-    __slots__ = ("_blocks", "_ivs", "_kept", "_mode", "_plan", "_tweak", "sector_size")
+    __slots__ = ("_blocks", "_ivs", "_kept", "_mode", "_plan", "_tweak", "_xts", "sector_size")
 
     def __init__(self, encryption: Encryption, key: bytes, sector_size: int = SECTOR) -> None:
         if sector_size not in SECTOR_SIZES:
@@ -136,6 +154,7 @@ class SectorCipher:
 
             salt = new(hash_name(encryption.iv_hash), key, usedforsecurity=False).digest()
             self._ivs = _ecb(encryption.cipher, salt)
+        self._xts = _xts(key) if (encryption.cipher, self._mode) == ("aes", "xts") else None
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a key is not to be stored")
@@ -148,6 +167,8 @@ class SectorCipher:
             plain: bytes = self._blocks.decryptor().update(data)
             return plain
         np = numpy()
+        if self._xts is not None and (np is None or len(data) <= _FEW * self.sector_size):
+            return self._one_by_one(self._xts, data, number)
         if np is None:
             return b"".join(
                 self._by_integers(data[at : at + _NUMBERED], number + at // SECTOR)
@@ -160,8 +181,23 @@ class SectorCipher:
             for at in range(0, len(data), _AT_ONCE)
         )
 
+    def _one_by_one(self, decryptor: Callable[[bytes], Any], data: bytes, number: int) -> bytes:
+        size = self.sector_size
+        vectors = self._vectors(number, len(data) // size)
+        return b"".join(
+            [
+                decryptor(vectors[place * BLOCK : (place + 1) * BLOCK]).update(data[at : at + size])
+                for place, at in enumerate(range(0, len(data), size))
+            ]
+        )
+
+    def _masked(self, number: int, count: int) -> bytes:
+        """The same as what is mixed into the first block: in XTS they are encrypted first."""
+        made = self._vectors(number, count)
+        return made if self._tweak is None else bytes(self._tweak.encryptor().update(made))
+
     def _vectors(self, number: int, count: int) -> bytes:
-        """The initialisation vectors of ``count`` sectors, for XTS already encrypted."""
+        """The initialisation vectors of ``count`` sectors; in XTS the numbers of the sectors."""
         step, kind = self.sector_size // SECTOR, self._plan.iv
         if kind == "null":
             made = bytes(BLOCK * count)
@@ -169,10 +205,7 @@ class SectorCipher:
             bits = 32 if kind == "plain" else 64
             numbers = range(number, number + step * count, step)
             made = _numbered(numbers, (1 << bits) - 1, "big" if kind == "plain64be" else "little")
-        for cipher in (self._ivs, self._tweak):
-            if cipher is not None:
-                made = cipher.encryptor().update(made)
-        return made
+        return made if self._ivs is None else bytes(self._ivs.encryptor().update(made))
 
     def _by_arrays(self, np: ModuleType, data: bytes, number: int) -> bytes:
         size = self.sector_size
@@ -182,7 +215,7 @@ class SectorCipher:
             area = _Area(np, size, count, tweaks=self._tweak is not None)
             if len(data) >= _PIECE:
                 self._kept.area = area
-        vectors = np.frombuffer(self._vectors(number, count), area.words).reshape(count, 2)
+        vectors = np.frombuffer(self._masked(number, count), area.words).reshape(count, 2)
         source = np.frombuffer(data, area.words).reshape(count, size // 8)
         decryptor = self._blocks.decryptor()
         for first in range(0, count, area.at_once):
@@ -204,7 +237,7 @@ class SectorCipher:
     def _by_integers(self, data: bytes, number: int) -> bytes:
         """The same without numpy: the mask is one whole number."""
         size = self.sector_size
-        vectors = self._vectors(number, len(data) // size)
+        vectors = self._masked(number, len(data) // size)
         if self._tweak:
             mask = _tweaks(vectors, size // BLOCK)
             data = (int.from_bytes(data, "little") ^ mask).to_bytes(len(data), "little")

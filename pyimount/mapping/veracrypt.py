@@ -19,7 +19,7 @@ from pyimount.formats.layouts import layout, parse_struct
 from pyimount.keys import Key
 from pyimount.mapping.assembly import Unlocked
 from pyimount.mapping.errors import DamagedHeader, KdfTooCostly, UnlockError, Unsupported, WrongKey
-from pyimount.mapping.kdf import Pbkdf2, allow, hash_name
+from pyimount.mapping.kdf import Pbkdf2, allow, derive_once, hash_name
 from pyimount.mapping.sectorcipher import SECTOR, SECTOR_SIZES, Encryption, SectorCipher, SectorSource
 from pyimount.problems import Code, Problem
 from pyimount.records import Record
@@ -134,7 +134,7 @@ def _unlock(
             if told is not None and (way.product, way.hash) != (told.get("product"), told.get("hash")):
                 continue
             try:
-                found = _open_header(raw, way, passwords[way.product], meter)
+                found = _open_header(raw, way, passwords[way.product], key, meter)
             except (KdfTooCostly, Unsupported) as error:
                 refused = refused or error
                 continue
@@ -204,14 +204,14 @@ def _mixed(password: bytes, files: Sequence[bytes], size: int) -> bytes:
     return bytes(pool)
 
 
-def _open_header(raw: bytes, way: _Way, password: bytes, meter: Meter) -> tuple[str, Any] | None:
+def _open_header(raw: bytes, way: _Way, password: bytes, key: Key, meter: Meter) -> tuple[str, Any] | None:
     """The cipher and the header that this way opens; None where it opens none."""
     kdf = Pbkdf2(hash=hash_name(way.hash), iterations=way.iterations, salt=raw[:SALT])
     allow(meter, (kdf, KEY_SIZE))
-    key = kdf.derive(password, KEY_SIZE)
+    header_key = derive_once(key, kdf, password, KEY_SIZE)
     for cipher in CIPHERS:
         sealed = raw[SALT:]
-        sectors = SectorCipher(_encryption(cipher), key)
+        sectors = SectorCipher(_encryption(cipher), header_key)
         # The header is shorter than a sector by its salt: what is put behind it changes nothing before.
         plain = sectors.decrypt(sealed + bytes(SALT), 0)[: len(sealed)]
         if MAGICS.get(plain[:4]) != way.product:

@@ -18,7 +18,7 @@ from pyimount.mapping.composed import (
     size_of,
     striped,
 )
-from pyimount.mapping.raid import LEFT_ASYMMETRIC
+from pyimount.mapping.parity import LEFT_ASYMMETRIC
 from pyimount.parsers.volumes.vinum import CONCAT, STRIPED, Configuration, Drive, Plex, Subdisk, read_drive
 from pyimount.problems import Code, Problem
 from pyimount.sources.errors import ReadError

@@ -7,11 +7,15 @@ opinion.
 
 A copy's store keeps the blocks of 16 KiB that have been written over since, up to the next copy;
 what it does not keep is what the next copy has, and behind the newest, what the volume has now.
+The stores may be on another volume ("vssadmin add shadowstorage /on="): then the copies are in the catalog
+of the one volume and their stores, under the same identifiers, in that of the other, where their places are
+too (libvshadow's issue 13); what a forwarder points to stays in the volume itself.
 """
 
 import struct
 from collections.abc import Sequence
 from threading import Lock
+from typing import Any
 
 from pyimount.formats import Details, Json, NotThisFormat
 from pyimount.formats.notation import filetime, flag_names, guid_text
@@ -24,6 +28,7 @@ from pyimount.parsers.volumes.vss import (
     BLOCK_LIST,
     ShadowCopy,
     chain,
+    information,
     read_catalog,
 )
 from pyimount.problems import Code, Problem
@@ -47,29 +52,41 @@ _DESCRIPTOR = struct.Struct("<QQQII")
 """original_offset, relative_offset, offset, flags, allocation_bitmap: a million of them in a store."""
 
 
-def shadow_copies(source: Source, member: int) -> Assembly:
+class StoreVolume(Record):
+    """A volume that keeps stores of another's shadow copies: its layer's id and index, and its bytes."""
+
+    id: int
+    index: str
+    source: Source
+
+
+def shadow_copies(source: Source, member: int, others: Sequence[StoreVolume] = ()) -> Assembly:
     """The shadow copies of the NTFS volume in ``source``, the oldest first; ``member`` is its layer's id.
 
-    Of a volume without any this costs one small read. Raises ReadError and BudgetError as the source does.
+    ``others``: volumes that may keep their stores. Of a volume without any copies this costs one small read.
+    Raises ReadError and BudgetError as the source does.
     """
     catalog = read_catalog(View(source))
     if catalog is None:
         return Assembly()
+    copies = [_with_store(copy, others) for copy in catalog.copies]
+    keeping = [*dict.fromkeys(other.id for _, other in copies if other is not None)]
+    inputs = {number: place for place, number in enumerate((member, *keeping))}
     volumes = []
-    for number, copy in enumerate(catalog.copies):
+    for number, (copy, other) in enumerate(copies):
         problems = _problems(copy, source.size)
         volumes.append(
             Mapped(
                 kind=KIND,
-                members=(member,),
+                members=(member, *keeping),
                 parameters={
                     "size": min(copy.copy.volume_size, source.size),
-                    "stores": [_store(one) for one in catalog.copies[number:]],
+                    "stores": [_store(one, inputs[on.id if on else member]) for one, on in copies[number:]],
                 },
                 size=copy.copy.volume_size,
                 name=f"vss{number + 1}",
                 uuid=copy.information.copy_identifier if copy.information else None,
-                details=_details(copy),
+                details=_details(copy) | ({} if other is None else {"store_on": other.index}),
                 readable=copy.store is not None,
                 problems=problems,
             )
@@ -78,13 +95,41 @@ def shadow_copies(source: Source, member: int) -> Assembly:
         volumes=tuple(volumes),
         complete=not catalog.damaged,
         problems=tuple(Problem(Code.DAMAGED, words) for words in catalog.damaged),
+        wants=tuple(_name(copy.copy) for copy, _ in copies if copy.store is None),
+        keeps=tuple(_name(store) for store in catalog.kept),
     )
 
 
-def _store(copy: ShadowCopy) -> Json:
+def _name(entry: Any) -> str:
+    """By what the entries of a shadow copy and of its store find each other."""
+    return guid_text(entry.store_identifier) or ""
+
+
+def _with_store(copy: ShadowCopy, others: Sequence[StoreVolume]) -> tuple[ShadowCopy, StoreVolume | None]:
+    """A shadow copy with the store that one of the other volumes keeps for it, and that volume.
+
+    Where several keep it, as of a volume that was imaged twice, none is taken.
+    """
+    if copy.store is not None:
+        return copy, None
+    found = []
+    for other in others:
+        view = View(other.source)
+        catalog = read_catalog(view)
+        found += [
+            (copy.replaced(store=store, information=information(view, store)), other)
+            for store in (catalog.kept if catalog is not None else ())
+            if store.store_identifier == copy.copy.store_identifier
+        ]
+    return found[0] if len(found) == 1 else (copy, None)
+
+
+def _store(copy: ShadowCopy, on: int) -> Json:
+    """A store as the recipe has it; ``on``: which of the inputs it is on."""
     if copy.store is None:
         return None
     return {
+        **({"on": on} if on else {}),
         "block_list": copy.store.block_list_offset,
         "bitmap": copy.store.bitmap_offset,
         "previous_bitmap": copy.store.previous_bitmap_offset,
@@ -93,8 +138,8 @@ def _store(copy: ShadowCopy) -> Json:
 
 def _problems(copy: ShadowCopy, size: int) -> tuple[Problem, ...]:
     if copy.store is None:
-        message = "the store of this shadow copy is on another volume"
-        return (Problem(Code.UNSUPPORTED, message),)
+        message = "the store of this shadow copy is on another volume, which is not here, or here twice"
+        return (Problem(Code.MISSING_MEMBER, message),)
     problems = []
     if copy.information is None:
         message = f"no store header at {copy.store.store_header_offset}"
@@ -128,25 +173,29 @@ def _details(copy: ShadowCopy) -> dict[str, Json]:
 
 
 def open_mapped(parameters: Details, inputs: Sequence[Source]) -> Source:
-    """The bytes of a shadow copy, from its recipe; ``inputs``: the volume as it is now.
+    """The bytes of a shadow copy, from its recipe.
 
-    Raises OpenError when the recipe is none of these.
+    ``inputs``: the volume as it is now, then those that keep its stores. Raises OpenError when the recipe is
+    none of these.
     """
     size, stores = parameters.get("size"), parameters.get("stores")
-    if not isinstance(size, int) or not isinstance(stores, list) or len(inputs) != 1 or not stores:
+    if not isinstance(size, int) or not isinstance(stores, list) or not inputs or not stores:
         raise OpenError("the recipe of a shadow copy is damaged")
-    return ShadowSource(inputs[0], size, [_store_of(inputs[0], store, size) for store in stores])
+    return ShadowSource(inputs[0], size, [_store_of(inputs, store, size) for store in stores])
 
 
-def _store_of(volume: Source, said: Json, size: int) -> "Store":
+def _store_of(inputs: Sequence[Source], said: Json, size: int) -> "Store":
     if said is None:
         raise OpenError("the store of this or of a later shadow copy is on another volume")
     if not isinstance(said, dict):
         raise OpenError("the recipe of a shadow copy is damaged")
     block_list, bitmap, previous = said.get("block_list"), said.get("bitmap"), said.get("previous_bitmap")
+    on = said.get("on", 0)
     if not (isinstance(block_list, int) and isinstance(bitmap, int) and isinstance(previous, int)):
         raise OpenError("the recipe of a shadow copy is damaged")
-    return Store(volume, block_list, bitmap, previous, size)
+    if not (isinstance(on, int) and 0 <= on < len(inputs)):
+        raise OpenError("the recipe of a shadow copy is damaged")
+    return Store(inputs[on], block_list, bitmap, previous, size)
 
 
 class Blocks(Record):
@@ -162,10 +211,13 @@ class Blocks(Record):
 
 
 class Store:
-    """The differences that one shadow copy keeps; read when they are first needed."""
+    """The differences that one shadow copy keeps; read when they are first needed.
+
+    ``volume``: what they are on.
+    """
 
     def __init__(self, volume: Source, block_list: int, bitmap: int, previous_bitmap: int, size: int) -> None:
-        self._volume = volume
+        self.volume = volume
         self._block_list = block_list
         self._bitmaps = (bitmap, previous_bitmap)
         self._bits = min(-(-size // BLOCK // 8) + 1, BITMAP_CAP)
@@ -194,7 +246,7 @@ class Store:
 
     def _chained(self, offset: int, record_type: int, cap: int) -> list[bytes]:
         try:
-            return list(chain(self._volume, offset, record_type, cap))
+            return list(chain(self.volume, offset, record_type, cap))
         except (NotThisFormat, ShortRead) as error:
             raise ReadError(f"the store of a shadow copy is damaged: {error}") from error
 
@@ -242,31 +294,23 @@ class ShadowSource(Source):
         blocks = [store.blocks for store in self._stores]
         pieces: list[bytes] = []
         # Neighbours in the copy that are neighbours in the volume too are read at once.
-        start: int | None = 0
-        run = 0
+        volume: Source | None = None
+        start = run = 0
         while length:
-            place, left = self._place(blocks, offset)
+            on, place, left = self._place(blocks, offset)
             taken = min(left, length)
-            if run and place == (None if start is None else start + run):
+            if run and on is volume and (on is None or place == start + run):
                 run += taken
             else:
-                pieces.append(self._piece(start, run))
-                start, run = place, taken
+                pieces.append(_piece(volume, start, run))
+                volume, start, run = on, place, taken
             offset += taken
             length -= taken
-        pieces.append(self._piece(start, run))
+        pieces.append(_piece(volume, start, run))
         return b"".join(pieces)
 
-    def _piece(self, start: int | None, length: int) -> bytes:
-        if start is None:
-            return bytes(length)
-        data = self._volume.read_at(start, length)
-        if len(data) != length:
-            raise ReadError(f"the volume ends before {start + length}, where a shadow copy has bytes")
-        return data
-
-    def _place(self, blocks: Sequence[Blocks], offset: int) -> tuple[int | None, int]:
-        """Where in the volume the bytes at ``offset`` are, None for nowhere, and how many from there on."""
+    def _place(self, blocks: Sequence[Blocks], offset: int) -> tuple[Source | None, int, int]:
+        """The volume that the bytes at ``offset`` are on, None for nowhere; where; how many from there on."""
         number, inside = divmod(offset, BLOCK)
         left = BLOCK - inside
         overlay = blocks[0].overlaid.get(number)
@@ -279,17 +323,29 @@ class ShadowSource(Source):
                 count += 1
             left = count * SECTOR - inside % SECTOR
             if here:
-                return overlay[0] + inside, left
-        for one in blocks:
+                return self._stores[0].volume, overlay[0] + inside, left
+        for one, store in zip(blocks, self._stores, strict=True):
             kept = one.placed.get(number)
             if kept is None:
                 continue
             place, forwarder = kept
-            if not forwarder or one is blocks[-1]:
-                return place + inside, left
+            if not forwarder:
+                return store.volume, place + inside, left
+            if one is blocks[-1]:
+                return self._volume, place + inside, left
             number, inside = divmod(place + inside, BLOCK)
             left = min(left, BLOCK - inside)
         # Only the newest copy minds its bitmaps: libvshadow found that Windows does so.
         if len(blocks) == 1 and number not in blocks[0].forwarded and self._stores[0].unused(number):
-            return None, left
-        return number * BLOCK + inside, left
+            return None, 0, left
+        return self._volume, number * BLOCK + inside, left
+
+
+def _piece(volume: Source | None, start: int, length: int) -> bytes:
+    """Bytes of a volume, zeros of none."""
+    if volume is None or not length:
+        return bytes(length)
+    data = volume.read_at(start, length)
+    if len(data) != length:
+        raise ReadError(f"the volume ends before {start + length}, where a shadow copy has bytes")
+    return data

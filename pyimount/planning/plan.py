@@ -1,7 +1,7 @@
 """From a scan to the steps that mount it: a pure function, which needs no root and touches nothing."""
 
 import os
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from pyimount.formats import Format, KernelMount, ToolMount, Usage
@@ -380,7 +380,11 @@ class _Planner:
                 erase_size=erase_size(way, volume),
             )
             self._has_flash = True
-        members = self._members(volume) if way.every_member else ()
+        others = [each for each in self._scan.members(volume) if each is not volume and way.every_member]
+        if others and way.named_by and not self._policy.read_write:
+            # Linux opens them so even for a mount that is read-only (xfs_blkdev_get, fs/xfs/xfs_super.c).
+            why = f"the driver {way.driver} opens its other devices for writing, and these are read-only"
+            raise Refused("unsupported", why, "--read-write: over a cache, the images stay as they are")
         at = self._place(volume, folder, case, called, owned="umask" in way.owner)
         made = self._steps.add(
             Mount,
@@ -389,7 +393,8 @@ class _Planner:
             at=at,
             type=way.driver,
             options=options,
-            members=members,
+            members=tuple(self._places.device(other) for other in others),
+            named_by=_named_by(way, others),
             read_only=not (self._policy.read_write and is_written(way)),
         )
         self._show(volume, made, folder, case, called, owned="umask" in way.owner)
@@ -438,10 +443,11 @@ class _Planner:
         inside = self._folders.of_mountpoints(folder, case)
         return self._steps.add(MakeDirectory, layer=layer.id, inside=inside, path=called)
 
-    def _members(self, volume: VolumeLayer) -> tuple[Result, ...]:
-        """Devices with the other members of a file system that lies on several."""
-        others = (other for other in self._scan.members(volume) if other is not volume)
-        return tuple(self._places.device(other) for other in others)
+
+def _named_by(way: KernelMount, others: Sequence[VolumeLayer]) -> tuple[str, ...]:
+    """The options by which a driver is told of other devices, where they go by their roles."""
+    options = dict(way.named_by)
+    return tuple(options.get(other.group.role or "", "device") for other in others if other.group and options)
 
 
 def needs_keys(scan: Scan) -> Iterator[VolumeLayer]:

@@ -164,6 +164,9 @@ def options_of(
     written = way.written if policy.read_write else None
     options = [*(way.options if written is None else written), *_from_details(way, volume)]
     if way.every_member and volume.group is not None and not volume.group.complete:
+        if not way.incomplete:
+            reason = f"the driver {way.driver} wants all devices of it, and one is missing"
+            raise Refused("unsupported", reason)
         options += way.incomplete
     if owner is not None:
         options += owner.options(_told_of_owner(way, owner))

@@ -8,15 +8,14 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from pyimount.layers import DiskLayer, Layer, Scan, VolumeLayer
+from pyimount.layers import Scan, VolumeLayer
 from pyimount.planning.facts import Facts
+from pyimount.planning.fstab import Fstab
 from pyimount.planning.steps import BindMount, MakeDirectory, Mount, MountPlan, Place, Result, Step
 from pyimount.records import EMPTY, Record
 
 LONGEST_PATH = 1024
 LONGEST_NAME = 255
-LINES_CAP = 1000
-"""Lines of an fstab that are looked at."""
 
 
 class Unplaced(Record, kw_only=True):
@@ -65,20 +64,6 @@ class BadTarget(ValueError):  # noqa: N818
     """A mount point that no tree can have; the message says why."""
 
 
-class Entry(Record, kw_only=True):
-    """A line of an fstab: what is mounted (``spec``), where, its type and its options."""
-
-    spec: str
-    target: str
-    type: str
-    options: tuple[str, ...]
-
-    @property
-    def subvolume(self) -> str | None:
-        """The btrfs subvolume that is to be mounted."""
-        return next((option[7:] for option in self.options if option.startswith("subvol=")), None)
-
-
 def target_of(text: str | None) -> str:
     """A mount point from an image as a plain absolute path; raises BadTarget for what is none.
 
@@ -98,19 +83,6 @@ def target_of(text: str | None) -> str:
     if any(len(element.encode()) > LONGEST_NAME for element in elements):
         raise BadTarget(f"a name in it is longer than {LONGEST_NAME} bytes")
     return "/" + "/".join(elements)
-
-
-def fstab_entries(text: str | None) -> Iterator[Entry]:
-    """The lines of an fstab that mount something."""
-    for line in (text or "").splitlines()[:LINES_CAP]:
-        fields = [_unescaped(field) for field in line.split("#", 1)[0].split()]
-        if len(fields) >= 3 and fields[1] != "none" and fields[2] != "swap":
-            options = tuple(fields[3].split(",")) if len(fields) > 3 else ()
-            yield Entry(spec=fields[0], target=fields[1], type=fields[2], options=options)
-
-
-def _unescaped(field: str) -> str:
-    return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8) & 0xFF), field)
 
 
 def mounted_by(plan: MountPlan) -> dict[int, Result]:
@@ -213,7 +185,7 @@ class _Tree:
         self._at: dict[str, tuple[VolumeLayer, Place, str]] = {}
         self._unplaced: list[Unplaced] = []
         self._subvolumes: list[Subvolume] = []
-        self._fstab = list(_Fstab(scan, mounted, root, said).found())
+        self._fstab = list(Fstab(scan, mounted, root, said).found())
 
     def find_root(self) -> None:
         """Mount the root's subvolume, and those of the same btrfs that its fstab names."""
@@ -272,6 +244,7 @@ class _Tree:
             type=at.type,
             options=options,
             members=at.members,
+            named_by=at.named_by,
             read_only=at.read_only,
         )
 
@@ -360,118 +333,3 @@ def _by_directories(volume: VolumeLayer, said: Facts) -> str | None:
     if {"lib", "log"} <= names and names & {"cache", "spool"} and not names & {"etc", "usr"}:
         return "/var"
     return "/home" if said.homes and not names & {"etc", "usr"} else None
-
-
-# What an fstab names.
-
-_DISK = re.compile(
-    r"(?:[shv]d|xvd)([a-z])([0-9]+)?|nvme([0-9]+)n1(?:p([0-9]+))?|mmcblk([0-9]+)(?:p([0-9]+))?"
-)
-_BY = {"by-uuid": "UUID", "by-label": "LABEL", "by-partuuid": "PARTUUID", "by-partlabel": "PARTLABEL"}
-
-
-class _Fstab:
-    """Finds the volumes that the fstab of a root names."""
-
-    def __init__(self, scan: Scan, mounted: Mapping[int, Place], root: VolumeLayer, said: Facts) -> None:
-        self._scan = scan
-        self._root = root
-        self._volumes = [volume for volume in scan.volumes if volume.id in mounted]
-        self._entries = list(fstab_entries(said.fstab))
-        self._crypttab = dict(_crypttab(said.crypttab))
-        self._offset = self._root_disk()
-
-    def found(self) -> Iterator[tuple[Entry, VolumeLayer]]:
-        """Each line with the volume that it names, where that is mounted."""
-        for entry in self._entries:
-            volumes = [volume for volume in self._volumes if self._is(volume, entry.spec)]
-            # A snapshot has its origin's UUID: of several that fit, the one that is not a copy.
-            plain = [volume for volume in volumes if volume.mapping.get("type") != "vss"]
-            if plain:
-                yield entry, plain[0]
-
-    def _is(self, volume: VolumeLayer, spec: str, depth: int = 0) -> bool:
-        """Whether ``spec`` names the volume."""
-        kind, equals, value = spec.partition("=")
-        if equals and kind in _BY.values():
-            return self._has(volume, kind, value.strip("\"'"))
-        path = spec.removeprefix("/dev/")
-        if path == spec:
-            return False
-        parts = path.split("/")
-        if parts[0] == "disk" and len(parts) == 3 and parts[1] in _BY:
-            value = re.sub(r"\\x([0-9a-fA-F]{2})", lambda found: chr(int(found[1], 16)), parts[2])
-            return self._has(volume, _BY[parts[1]], value)
-        if parts[0] == "mapper" and len(parts) == 2:
-            return self._is_mapped(volume, parts[1], depth)
-        if parts[0] == "md" or re.fullmatch(r"md[0-9]+", parts[0]):
-            return self._is_array(volume, parts[-1] if parts[0] == "md" else parts[0][2:])
-        if len(parts) == 2:
-            return volume.mapping.get("vg") == parts[0] and volume.name == parts[1]
-        return self._is_on_disk(volume, path)
-
-    @staticmethod
-    def _has(volume: VolumeLayer, kind: str, value: str) -> bool:
-        if not value:
-            return False
-        if kind in ("LABEL", "PARTLABEL"):
-            return value == (volume.label if kind == "LABEL" else volume.part_name)
-        own = volume.uuid if kind == "UUID" else volume.part_uuid
-        return own is not None and own.lower() == value.lower()
-
-    def _is_mapped(self, volume: VolumeLayer, name: str, depth: int) -> bool:
-        group, logical = volume.mapping.get("vg"), volume.name
-        if isinstance(group, str) and logical is not None:
-            # device-mapper doubles the hyphens within each name.
-            return name == f"{group.replace('-', '--')}-{logical.replace('-', '--')}"
-        locked = self._scan.parents(volume)[0]
-        if not isinstance(locked, VolumeLayer) or locked.usage != "crypto":
-            return False
-        if locked.uuid and name.lower() == f"luks-{locked.uuid.lower()}":
-            return True
-        spec = self._crypttab.get(name)
-        return spec is not None and depth == 0 and self._is(locked, spec, depth=1)
-
-    @staticmethod
-    def _is_array(volume: VolumeLayer, name: str) -> bool:
-        return volume.mapping.get("type") == "md" and (volume.name or "").rpartition(":")[2] == name
-
-    def _is_on_disk(self, volume: VolumeLayer, name: str) -> bool:
-        found = _place_on_disk(name)
-        if found is None:
-            return False
-        number, partition = found[0] - self._offset, found[1]
-        if not 0 <= number < len(self._scan.disks):
-            return False
-        disk = self._scan.disks[number]
-        prefix = "" if disk.index is None else f"{disk.index}."
-        return self._scan.disk(volume) is disk and volume.index == f"{prefix}{partition}"
-
-    def _root_disk(self) -> int:
-        """How much further the disks' letters are than the images: the root's own line tells."""
-        for entry in self._entries:
-            found = _place_on_disk(entry.spec.removeprefix("/dev/")) if entry.target == "/" else None
-            if found is not None:
-                disk: Layer = self._scan.disk(self._root)
-                if isinstance(disk, DiskLayer):
-                    return found[0] - self._scan.disks.index(disk)
-        return 0
-
-
-def _place_on_disk(name: str) -> tuple[int, int] | None:
-    """The number of the disk, from 0, and of the partition, 0 for the whole disk."""
-    found = _DISK.fullmatch(name)
-    if found is None:
-        return None
-    letter, partition, *others = found.groups()
-    if letter is not None:
-        return ord(letter) - ord("a"), int(partition or 0)
-    disk, partition = (others[0], others[1]) if others[0] is not None else (others[2], others[3])
-    return int(disk), int(partition or 0)
-
-
-def _crypttab(text: str | None) -> Iterator[tuple[str, str]]:
-    for line in (text or "").splitlines()[:LINES_CAP]:
-        fields = line.split("#", 1)[0].split()
-        if len(fields) >= 2:
-            yield fields[0], fields[1]

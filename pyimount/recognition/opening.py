@@ -7,6 +7,7 @@ from itertools import islice, zip_longest
 from pyimount.formats import Container, ContainerFormat, Json, NotThisFormat, Opened, Usage
 from pyimount.formats.container import several
 from pyimount.formats.image import Image, told_missing
+from pyimount.formats.stored import Stored, together
 from pyimount.problems import Code, Problem, Range
 from pyimount.recognition.probing import probe
 from pyimount.recognition.registry import container_signatures
@@ -158,9 +159,22 @@ def _within(wrapping: Opened, image: Image, depth: int) -> tuple[Opened, ...]:
             ),
             part=": ".join(filter(None, (wrapping.part, disk.part))) or None,
             others=(),
+            stored=_stored_of_both(wrapping, disk),
         )
         for disk in inside.disks
     )
+
+
+def _stored_of_both(wrapping: Opened, disk: Opened) -> Stored | None:
+    """What both keep: that of the wrapping is of the file in it, and no longer of the disk."""
+    if wrapping.stored is None:
+        return disk.stored
+    name = f"the file in the {wrapping.container.type}"
+    outer = tuple(
+        each if each.source is not None else each.replaced(name=name, source=wrapping.source)
+        for each in wrapping.stored.checked
+    )
+    return together(wrapping.stored.replaced(checked=outer), disk.stored)
 
 
 def _wrappings(disk: Opened) -> list[Json]:

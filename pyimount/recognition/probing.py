@@ -202,6 +202,12 @@ def _opaque(declared: Format) -> Opaque | None:
 def _choose_table(
     tables: list[TableReading], candidates: list[Candidate], problems: list[Problem]
 ) -> TableReading | None:
+    for reading in tables:
+        if (why := reading.table.left_over) is not None:
+            candidates.append(Candidate(reading.table.pttype, 0, why))
+            message = f"a {reading.format.title} is left over here, and may name what is still there: {why}"
+            problems.append(Problem(Code.AMBIGUOUS, message))
+    tables = [reading for reading in tables if reading.table.left_over is None]
     if not tables:
         return None
     names = {reading.format.name for reading in tables}
@@ -210,7 +216,8 @@ def _choose_table(
     if fuller is not None:
         why = f"it has no partitions, and {fuller.format.title} in the same bytes has"
         candidates.append(Candidate(chosen.table.pttype, 0, why))
-        message = f"{chosen.format.title} {why}: those are shown"
+        message = f"the {chosen.format.title} has no partitions, and the {fuller.format.title} in the same "
+        message += "bytes has: those are shown"
         problems.append(Problem(Code.AMBIGUOUS, message))
         tables = [reading for reading in tables if reading is not chosen]
         chosen = fuller

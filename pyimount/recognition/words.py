@@ -100,6 +100,8 @@ VOLUMES = frozenset((
     'jbd',
     'jffs2',
     'jfs',
+    'jfs_external_log',
+    'jfs_log',
     'jmicron_raid',
     'jmicron_raid_member',
     'ldm',

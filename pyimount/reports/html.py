@@ -52,8 +52,14 @@ _POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-
 _HEADS = ("index", "kind", "label", "begins at", "size", "used", "free", "UUID", "all facts and problems")
 
 
-def document(scan: Scan, *, run: Mapping[str, str]) -> str:
-    """The whole file. ``run``: how it came about, a word for each fact."""
+def document(
+    scan: Scan, *, run: Mapping[str, str], compared: Iterable[tuple[str, str, str]] | None = None
+) -> str:
+    """The whole file. ``run``: how it came about, a word for each fact.
+
+    ``compared``: hashes that were compared with the data, or computed of it: of which disk, its name, and its
+    value with what came of it; None where that was not asked for.
+    """
     title = _title(scan)
     body = "".join(
         (
@@ -69,7 +75,7 @@ def document(scan: Scan, *, run: Mapping[str, str]) -> str:
             '<section><h2 id="table">Table</h2>',
             _scrolled("Table", _table(scan)),
             "</section>",
-            _hashes(scan),
+            _hashes(scan) if compared is None else _compared(compared),
             "<section><h2>This report</h2>",
             _pairs(run.items()),
             "</section>",
@@ -252,6 +258,17 @@ def _hashes(scan: Scan) -> str:
     return (
         "<section><h2>Hashes that the images store</h2>"
         f"<p>As stored: they were not compared with the data.</p><ul>{lines}</ul></section>"
+    )
+
+
+def _compared(rows: Iterable[tuple[str, str, str]]) -> str:
+    lines = "".join(
+        f"<li><bdi>{escape(name)}</bdi>: {escape(printable(key))} {escape(printable(value))}</li>"
+        for name, key, value in rows
+    )
+    return (
+        "<section><h2>Hashes</h2><p>All of each disk was read for this report, and held against what its "
+        f"image stores.</p><ul>{lines}</ul></section>"
     )
 
 

@@ -8,7 +8,7 @@ from rich.tree import Tree
 
 from pyimount.layers import DiskLayer, Layer, Scan, VolumeLayer, Within, plain
 from pyimount.problems import Code, Problem
-from pyimount.reports.wording import printable, size_text
+from pyimount.wording import printable, size_text
 
 _WARNING = "yellow"
 _MUTED = "dim"

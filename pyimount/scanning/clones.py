@@ -4,7 +4,8 @@ Machines that were cloned from one template have groups of one UUID, whose membe
 again; a disk that was imaged twice has itself as a clone. Members of two machines must never be put together.
 A member identity that occurs twice splits the group: into what lies in the same image or volume first, then
 into what was written together (sequence number, events, generation, time). What that leaves open is left
-apart, and said.
+apart, and said. Two members that were written at one count and say different things are of two machines,
+even where none is there twice: nothing that writes to all of them could have done that.
 """
 
 from collections import Counter
@@ -21,24 +22,29 @@ _STEP = 1 << 20
 _MARGIN = 1
 """Superblocks are written one after the other: a count that is one behind may be of the same set."""
 
+_STAMPED_APART = frozenset({"ddf"})
+"""Groups whose members each have a time of their own beside the count."""
+
 
 class MemberSet(Record, kw_only=True):
     """Members that belong together, none of them twice, in the order in which they were found.
 
     ``doubtful``: further members that may belong here in place of others, or here and not where they are;
     nothing tells. ``copies``: members that have the same bytes as one of these, and are not used.
-    ``lent``: members that belong here and stand for themselves as well.
+    ``lent``: members that belong here and stand for themselves as well. ``foreign``: members that would
+    have their place here, and were written at the same count with other contents.
     """
 
     members: tuple[Member, ...]
     doubtful: tuple[Member, ...] = ()
     copies: tuple[Member, ...] = ()
     lent: tuple[Member, ...] = ()
+    foreign: tuple[Member, ...] = ()
 
 
 def coherent_sets(members: Sequence[Member]) -> list[MemberSet]:
-    """The sets that these members of one group id make up; one, where no member is there twice."""
-    if not _has_repeats(members):
+    """The sets that these members of one group id make up; one, where all of them may belong together."""
+    if not _clash(members):
         return [MemberSet(members=tuple(members))]
     sets = [MemberSet(members=tuple(part)) for part in _by_place(members, 1)]
     # What was written together; then what was written one after the other; then what is left of either.
@@ -89,14 +95,31 @@ def _has_repeats(members: Iterable[Member]) -> bool:
     return any(each.members is not None and len(nameless) > each.members for each in nameless)
 
 
+def _contradict(members: Iterable[Member]) -> bool:
+    """Whether two members were written at one count, and not together."""
+    states: dict[int, tuple[int, ...]] = {}
+    for member in members:
+        state = member.membership.as_of
+        if len(state) < 2 or member.membership.type in _STAMPED_APART:
+            continue
+        if states.setdefault(state[0], state) != state:
+            return True
+    return False
+
+
+def _clash(members: Sequence[Member]) -> bool:
+    """Whether these cannot all be members of one group."""
+    return _has_repeats(members) or _contradict(members)
+
+
 def _is_whole(one: MemberSet) -> bool:
     wanted = one.members[0].membership.members
     return wanted is not None and len(one.members) >= wanted
 
 
 def _by_place(members: Sequence[Member], depth: int) -> Iterator[list[Member]]:
-    """Members that lie together in an image, or in a volume of it, as far out as leaves none twice."""
-    if not _has_repeats(members):
+    """Members that lie together in an image, or in a volume of it, as far out as leaves none that clash."""
+    if not _clash(members):
         yield [*members]
         return
     parts: dict[tuple[int, ...], list[Member]] = {}
@@ -122,8 +145,8 @@ def _joined(sets: Iterable[MemberSet]) -> MemberSet:
 
 
 def _fit(*sets: MemberSet) -> bool:
-    """Whether no member would be there twice."""
-    return not _has_repeats(member for each in sets for member in each.members)
+    """Whether all their members may belong together."""
+    return not _clash([member for each in sets for member in each.members])
 
 
 def _joined_by_state(sets: Sequence[MemberSet]) -> list[MemberSet]:
@@ -208,5 +231,10 @@ def _paired(sets: list[MemberSet], fits: Callable[[MemberSet, MemberSet], bool])
 def _with_doubts(sets: Sequence[MemberSet]) -> Iterator[MemberSet]:
     """The sets, each with those that it might have been put together with."""
     for one in sets:
-        near = [other for other in sets if other is not one and _may_be(one, other)]
-        yield one.replaced(doubtful=tuple(member for other in near for member in other.members))
+        others = [other for other in sets if other is not one and not (_is_whole(one) or _is_whole(other))]
+        near = [other for other in others if _fit(one, other)]
+        wrong = [each for each in others if each not in near and not _has_repeats(one.members + each.members)]
+        yield one.replaced(
+            doubtful=tuple(member for other in near for member in other.members),
+            foreign=tuple(member for other in wrong for member in other.members),
+        )

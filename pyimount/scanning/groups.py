@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeAlias
 
-from pyimount.formats import Identity, Membership
+from pyimount.formats import Details, Identity, Json, Membership
 from pyimount.formats.declarations import JOURNAL, USER
 from pyimount.layers import Group, VolumeLayer
 from pyimount.mapping.assembly import Assembly, Member
@@ -24,6 +24,19 @@ _STAND_ON_OTHERS = ("lvm2", "btrfs", "zfs", "bcachefs", "f2fs", "stratis")
 _ON_SEVERAL = ("bcachefs", "btrfs", "f2fs")
 """Groups that are one file system over several devices, which the kernel puts together."""
 
+_VERSIONS = 8
+"""Of so many versions of a group's metadata the lists are told once."""
+
+_COUNTED = {
+    "bcachefs": ("sequence number", 1),
+    "btrfs": ("generation", 1),
+    "ddf": ("sequence number", 1),
+    "lvm2": ("sequence number", 1),
+    "vinum": ("time", 60),
+}
+"""Groups all whose members are written with one count, and how far one may be behind: they are written one
+after the other. What the assembly of the others makes of an older member, it says itself."""
+
 _NAMED = 8
 """How many others a problem names."""
 
@@ -37,6 +50,24 @@ class Groups:
         self._unclaimed: list[tuple[VolumeLayer, Identity, Source, tuple[int, ...]]] = []
         self._lendable: list[Member] = []
         self._done: list[_Done] = []
+        self._told: dict[Key, list[tuple[str, Details]]] = {}
+
+    def told_once(self, identity: Identity, index: str) -> Details:
+        """The details of a layer, without the lists of the whole group that another member has given alike.
+
+        ``told_with`` then says which; else what is said of two hundred members would grow with their square.
+        """
+        membership, details = identity.group, identity.details
+        if membership is None or not membership.tells:
+            return details
+        own = [_entry(details, name) for name in membership.tells]
+        before = self._told.setdefault((membership.type, membership.uuid), [])
+        for first, told in before:
+            if [_entry(told, name) for name in membership.tells] == own:
+                return {**_without(details, membership.tells), "told_with": first}
+        if len(before) < _VERSIONS:
+            before.append((index, details))
+        return details
 
     def add(self, volume: VolumeLayer, identity: Identity, source: Source, within: tuple[int, ...]) -> bool:
         """Note a layer that may be a member; whether it may. ``within``: as a Member has it."""
@@ -184,6 +215,26 @@ class Groups:
             yield volume.replaced(group=mine.group_of(own, copies), problems=problems)
 
 
+def _entry(details: Details, name: str) -> Json:
+    """What stands in details under ``key`` or ``key.key``."""
+    key, _, inner = name.partition(".")
+    value = details.get(key)
+    if not inner:
+        return value
+    return value.get(inner) if isinstance(value, dict) else None
+
+
+def _without(details: Details, names: Sequence[str]) -> dict[str, Json]:
+    """The details without these."""
+    left = {key: value for key, value in details.items() if key not in names}
+    for name in names:
+        key, _, inner = name.partition(".")
+        value = left.get(key)
+        if inner and isinstance(value, dict):
+            left[key] = {each: told for each, told in value.items() if each != inner}
+    return left
+
+
 def _member(
     volume: VolumeLayer, membership: Membership, identity: Identity, source: Source, within: tuple[int, ...]
 ) -> Member:
@@ -202,6 +253,12 @@ def first_used(found: MemberSet, assembly: Assembly | None) -> Member:
     unused = {*assembly.stale, *assembly.unused} if assembly else set()
     used = [member for member in found.members if member.id not in unused]
     return (used or found.members)[0]
+
+
+def _named(members: Sequence[Member]) -> str:
+    """The indexes of the first of these members, and how many more there are."""
+    more = f" and {len(members) - _NAMED} more" if len(members) > _NAMED else ""
+    return ", ".join(member.index for member in members[:_NAMED]) + more
 
 
 class _Done:
@@ -239,11 +296,31 @@ class _Done:
     def problems_without_journal(self, own: Member, volume: VolumeLayer) -> Iterator[Problem]:
         """What a file system lacks whose journal lies on another device that is not here."""
         roles = {member.membership.role for member in self.found.members}
-        if own.membership.role == USER and JOURNAL not in roles and volume.state != "clean":
+        has_one = own.membership.members != 1 + len(own.membership.unmarked)
+        if has_one and own.membership.role == USER and JOURNAL not in roles and volume.state != "clean":
             message = (
                 "its journal lies on another device, which is not here: what was written last may be missing"
             )
             yield Problem(Code.MISSING_MEMBER, message)
+        if own.membership.role == USER and own.membership.unmarked and not self.unmarked:
+            named = ", ".join(own.membership.unmarked)
+            message = f"its {named} data lie on another device, which is not here: they cannot be read"
+            yield Problem(Code.MISSING_MEMBER, message)
+
+    def _if_behind(self, own: Member) -> Iterator[Problem]:
+        """What is to be said of a member that is used, and was written last long before the others."""
+        name, margin = _COUNTED.get(self.key[0], ("", 0))
+        counts = [each.membership.as_of[0] for each in self.found.members if each.membership.as_of]
+        not_used = {*self._assembly.stale, *self._assembly.unused} if self._assembly else set()
+        if not name or not own.membership.as_of or own not in self.found.members or own.id in not_used:
+            return
+        count, newest = own.membership.as_of[0], max(counts)
+        if newest - count > margin:
+            message = (
+                f"written last at {name} {count}, others of its group at {newest}: it was imaged earlier, "
+                "or is of another machine; it is used all the same"
+            )
+            yield Problem(Code.COPIES_DIFFER, message)
 
     def problems_of(self, own: Member) -> Iterator[Problem]:
         """What is wrong with a member's part in its group; what is wrong with that is the first one's."""
@@ -252,15 +329,21 @@ class _Done:
         if own in self.found.copies:
             message = "the same bytes as another member has that is used; this copy is not"
             yield Problem(Code.AMBIGUOUS, message)
+        yield from self._if_behind(own)
         if own is not self.first:
             return
         if self.found.doubtful:
-            named = [member.index for member in self.found.doubtful]
-            more = f" and {len(named) - _NAMED} more" if len(named) > _NAMED else ""
             message = (
                 "members of its group are there more than once, and nothing tells which of "
-                f"{', '.join(named[:_NAMED])}{more} belong to it: it is read without them; "
+                f"{_named(self.found.doubtful)} belong to it: it is read without them; "
                 "name the images of one machine alone"
+            )
+            yield Problem(Code.AMBIGUOUS, message)
+        if self.found.foreign:
+            message = (
+                "of the same group by their UUIDs, and written at the same count with other contents: "
+                f"{_named(self.found.foreign)}; these are of another machine, or were changed apart from "
+                "this: it is read without them"
             )
             yield Problem(Code.AMBIGUOUS, message)
         if self._assembly is not None:

@@ -3,11 +3,11 @@
 import sys
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
-from pyimount.formats import Identity, Json, Membership, Opened
+from pyimount.formats import Identity, Membership, Opened
 from pyimount.formats.image import Image
-from pyimount.layers import DIRECTORY, DiskLayer, Recipe, Scan, VolumeLayer
+from pyimount.layers import DIRECTORY, DiskLayer, Scan, VolumeLayer
 from pyimount.mapping.assembly import Mapped, Member, Unlocked, by_members
 from pyimount.problems import Code, Problem, told
 from pyimount.recognition.opening import open_image
@@ -17,7 +17,9 @@ from pyimount.scanning.clones import MemberSet
 from pyimount.scanning.figures import plausible
 from pyimount.scanning.groups import Groups, Key, first_used
 from pyimount.scanning.hints import Hints, Searching
+from pyimount.scanning.layer_facts import SECTOR_SIZE, image_recipe, unreadable_disk, volume_layer, with_told
 from pyimount.scanning.net import Net
+from pyimount.scanning.shadows import Apart, Shadowed
 from pyimount.scanning.space import with_space
 from pyimount.scanning.tasks import Task, contents_of, in_table, mapped, named_inside, opened, run_of
 from pyimount.scanning.unlocking import Unlocking
@@ -27,11 +29,6 @@ from pyimount.sources.errors import BudgetError, IsFolder, OpenError, ReadError
 from pyimount.sources.segments import Segments
 from pyimount.sources.source import SliceSource, Source
 from pyimount.sources.view import View
-
-AnyLayer = TypeVar("AnyLayer", DiskLayer, VolumeLayer)
-
-SECTOR_SIZE = 512
-"""Bytes in a sector where nothing says otherwise."""
 
 
 def scan(  # noqa: PLR0917  (what detect has made of its arguments)
@@ -88,6 +85,7 @@ class _Scanner:
         self._disks: list[DiskLayer] = []
         self._volumes: list[VolumeLayer] = []
         self._groups = Groups()
+        self._apart = Apart()
         self._images: dict[int, tuple[Image, Meter]] = {}
         """By the id of their disk: those that may be members of a group, and the one that is scanned now."""
         self._lies_on: dict[int, frozenset[int]] = {}
@@ -126,6 +124,8 @@ class _Scanner:
             self._groups.note(key, found)
             for meter in meters:
                 meter.pause()
+        with self._net.under(self._problems):
+            self._shadows_apart()
         parents = {parent for volume in self._volumes for parent in volume.parents}
         with self._net.under(self._problems):
             over = self._work(
@@ -135,9 +135,9 @@ class _Scanner:
                 self._stopped(over)
         for number in self._images:
             self._note_change(number)
-        volumes = map(_with_told, with_reasons(self._groups.on(self._volumes), self._holders))
+        volumes = map(with_told, with_reasons(self._groups.on(self._volumes), self._holders))
         problems = told((*self._problems, *self._for_no_volume()))
-        return Scan(tuple(map(_with_told, self._disks)), tuple(volumes), problems)
+        return Scan(tuple(map(with_told, self._disks)), tuple(volumes), problems)
 
     def _for_no_volume(self) -> Iterator[Problem]:
         """What the caller said of volumes that there are not."""
@@ -179,7 +179,7 @@ class _Scanner:
         except BudgetError as error:
             problems.append(Problem(Code.BUDGET, f"{segments.paths[0]}: not opened: {error}"))
         if found is None:
-            self._disks.append(_unreadable(self._place(), segments, problems, kind))
+            self._disks.append(unreadable_disk(self._place(), segments, problems, kind))
             return
         image, first = found
         _log("%s: %s, %d bytes read", segments.paths[0], first.container.type, meter.bytes_read)
@@ -188,7 +188,8 @@ class _Scanner:
         read = allocation_read = 0
         for place, each in zip(disks, first.disks, strict=True):
             self._images[place["id"]] = image, meter
-            place |= {"paths": image.all_paths, "recipe": self._recipe(segments, image, each)}
+            recipe = image_recipe(segments, image, each, self._broker.allow)
+            place |= {"paths": image.all_paths, "recipe": recipe}
             disk = self._disk(place, each, meter)
             # What opening the file has cost is the first disk's.
             disk = disk.replaced(
@@ -219,18 +220,6 @@ class _Scanner:
     def _next_disk(self) -> int:
         self._disk_number += 1
         return self._disk_number
-
-    def _recipe(self, segments: Segments, image: Image, opened_image: Opened) -> Recipe:
-        parameters: dict[str, Json] = {"paths": list(image.paths), "container": opened_image.container.type}
-        if segments.split:
-            parameters["split"] = True
-            if image.lost:
-                parameters["holes"] = [*sorted(image.lost)]
-        if opened_image.part is not None:
-            parameters["part"] = opened_image.part
-        if self._broker.allow:
-            parameters["allow"] = list(self._broker.allow)
-        return Recipe("image", parameters)
 
     def _disk(self, place: dict[str, Any], opened_image: Opened, meter: Meter) -> DiskLayer:
         source, container = opened_image.source, opened_image.container
@@ -381,23 +370,11 @@ class _Scanner:
 
     def _volume(self, task: Task, found: Probe, faults: tuple[Problem, ...]) -> VolumeLayer:
         """Note a layer that has been looked into."""
-        facts, identity, table = dict(task.place), found.identity, found.table
-        problems = (*facts.pop("problems", ()), *faults, *found.problems)
-        if table is not None:
-            facts |= {"pttype": table.pttype, "ptuuid": table.ptuuid, "table": table.details}
-            problems = (*problems, *table.problems)
+        identity = None if found.identity is None else self._counted(found.identity)
+        shown = identity
         if identity is not None:
-            identity = self._counted(identity)
-            facts |= {name: getattr(identity, name) for name in _IDENTITY_FIELDS}
-            facts["usage"] = found.usage
-            problems = (*problems, *identity.problems)
-        facts, wrong = plausible(facts)
-        problems = (*problems, *wrong)
-        fs_size, size = facts.get("fs_size"), facts.get("size")
-        if identity is not None and fs_size is not None and size is not None and fs_size > size:
-            message = f"the {identity.type} says that it has {fs_size} bytes; here are {size}"
-            problems = (*problems, Problem(Code.TRUNCATED, message))
-        volume = VolumeLayer(id=self._new_id(), **facts, candidates=found.candidates, problems=problems)
+            shown = identity.replaced(details=self._groups.told_once(identity, task.place["index"]))
+        volume = volume_layer(self._new_id(), task.place, found, shown, faults)
         lies_on = self._lies_on[volume.parents[0]]
         if len(volume.parents) > 1:
             lies_on = lies_on.union(*(self._lies_on[parent] for parent in volume.parents))
@@ -522,19 +499,54 @@ class _Scanner:
         except (BudgetError, ReadError) as error:
             self._stopped(error)
             return
-        if not copies.volumes:
-            return
-        member = Member(
-            id=volume.id,
-            index=volume.index,
-            membership=Membership(type="vss", uuid=volume.uuid or ""),
-            details=volume.details,
-            source=task.source,
-        )
-        for number, copy in enumerate(copies.volumes):
-            source, problems = self._bytes_of(copy, [member])
+        found = Shadowed(volume, task.source, task.depth, copies)
+        if self._apart.note(found):
+            self._wanted |= self._lies_on[volume.id]
+        if not copies.wants:
+            yield from self._copies(found)
+
+    def _copies(self, of: Shadowed, keepers: Sequence[Shadowed] = ()) -> Iterator[Task]:
+        """The tasks for a volume's shadow copies, whose stores may be on others."""
+        members = [
+            Member(
+                id=each.volume.id,
+                index=each.volume.index,
+                membership=Membership(type="vss", uuid=each.volume.uuid or ""),
+                details=each.volume.details,
+                source=each.source,
+            )
+            for each in (of, *keepers)
+        ]
+        for number, copy in enumerate(of.copies.volumes):
+            source, problems = self._bytes_of(copy, members)
             made = copy.replaced(problems=(*copy.problems, *problems))
-            yield mapped(volume, number, made, source, depth=task.depth + 1)
+            yield mapped(of.volume, number, made, source, depth=of.depth + 1)
+
+    def _shadows_apart(self) -> None:
+        """Show the shadow copies whose stores are on another volume, and say what is missing."""
+        for one in self._apart.incomplete():
+            from pyimount.mapping.kinds import shadow_copies
+
+            keepers = self._apart.keepers(one)
+            others = [(each.volume.id, each.volume.index, each.source) for each in keepers]
+            disks = self._lies_on[one.volume.id].union(*(self._lies_on[each.volume.id] for each in keepers))
+            meters = [self._images[disk][1] for disk in sorted(disks)]
+            for meter in meters:
+                meter.resume()
+            try:
+                copies = shadow_copies(one.source, one.volume.id, others)
+                tasks = deque(self._copies(one.replaced(copies=copies), keepers))
+                over = self._work(tasks, None, self._images[min(self._lies_on[one.volume.id])][1])
+            except (BudgetError, ReadError) as error:
+                self._stopped(error)
+            else:
+                if over is not None:
+                    self._stopped(over)
+            for meter in meters:
+                meter.pause()
+        for number, problem in self._apart.unclaimed():
+            at = next(at for at, volume in enumerate(self._volumes) if volume.id == number)
+            self._volumes[at] = self._volumes[at].replaced(problems=(*self._volumes[at].problems, problem))
 
     def _stopped(self, error: BudgetError | ReadError) -> None:
         code = Code.BUDGET if isinstance(error, BudgetError) else Code.READ_ERROR
@@ -548,44 +560,5 @@ def _log(message: str, *values: object) -> None:
         logging.getLogger("pyimount").debug(message, *values)
 
 
-def _with_told(layer: AnyLayer) -> AnyLayer:
-    """The layer with those of its problems put together that have one cause."""
-    return layer.replaced(problems=told(layer.problems)) if layer.problems else layer
-
-
 _SHADOWED = "ntfs"
 """The type of volumes that keep shadow copies of themselves."""
-
-_IDENTITY_FIELDS = (
-    "type",
-    "fstype",
-    "label",
-    "uuid",
-    "uuid_sub",
-    "version",
-    "block_size",
-    "fs_size",
-    "free",
-    "used",
-    "created",
-    "modified",
-    "mounted",
-    "last_mountpoint",
-    "state",
-    "locked",
-    "details",
-)
-
-
-def _unreadable(
-    place: Mapping[str, Any], segments: Segments, why: Sequence[Problem], container: str | None
-) -> DiskLayer:
-    return DiskLayer(
-        **place,
-        paths=tuple(segments.paths),
-        container={"type": container},
-        size=None,
-        sector_size=SECTOR_SIZE,
-        recipe=Recipe("none"),
-        problems=tuple(why),
-    )

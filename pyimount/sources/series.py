@@ -124,9 +124,10 @@ class _Ewf(Series):
 class _Numbers(Series):
     """000, 001 … with as many digits as ``width``; 999 may be followed by 1000."""
 
-    def __init__(self, width: int, *, from_first: bool = False) -> None:
+    def __init__(self, width: int, *, from_first: bool = False, spread: float = 0.0) -> None:
         self._width = width
         self.from_first = from_first
+        self.spread = spread
 
     def number(self, suffix: str) -> int | None:
         if not (suffix.isascii() and suffix.isdecimal()) or len(suffix) > 6:
@@ -165,14 +166,15 @@ class Letters(Series):
         return 0
 
 
+_SPARSE = 1 / 6
+"""How much longer a piece of a sparse image may be: libsparse fills seven eighths of one, at least."""
+
+
 class _Counted(_Numbers):
     """0, 1 … 9, 10 …: numbers without zeros in front, as the pieces of Android's sparse images have."""
 
-    spread = 1 / 6
-    """libsparse fills seven eighths of a piece, at least."""
-
     def __init__(self, *, from_first: bool = True) -> None:
-        super().__init__(1, from_first=from_first)
+        super().__init__(1, from_first=from_first, spread=_SPARSE)
 
     def number(self, suffix: str) -> int | None:
         fits = suffix.isascii() and suffix.isdecimal() and len(suffix) <= 4
@@ -202,7 +204,8 @@ def series_of(name: Name) -> Iterator[Series]:
             elif letters:
                 yield Letters(len(suffix), from_first=True)
         elif digits:
-            yield from (_Counted(from_first=False), _Numbers(len(suffix)))
+            spread = _SPARSE if named_so else 0.0
+            yield from (_Counted(from_first=False), _Numbers(len(suffix), spread=spread))
         elif letters:
             yield Letters(len(suffix), from_first=True)
         return
@@ -214,7 +217,7 @@ def series_of(name: Name) -> Iterator[Series]:
     if digits and 2 <= len(suffix) <= 6:
         if len(suffix) > 3 and suffix[0] != "0":
             yield _Numbers(3)
-        yield _Numbers(len(suffix))
+        yield _Numbers(len(suffix), spread=_SPARSE if named_so else 0.0)
     if letters:
         yield Letters(len(suffix))
 

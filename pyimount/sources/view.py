@@ -19,7 +19,7 @@ _SECTOR = 512
 """What is known to be lost begins at a multiple of this."""
 
 _NOTES = 512
-"""Problems of reading that are noted before those of one cause are put together."""
+"""So many places that could not be read are noted before those that touch are put together."""
 
 
 class ShortRead(Exception):  # noqa: N818  (a signal between parser and prober, not an error of the program)
@@ -37,10 +37,11 @@ class View:
 
     __slots__ = (
         "_lost",
+        "_missed",
+        "_notes",
         "_runs",
         "_size_kept",
         "_starts",
-        "_unread",
         "caller_knows",
         "disk_offset",
         "part_type",
@@ -68,12 +69,17 @@ class View:
         self._runs: dict[int, bytes] = {}
         self._size_kept = 0
         self._lost: list[tuple[int, int, ReadError]] = []
-        self._unread: list[Problem] = []
+        self._missed: dict[tuple[str, bool], list[tuple[int, int]]] = {}
+        self._notes = 0
 
     @property
     def unread(self) -> tuple[Problem, ...]:
         """What could not be read so far: a problem for each cause, with the places."""
-        return together(self._unread)
+        return together(
+            Problem(Code.READ_ERROR, message, count=len(places), ranges=places, explained=explained)
+            for (message, explained), runs in self._missed.items()
+            for places in (tuple(Range(start, end - start) for start, end in _joined(runs)),)
+        )
 
     def preload(self, runs: Iterable[tuple[int, int]]) -> None:
         """Read these ``(offset, length)`` runs, as far as the layer reaches, for later reads.
@@ -185,17 +191,21 @@ class View:
     def _note_lost(self, error: ReadError, offset: int, length: int) -> None:
         """Note what is known to be lost around the ends of what could not be read."""
         for at in (offset, min(offset + length, self.size) - 1):
+            if any(start <= at < end for start, end, _ in self._lost):
+                continue
             lost = self.source.lost_around(at)
-            if lost is not None and all(run[:2] != lost for run in self._lost):
+            if lost is not None:
                 self._lost.append((*lost, error))
 
     def _note(self, error: ReadError, offset: int, length: int) -> None:
-        place = Range(offset, min(length, self.size - offset))
-        self._unread.append(
-            Problem(Code.READ_ERROR, str(error), ranges=(place,), explained=isinstance(error, MissingBytes))
-        )
-        if len(self._unread) >= _NOTES:
-            self._unread = list(together(self._unread))
+        # As plain numbers: of an array without a member hundreds of places are asked for, layer by layer.
+        runs = self._missed.setdefault((str(error), isinstance(error, MissingBytes)), [])
+        runs.append((offset, min(offset + length, self.size)))
+        self._notes += 1
+        if self._notes >= _NOTES:
+            self._notes = 0
+            for runs in self._missed.values():
+                runs[:] = _joined(runs)
 
     def _try(self, offset: int, length: int) -> bytes:
         try:
@@ -223,3 +233,14 @@ class View:
             return
         self._runs[offset] = data
         self._size_kept += len(data)
+
+
+def _joined(runs: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The runs, ``(start, end)``, in order, those that touch as one."""
+    found: list[tuple[int, int]] = []
+    for start, end in sorted(runs):
+        if found and start <= found[-1][1]:
+            found[-1] = found[-1][0], max(found[-1][1], end)
+        else:
+            found.append((start, end))
+    return found

@@ -5,13 +5,14 @@ import os
 import sys
 import tempfile
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 import pyimount
 from fixtures.workshop import Workshop, find_tool, fixtures, recipes
-from tests.benchmarks import mapping, mapping_luks, mapping_lvm
+from tests.benchmarks import mapping, mapping_luks, mapping_lvm, unpacking, verifying, wide
 from tests.benchmarks.libblkid import Libblkid
-from tests.benchmarks.measure import bytes_read, command, in_turn, peak_memory
+from tests.benchmarks.measure import Spent, bytes_read, command, in_turn, peak_memory
 
 BIN = Path(sys.executable).parent
 PYIMOUNT = BIN / "pyimount"
@@ -20,7 +21,7 @@ SIZE = 256 * MIB
 """Of a raw image. libblkid looks for less in smaller ones."""
 
 RAW = {"ext4": ("mkfs.ext4", "-q"), "ntfs": ("mkntfs", "-q", "-F", "-f")}
-EARLY = ("iso9660", "luks2", "lvm2")
+EARLY = ("iso9660", "ldm", "luks2", "lvm2", "md-1.2", "ubi", "udf")
 """Images that libblkid is done with early."""
 
 
@@ -51,7 +52,14 @@ def left_out(what: str) -> None:
 def row(what: str, ours: float, theirs: tuple[str, float], unit: str) -> None:
     """Print one comparison; ``theirs``: the name of the other, and its value."""
     other, value = theirs
-    print(f"{what:36} {ours:10.3f} {unit:5}  {other:34} {value:10.3f} {unit:5}  {ours / value:8.2f}")
+    ratio = ours / float(value)
+    print(f"{what:36} {_spread(ours)} {unit:5}  {other:34} {_spread(value)} {unit:5}  {ratio:8.2f}")
+
+
+def _spread(value: float) -> str:
+    """The figure, and the least and the most that was measured."""
+    extremes = f"{value.least:.3f} to {value.most:.3f}" if isinstance(value, Spent) else ""
+    return f"{float(value):10.3f} {extremes:22}"
 
 
 def in_process(found: dict[str, Path]) -> None:
@@ -115,11 +123,22 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         found = images(folder)
-        print(f"{'pyimount':36} {'':16}  {'beside':34} {'':16}     ratio")
+        print("processor time: the median, and the least and the most; ratio: ours to the other's")
+        print(f"{'pyimount':36} {'':39}  {'beside':34} {'':39}     ratio")
         in_process(found)
         commands(found)
         sizes(found, folder)
-        for line in (*mapping.arrays(folder), *mapping_lvm.volumes(folder), *mapping_luks.ciphers()):
+        parts = (
+            unpacking.containers(folder),
+            wide.groups(folder),
+            wide.nothing(folder),
+            mapping.arrays(folder),
+            mapping_lvm.volumes(folder),
+            mapping_luks.ciphers(),
+            mapping_luks.small_reads(),
+            verifying.images(folder, PYIMOUNT),
+        )
+        for line in chain.from_iterable(parts):
             row(*line)
     return 0
 

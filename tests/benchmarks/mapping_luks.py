@@ -1,13 +1,16 @@
 """LUKS read in sequence, 1 MiB a read, beside a loop that makes one ``cryptography`` decryptor a sector."""
 
 import os
+import random
 from collections.abc import Callable, Iterator
 
 from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import CBC, ECB, XTS
 
+from pyimount.mapping.bitlocker_sectors import DiffusedSectors
 from pyimount.mapping.sectorcipher import SectorCipher, SectorSource, parse_encryption
+from pyimount.mapping.windows import WindowSource
 from pyimount.sources.source import BytesSource, Source
 from tests.benchmarks.measure import in_turn
 
@@ -71,4 +74,34 @@ def ciphers() -> Iterator[tuple[str, float, tuple[str, float], str]]:
             speeds[0],
             (f"a decryptor a sector{least}", speeds[1]),
             "MiB/s",
+        )
+
+
+def small_reads() -> Iterator[tuple[str, float, tuple[str, float], str]]:
+    """MB a second of 4 KiB read here and there, beside those of 1 MiB: what small reads cost more."""
+    sealed = BytesSource(os.urandom(SIZE))
+    dice = random.Random(7)  # noqa: S311
+    places = [dice.randrange(SIZE // 4096) * 4096 for _ in range(500)]
+    kinds = {
+        "LUKS, 512 a sector": SectorCipher(parse_encryption("aes-xts-plain64"), KEY[:64]),
+        "LUKS, 4096 a sector": SectorCipher(parse_encryption("aes-xts-plain64"), KEY[:64], 4096),
+        "BitLocker with Elephant": DiffusedSectors(KEY[:16], KEY[16:32], 512),
+    }
+    for what, cipher in kinds.items():
+        source: Source = SectorSource(sealed, 0, SIZE, cipher)
+
+        def here_and_there(below: Source = source, cipher: SectorCipher = cipher) -> None:
+            source = WindowSource(below) if isinstance(cipher, DiffusedSectors) else below
+            for at in places:
+                source.read_at(at, 4096)
+
+        def at_once(cipher: SectorCipher = cipher) -> None:
+            cipher.decrypt(sealed.read_at(0, MIB), 0)
+
+        small, large = in_turn((here_and_there, at_once), 5)
+        yield (
+            f"{what}, 4 KiB here and there",
+            len(places) * 4096 / 1e6 / small,
+            ("1 MiB", MIB / 1e6 / large),
+            "MB/s",
         )

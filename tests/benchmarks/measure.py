@@ -1,6 +1,7 @@
 """Taking turns and counting: time, bytes and memory."""
 
 import os
+import resource
 import subprocess
 import sys
 import time
@@ -11,17 +12,49 @@ from statistics import median
 _IO = Path("/proc/self/io")
 
 
-def in_turn(actions: Sequence[Callable[[], object]], rounds: int) -> list[float]:
-    """The median seconds of each action, all run in turn ``rounds`` times after one run unmeasured."""
+class Spent(float):
+    """The median of several measurements; ``least`` and ``most`` go along through a quotient or product."""
+
+    least: float
+    most: float
+
+    @classmethod
+    def of(cls, least: float, middle: float, most: float) -> "Spent":
+        """The figure whose extremes are these."""
+        made = cls(middle)
+        made.least, made.most = least, most
+        return made
+
+    def __mul__(self, factor: float) -> "Spent":
+        return Spent.of(self.least * factor, float(self) * factor, self.most * factor)
+
+    def __rtruediv__(self, amount: float) -> "Spent":
+        return Spent.of(amount / self.most, amount / float(self), amount / self.least)
+
+
+def _processor() -> float:
+    """Seconds of processor time of this process, and of those that it has started and ended."""
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + children.ru_utime + children.ru_stime
+
+
+def in_turn(actions: Sequence[Callable[[], object]], rounds: int) -> list[Spent]:
+    """What each action takes of the processor, seconds; all in turn ``rounds`` times after one unmeasured.
+
+    Not what the clock says: on a machine that has other work that tells of the other work.
+    """
     for action in actions:
         action()
     spent: list[list[float]] = [[] for _ in actions]
     for _ in range(rounds):
         for action, times in zip(actions, spent, strict=True):
-            start = time.perf_counter()
+            start = _processor()
             action()
-            times.append(time.perf_counter() - start)
-    return [median(times) for times in spent]
+            times.append(_processor() - start)
+    # The clock of processor time has steps: what is below one took some time all the same.
+    return [
+        Spent.of(*(max(each, 1e-7) for each in (min(times), median(times), max(times)))) for times in spent
+    ]
 
 
 def bytes_read(action: Callable[[], object]) -> int | None:

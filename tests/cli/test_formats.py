@@ -34,8 +34,15 @@ def test_it_says_what_is_looked_into_and_what_mounts(capsys: pytest.CaptureFixtu
         name for name, entry in listed.items() if entry["mapped"] and entry["what"] in ("raid", "crypto")
     }
     assert mapped == {
-        "bitlocker", "corestorage", "ddf", "ldm", "luks", "lvm2", "md", "vinum", "vmfs_lvm",
+        "bitlocker", "corestorage", "ddf", "drbd", "isw_raid", "ldm", "luks", "lvm2", "md", "vinum",
+        "vmfs_lvm",
     }  # fmt: skip
+    assert listed["bcache"]["mapped"]
+    recognised = {name for name, entry in listed.items() if "recognised only" in entry["title"]}
+    assert recognised == {"7z", "lzop", "rar"}
+    assert recognised == {
+        name for name, entry in listed.items() if entry["what"] == "container" and not entry["mapped"]
+    }
     assert listed["ext"]["mount"] == ["ext4", "(fuse2fs)"]
     assert listed["hfsplus"]["mount"] == ["(hfsplus)"]
     assert listed["zfs"]["mount"] == []

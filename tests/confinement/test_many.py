@@ -171,6 +171,7 @@ def is_running(process: int) -> bool:
         return False
 
 
+@pytest.mark.thorough
 def test_many_paths_are_never_all_in_flight(images: list[Path]) -> None:
     asked = 0
 

@@ -23,7 +23,7 @@ def fixture(name: str, folder: Path) -> Path:
 def test_a_reader_that_was_killed_is_replaced(tmp_path: Path) -> None:
     with opened(made(tmp_path, "-t", "ext4"), in_process=False) as files:
         assert files.get("/etc/hostname").read() == b"evidence\n"
-        (reader,) = files._running.values()
+        (reader,) = files._libraries._running.values()
         assert isinstance(reader, confined.Confined)
         reader._process.kill()
         reader._process.wait()
@@ -36,7 +36,7 @@ def test_a_reader_that_was_killed_is_replaced(tmp_path: Path) -> None:
 @pytest.mark.needs("mke2fs")
 def test_without_a_second_library_a_death_is_said_with_its_path(tmp_path: Path) -> None:
     with opened(made(tmp_path, "-t", "ext4"), "dissect.extfs", in_process=False) as files:
-        (reader,) = files._running.values()
+        (reader,) = files._libraries._running.values()
         assert isinstance(reader, confined.Confined)
         reader._process.kill()
         reader._process.wait()

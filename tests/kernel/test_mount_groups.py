@@ -102,3 +102,34 @@ def test_lvm_itself_on_our_devices_alone(kernel: Kernel) -> None:
         assert "a volume group of this name is active here" in results["beside"]["found"][name]
     after = {name: hashlib.sha256((kernel.share / name).read_bytes()).hexdigest() for name in IMAGES[:2]}
     assert after == before
+
+
+MAKE_XFS = """\
+truncate -s 320M fs.img; truncate -s 64M log.img
+mkfs.xfs -q -l logdev=log.img,size=64m fs.img
+f=$(losetup -f --show fs.img); l=$(losetup -f --show log.img)
+mount -t xfs -o logdev=$l $f /mnt; echo inside > /mnt/first; umount /mnt
+losetup -D
+"""
+MOUNT_XFS = """\
+from pathlib import Path
+
+from pyimount.execution.undoing import undo_session
+from pyimount.mounting import mounting
+from pyimount.planning.policy import FORENSIC
+
+images = [Path("{share}/fs.img"), Path("{share}/log.img")]
+before = [image.read_bytes() for image in images]
+policy = FORENSIC.replaced(backend="kernel", read_write=True)
+made = mounting.mount(mounting.look(images), policy=policy, cache="{share}/cache")
+print("results", [each.mountpoint and Path(each.mountpoint, "first").read_text() for each in made.volumes])
+undone = undo_session(made.session)
+assert undone.ended, undone.left
+assert [image.read_bytes() for image in images] == before
+"""
+
+
+def test_an_xfs_whose_log_is_on_another_device(uml: Kernel) -> None:
+    needs("mkfs.xfs")
+    uml.shell(MAKE_XFS)
+    assert "results ['inside\\n']" in uml.python(MOUNT_XFS.format(share=uml.share))

@@ -14,7 +14,7 @@ from dissect.fve.bde.key import derive_recovery_key, derive_user_key, stretch
 from dissect.fve.crypto import create_cipher
 
 from fixtures.recipes.bitlocker import CREATED, VOLUME, boot_sector, datum, guid
-from pyimount.mapping.bitlocker import KEY_SIZES
+from pyimount.mapping.bitlocker_sectors import KEY_SIZES
 from pyimount.parsers.encryption.bitlocker import DATASET, GUID, INFORMATION, VALIDATION, VMK_INFO
 
 SIZE = 0x60000

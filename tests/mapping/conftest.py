@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from pyimount.mapping.arrays import numpy
+from pyimount.mapping.optional_numpy import numpy
 from tests.needing import lacking
 
 

@@ -173,7 +173,7 @@ def member(area: bytes, metadata: str, *, number: int, disks: int, chunk: int, *
 
 
 def _member_0(area: bytes, *, number: int, disks: int, chunk: int, order: str, **facts: Any) -> bytes:
-    from pyimount.parsers.volumes.md import DESCRIPTOR_0
+    from pyimount.parsers.volumes.md_version_0 import DESCRIPTOR_0
 
     if len(area) % 65536:
         raise ValueError("version 0.90 has its superblock at a multiple of 64 KiB")

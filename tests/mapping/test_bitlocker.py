@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pyimount.keys import Key
-from pyimount.mapping import bitlocker
+from pyimount.mapping import bitlocker_keys
 from pyimount.mapping.bitlocker import reopen, unlock
 from pyimount.mapping.boot_sectors import is_boot_sector
 from pyimount.mapping.errors import DamagedHeader, KdfTooCostly, UnlockError, Unsupported, WrongKey
@@ -44,7 +44,7 @@ ROUNDS = 16
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Stretch passwords by a few rounds only, as the volumes of these tests are made."""
-    monkeypatch.setattr(bitlocker, "STRETCH_ROUNDS", ROUNDS)
+    monkeypatch.setattr(bitlocker_keys, "STRETCH_ROUNDS", ROUNDS)
 
 
 def opened(image: bytes, key: str | Key | None = None) -> bytes:
@@ -74,6 +74,7 @@ def test_every_kind_of_boot_sector(kind: str) -> None:
     assert BDE(io.BytesIO(image)).unlock_with_clear_key().open().read() == plain
 
 
+@pytest.mark.thorough
 def test_passwords_are_stretched_as_windows_does() -> None:
     image, plain = build(("password",), rounds=0x100000)
     found = unlock(BytesSource(image), Key.parse(f"p:{PASSWORD}"))
@@ -276,6 +277,6 @@ def test_boot_sectors() -> None:
 
 
 def test_theexternal_key_is_what_the_file_holds() -> None:
-    assert bitlocker.external_key(startup_key()) == (GUIDS["startup"], EXTERNAL)
+    assert bitlocker_keys.external_key(startup_key()) == (GUIDS["startup"], EXTERNAL)
     for length in range(len(startup_key())):
-        assert bitlocker.external_key(startup_key()[:length]) == (None, b"")
+        assert bitlocker_keys.external_key(startup_key()[:length]) == (None, b"")

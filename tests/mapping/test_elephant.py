@@ -5,6 +5,7 @@ import struct
 
 import pytest
 
+from pyimount.mapping import elephant
 from pyimount.mapping.elephant import undiffuse
 
 chance = random.Random(3)  # noqa: S311
@@ -35,7 +36,11 @@ def diffuse(data: bytes, key: bytes) -> bytes:
 @pytest.mark.usefixtures("arithmetic")
 @pytest.mark.parametrize("size", [512, 1024, 4096])
 @pytest.mark.parametrize("sectors", [1, 2, 7])
-def test_what_was_diffused_is_told_back(size: int, sectors: int) -> None:
+@pytest.mark.parametrize("few", [0, elephant._FEW])
+def test_what_was_diffused_is_told_back(
+    size: int, sectors: int, few: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(elephant, "_FEW", few)
     plain = [chance.randbytes(size) for _ in range(sectors - 1)] + [b"\xff" * size]
     keys = [chance.randbytes(32) for _ in plain]
     sealed = b"".join(diffuse(data, key) for data, key in zip(plain, keys, strict=True))

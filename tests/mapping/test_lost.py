@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pyimount import detect
+from pyimount.mapping.parity import ParitySource
 from pyimount.mapping.raid import (
     Device,
     LinearSource,
     MirrorSource,
-    ParitySource,
     Raid10Layout,
     Raid10Source,
     StripedSource,

@@ -15,7 +15,7 @@ import pyimount
 from fixtures.recipes.lvm2 import MDA, MDA_SIZE, label
 from fixtures.recipes.lvm2_group import BLOCK, FILLED, PVS, SNAPSHOTS, written
 from pyimount.formats import Details, Json
-from pyimount.mapping import lvm2, lvm2_standing, open_layer, tables
+from pyimount.mapping import lvm2, lvm2_standing, mapper_tables, open_layer
 from pyimount.mapping.assembly import Mapped, by_members
 from pyimount.parsers.volumes.lvm2 import FORMAT
 from pyimount.problems import Code
@@ -278,6 +278,7 @@ def test_a_volume_that_contradicts_itself_is_refused(segments: list[str], code: 
     assert there.read("sound") == extent_content(0, 0)
 
 
+@pytest.mark.thorough
 def test_a_tower_of_volumes_is_refused_at_some_height() -> None:
     tower = [lv_text(f"v{number}", [linear(1, f"v{number - 1}", 0)]) for number in range(1, 400)]
     for volumes in (
@@ -466,7 +467,7 @@ AREA = {"pv": "x", "offset": 0, "size": 1}
 )
 def test_a_target_that_is_none(target: Json) -> None:
     with pytest.raises(OpenError):
-        tables.open_mapped({"volume": "a", "pvs": {"p": None}, "tables": {"a": [target]}}, [])
+        mapper_tables.open_mapped({"volume": "a", "pvs": {"p": None}, "tables": {"a": [target]}}, [])
 
 
 @pytest.mark.parametrize(
@@ -475,7 +476,7 @@ def test_a_target_that_is_none(target: Json) -> None:
 )
 def test_a_recipe_that_is_none(recipe: Details) -> None:
     with pytest.raises(OpenError):
-        tables.open_mapped(recipe, [])
+        mapper_tables.open_mapped(recipe, [])
 
 
 HOSTILE = (b"0", b"-1", b"18446744073709551615", b"4294967295", b'"pv0",', b'"thin"', b"{", b"}")

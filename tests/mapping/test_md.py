@@ -14,22 +14,14 @@ from hypothesis import strategies as st
 
 import pyimount
 from pyimount.formats import NotThisFormat
-from pyimount.mapping import galois, md, open_layer, raid
+from pyimount.mapping import galois, md, open_layer, parity
 from pyimount.mapping.assembly import Assembly, Mapped, Member, by_members
 from pyimount.mapping.raid import Raid10Layout
 from pyimount.parsers.volumes.md import FORMAT, MAGIC_LITTLE
 from pyimount.sources.errors import OpenError, ReadError
 from pyimount.sources.source import BytesSource, Source
 from pyimount.sources.view import ShortRead, View
-from tests.mapping.md_members import (
-    CHUNK,
-    PARITY,
-    content,
-    copied,
-    members,
-    striped,
-    with_parity,
-)
+from tests.mapping.md_members import CHUNK, PARITY, content, copied, members, striped, with_parity
 from tests.strategies import Edit, edited, edits
 
 LINEAR = (96 * CHUNK, 64 * CHUNK, 128 * CHUNK)
@@ -223,8 +215,8 @@ def test_reads_that_are_larger_than_what_is_held_at_once() -> None:
 @pytest.mark.usefixtures("arithmetic")
 @pytest.mark.parametrize("name", ["raid4-0", "raid5-2", "raid6-2", "raid6-10", "raid6-18"])
 def test_chunks_that_are_larger_than_what_is_held_at_once(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(raid, "_BANDS_BYTES", 1500)
-    monkeypatch.setattr(raid, "_LEAST_BAND", 96)
+    monkeypatch.setattr(parity, "_BANDS_BYTES", 1500)
+    monkeypatch.setattr(parity, "_LEAST_BAND", 96)
     monkeypatch.setattr(galois, "_AT_ONCE", 33)
     images, whole, every = array(name)
     for lost in every:

@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import CBC, ECB, XTS
 
+from pyimount.mapping import sectorcipher
 from pyimount.mapping.errors import Unsupported
 from pyimount.mapping.sectorcipher import SectorCipher, SectorSource, parse_encryption
 from pyimount.sources.source import BytesSource
@@ -68,6 +69,28 @@ def test_a_read_is_its_sectors(specification: str, length: int, size: int) -> No
         data = DATA[: sectors * size]
         wanted = one_by_one(specification, key, data, size, NEAR_32_BITS)
         assert cipher.decrypt(data, NEAR_32_BITS) == wanted
+
+
+@pytest.mark.usefixtures("arithmetic")
+@pytest.mark.parametrize("size", [512, 4096])
+def test_xts_by_masks_is_xts_by_sectors(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = DATA[: 17 * size]
+    wanted = one_by_one("aes-xts-plain64", KEY, data, size, 3)
+    monkeypatch.setattr(sectorcipher, "_xts", lambda key: None)
+    assert SectorCipher(parse_encryption("aes-xts-plain64"), KEY, size).decrypt(data, 3) == wanted
+
+
+@pytest.mark.usefixtures("arithmetic")
+@pytest.mark.parametrize("key", [KEY[:32] * 2, KEY[:48]], ids=["equal halves", "AES-192"])
+def test_keys_that_openssl_refuses_for_xts(key: bytes) -> None:
+    cipher = SectorCipher(parse_encryption("aes-xts-plain64"), key)
+    half = len(key) // 2
+    tweak = Cipher(AES(key[half:]), ECB()).encryptor().update((7).to_bytes(16, "little"))  # noqa: S305
+    mixed = bytes(one ^ other for one, other in zip(DATA[:16], tweak, strict=True))
+    block = Cipher(AES(key[:half]), ECB()).decryptor().update(mixed)  # noqa: S305
+    plain = cipher.decrypt(DATA[:512], 7)
+    assert plain[:16] == bytes(one ^ other for one, other in zip(block, tweak, strict=True))
+    assert cipher.decrypt(DATA[: 512 * 40], 7)[:512] == plain
 
 
 def test_ecb_and_no_cipher_have_no_sectors() -> None:

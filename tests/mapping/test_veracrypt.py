@@ -110,6 +110,7 @@ def test_truecrypt(hash_by: str, iterations: int) -> None:
     assert whole(opened) == CONTENT
 
 
+@pytest.mark.thorough
 def test_the_default_iterations() -> None:
     opened = veracrypt.unlock(source(volume((0, header(iterations=500_000)))), NO_PIM)
     assert opened.details["iterations"] == 500_000

@@ -9,8 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pyimount.mapping.assembly import Assembly, Mapped
-from pyimount.mapping.vss import FORWARDER, NOT_USED, OVERLAY, open_mapped, shadow_copies
-from pyimount.parsers.volumes.vss import BLOCK, BLOCK_HEADER, CATALOG_BLOCKS, COPY_ENTRY, HEADER_AT
+from pyimount.mapping.vss import FORWARDER, NOT_USED, OVERLAY, StoreVolume, open_mapped, shadow_copies
+from pyimount.parsers.volumes.vss import (
+    BLOCK,
+    BLOCK_HEADER,
+    CATALOG_BLOCKS,
+    COPY_ENTRY,
+    ENTRY_COPY,
+    ENTRY_STORE,
+    HEADER_AT,
+)
 from pyimount.problems import Code
 from pyimount.sources.errors import OpenError, ReadError, SourceError
 from pyimount.sources.source import BytesSource, Source
@@ -168,15 +176,66 @@ def test_reads_of_any_length_anywhere_and_neighbours_at_once() -> None:
     assert counted.reads == [(70 * BLOCK, 20 * BLOCK)]
 
 
-def test_a_store_on_another_volume() -> None:
-    image = build([StoreSpec(), StoreSpec()])
-    at = CATALOG_AT + BLOCK_HEADER.size + COPY_ENTRY.size
-    image[at : at + 8] = (1).to_bytes(8, "little")
+def without_entries(image: bytearray, kind: int, count: int) -> bytearray:
+    """The volume without the first so many entries of this type in its catalog."""
+    at = CATALOG_AT + BLOCK_HEADER.size
+    for entry in range(at, at + 126 * COPY_ENTRY.size, COPY_ENTRY.size):
+        if count and int.from_bytes(image[entry : entry + 8], "little") == kind:
+            image[entry : entry + 8] = (1).to_bytes(8, "little")
+            count -= 1
+    return image
+
+
+def test_a_store_on_another_volume_that_is_not_here() -> None:
+    image = without_entries(build([StoreSpec(), StoreSpec()]), ENTRY_STORE, 1)
     first, second = copies(image)
     assert (first.readable, second.readable) == (False, True)
-    assert [problem.code for problem in first.problems] == [Code.UNSUPPORTED]
+    assert [problem.code for problem in first.problems] == [Code.MISSING_MEMBER]
     with pytest.raises(OpenError):
         open_mapped(first.parameters, [BytesSource(bytes(image))])
+
+
+def redirected() -> tuple[bytes, bytes, bytes]:
+    """A volume, the one that keeps the stores of its two shadow copies, and the older copy as it must be."""
+    older = StoreSpec([Descriptor(60, 0, place(0, 0)), Descriptor(61, 63, 0, FORWARDER)])
+    newer = StoreSpec([
+        Descriptor(62, 0, place(1, 0)), Descriptor(64, 0, place(1, 1), OVERLAY, 0b10),
+        Descriptor(60, 0, place(1, 2)),
+    ])  # fmt: skip
+    volume = build([])
+    catalog = without_entries(build([older, newer]), ENTRY_STORE, 2)
+    volume[CATALOG_AT : CATALOG_AT + BLOCK] = catalog[CATALOG_AT : CATALOG_AT + BLOCK]
+    keeper = without_entries(build([older, newer]), ENTRY_COPY, 2)
+    for number in range(2):
+        for data in range(5):
+            at = place(number, data) * BLOCK
+            keeper[at : at + BLOCK] = bytes([200 + 10 * number + data]) * BLOCK
+    wanted = bytearray(volume)
+    for number, value in ((60, 200), (61, 63), (62, 210)):
+        wanted[number * BLOCK : (number + 1) * BLOCK] = bytes([value]) * BLOCK
+    return bytes(volume), bytes(keeper), bytes(wanted)
+
+
+def test_stores_on_another_volume() -> None:
+    volume, keeper, wanted = map(BytesSource, redirected())
+    other = StoreVolume(9, "2.1", keeper)
+    alone = shadow_copies(volume, 7)
+    assert (len(alone.wants), [one.readable for one in alone.volumes]) == (2, [False, False])
+    assert shadow_copies(keeper, 9).keeps == alone.wants
+    found = shadow_copies(volume, 7, [other])
+    assert found.wants == ()
+    older, newer = found.volumes
+    assert (older.members, older.problems, older.details["store_on"]) == ((7, 9), (), "2.1")
+    assert older.details["machine"] == "lab"
+    opened = open_mapped(older.parameters, [volume, keeper])
+    assert opened.read_at(0, SIZE) == wanted.read_at(0, SIZE)
+    now = open_mapped(newer.parameters, [volume, keeper]).read_at(0, SIZE)
+    assert [block(now, number) for number in (60, 61, 62)] == [{212}, {61}, {210}]
+    assert [now[64 * BLOCK + at] for at in (0, 512, 1024)] == [64, 211, 64]
+    # Of two that keep the same nobody knows which.
+    assert shadow_copies(volume, 7, [other, other.replaced(id=10)]).wants == alone.wants
+    with pytest.raises(OpenError):
+        open_mapped(older.parameters, [volume])
 
 
 def test_a_catalog_that_was_never_filled() -> None:

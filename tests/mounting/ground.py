@@ -9,6 +9,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from fixtures.workshop import tool_path
 from pyimount.execution import ledger, loops, mounts
@@ -34,9 +35,11 @@ class Ground:
         self.images: dict[Path, str] = {}
         self.sessions: set[str] = set()
 
-    def _run(self, *command: str | Path) -> None:
+    def _run(self, *command: str | Path, stdin: BinaryIO | None = None) -> None:
         path = tool_path(str(command[0]))
-        subprocess.run([path, *map(str, command[1:])], check=True, capture_output=True, timeout=60)
+        subprocess.run(
+            [path, *map(str, command[1:])], stdin=stdin, check=True, capture_output=True, timeout=60
+        )
 
     def tree(self, name: str = "tree") -> Path:
         """A folder with CONTENT."""
@@ -58,6 +61,12 @@ class Ground:
             file.truncate(size)
         self._run("mkfs.ext4", "-q", "-d", self.tree(), *options, image)
         return self.keep(image)
+
+    def ewf(self) -> Path:
+        """An E01 of an ext4 file system with CONTENT."""
+        with self.ext4().open("rb") as source:
+            self._run("ewfacquirestream", "-q", "-t", self.folder / "disk", "-c", "fast", stdin=source)
+        return self.keep(self.folder / "disk.E01")
 
     def squashfs(self, name: str = "squashfs.img") -> Path:
         """A SquashFS file system with CONTENT."""

@@ -132,6 +132,15 @@ REFUSED: list[tuple[Step, str]] = [
     (Mount(id=20, device=Result(4), at=Result(15), type="btrfs", options=("subvol=/@\n",)), "option"),
     (Mount(id=20, device=Result(4), at=Result(15), type="ext4", read_only=False), "write to the image"),
     (Mount(id=20, device=Result(4), at=Result(15), type="btrfs", members=("/dev/sda",)), "not the result"),
+    (
+        Mount(id=20, device=Result(4), at=Result(15), type="xfs", members=(Result(4),), named_by=("suid,x",)),
+        "does not have",
+    ),
+    (
+        Mount(id=20, device=Result(4), at=Result(15), type="btrfs", members=(Result(4),), named_by=("suid",)),
+        "does not have",
+    ),
+    (Mount(id=20, device=Result(4), at=Result(15), type="xfs", named_by=("logdev",)), "does not have"),
     (BindMount(id=20, source="/etc", root=Result(10), target="/home"), "not the result"),
     (BindMount(id=20, source=Result(12), root="/", target="/home"), "not the result"),
     (BindMount(id=20, source=Result(12), root=Result(10), target="/../../etc"), "target"),

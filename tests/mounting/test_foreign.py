@@ -30,13 +30,7 @@ from tests.needing import needs
 def ewf(ground: Ground) -> MountPlan:
     """An EWF image through ewfmount."""
     needs("ewfacquirestream", "ewfmount", "mkfs.ext4")
-    raw = ground.ext4()
-    with raw.open("rb") as source:
-        subprocess.run(
-            ["ewfacquirestream", "-q", "-t", ground.folder / "disk", "-c", "fast"],
-            stdin=source, check=True, capture_output=True, timeout=60,
-        )  # fmt: skip
-    image = ground.keep(ground.folder / "disk.E01")
+    image = ground.ewf()
     session = ground.session()
     top = f"{ground.base}/{session}"
     return ground.plan(

@@ -89,13 +89,7 @@ def test_a_program_that_calls_it_writable(ground: Ground) -> None:
 
 def test_what_shows_a_disk_and_what_stands_in_it(ground: Ground) -> None:
     needs("ewfacquirestream", "ewfmount", "mkfs.ext4")
-    raw = ground.ext4()
-    with raw.open("rb") as source:
-        subprocess.run(
-            ["ewfacquirestream", "-q", "-t", ground.folder / "disk", "-c", "fast"],
-            stdin=source, check=True, capture_output=True, timeout=60,
-        )  # fmt: skip
-    image = ground.keep(ground.folder / "disk.E01")
+    image = ground.ewf()
     session = ground.session()
     plan = ground.plan(
         MakeDirectory(id=1, path=f"{ground.base}/{session}/raw"),

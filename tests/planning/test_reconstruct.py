@@ -8,14 +8,8 @@ from hypothesis import strategies as st
 
 from pyimount.layers import Recipe, Scan, VolumeLayer
 from pyimount.planning.facts import Facts
-from pyimount.planning.reconstruct import (
-    BadTarget,
-    Reconstruction,
-    fstab_entries,
-    mounted_by,
-    reconstruct,
-    target_of,
-)
+from pyimount.planning.fstab import fstab_lines
+from pyimount.planning.reconstruct import BadTarget, Reconstruction, mounted_by, reconstruct, target_of
 from pyimount.planning.steps import BindMount, Mount, Result
 from tests.planning.scans import MIB, disk, part, planned
 
@@ -231,7 +225,7 @@ def test_subvolumes_of_a_btrfs_are_mounted_as_its_fstab_has_them() -> None:
 
 
 def test_fstab_lines() -> None:
-    entries = list(fstab_entries(FSTAB))
+    entries = list(fstab_lines(FSTAB))
     assert entries[2].target == "/srv/my data"
     assert all(entry.type != "swap" for entry in entries)
-    assert not list(fstab_entries(None))
+    assert not list(fstab_lines(None))

@@ -60,11 +60,13 @@ def unexplained(image: Path, work: Workshop) -> set[str]:
     return ours - {str(theirs.get(key)) for key in ("TYPE", "PTTYPE", "type", "pttype")}
 
 
+@pytest.mark.thorough
 def test_ordinary_files_are_no_disks(work: Workshop) -> None:
     wrong = {str(path): names for path in ordinary_files() if (names := unexplained(path, work))}
     assert wrong == {}
 
 
+@pytest.mark.thorough
 def test_random_bytes_are_no_disks(work: Workshop) -> None:
     source = random.Random(2026)  # noqa: S311
     image = work.folder / "random.img"

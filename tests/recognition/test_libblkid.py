@@ -44,6 +44,7 @@ NOT_FOUND = {
     "cs_fvault2": NEWER,
     "dasd": NEWER,
     "jffs2": NEVER,
+    "jfs_external_log": NEVER,
     "ldm_data": NEVER,
     "ldm_metadata": NEVER,
     "ldm_member": NEVER,

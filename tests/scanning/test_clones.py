@@ -59,6 +59,19 @@ def test_members_that_are_there_once_stay_together_whatever_their_state() -> Non
     assert sets(found) == [[0, 1, 2]]
 
 
+def test_members_of_one_count_with_other_contents_are_of_two_machines() -> None:
+    """Each is there once, and all the same they were never written together."""
+    found = coherent_sets([member(0, "a", (5, 1)), member(1, "b", (5, 2))])
+    assert (sets(found), doubts(found)) == ([[0], [1]], [[], []])
+    assert [[each.id - 100 for each in one.foreign] for one in found] == [[1], [0]]
+    three = [member(number, name, (5, number % 2), wanted=3) for number, name in enumerate("abc")]
+    assert sets(coherent_sets(three)) == [[0, 2], [1]]
+    # A count alone, or two counts, contradict nothing.
+    assert sets(coherent_sets([member(0, "a", (5,)), member(1, "b", (5,))])) == [[0, 1]]
+    assert sets(coherent_sets([member(0, "a", (5, 1)), member(1, "b", (6, 2))])) == [[0, 1]]
+    assert sets(coherent_sets([member(0, "a", (5, 1)), member(1, "b", ())])) == [[0, 1]]
+
+
 def test_what_lies_in_one_image_belongs_together() -> None:
     one = [member(0, "a", (5,), (1, 2)), member(1, "b", (5,), (1, 3))]
     other = [member(2, "a", (5,), (6, 2)), member(3, "b", (5,), (6, 3))]
@@ -297,6 +310,35 @@ def test_volume_groups_that_nothing_tells_apart(tmp_path: Path) -> None:
     checked(scan)
     assert "ambiguous" in codes(scan)
     assert {(len(scan.members(part)), digest) for part, digest in exports(scan)} == {(1, None)}
+
+
+def test_one_disk_each_of_two_volume_groups(tmp_path: Path) -> None:
+    """LVM writes one text to all physical volumes: two texts of one sequence number are of two machines."""
+    a, b = lvm(0, b"machine a!"), lvm(1, b"machine b!", more='tags = ["changed"]')
+    scan = detect(written(tmp_path, a0=a, b1=b))
+    checked(scan)
+    assert codes(scan) >= {"ambiguous", "missing-member"}
+    assert {digest for _, digest in exports(scan)} == {None}
+
+
+def test_a_disk_that_was_imaged_long_before_the_others_says_so(tmp_path: Path) -> None:
+    for behind, said in ((1, set()), (4, {"copies-differ"})):
+        a, b = lvm(0, b"machine a!", 9 - behind), lvm(1, b"machine a!", 9, 'tags = ["changed"]')
+        scan = detect(written(tmp_path, a0=a, b1=b))
+        assert codes(scan) == said
+        assert {problem.code.value for problem in scan["1.0"].problems} == said
+
+
+@pytest.mark.parametrize("level", [0, 1])
+def test_one_disk_each_of_two_arrays(level: int, tmp_path: Path) -> None:
+    """The kernel writes the events and the time to all members at once."""
+    one, ones = machine(b"machine a block ", level, events=100, utime=1700000000)
+    other, others = machine(b"machine b block ", level, events=100, utime=1700000050)
+    scan = detect(written(tmp_path, a0=ones[0], b1=others[1]))
+    checked(scan)
+    assert codes(scan) >= {"ambiguous", "missing-member"}
+    wanted = [None, None] if level == 0 else [sha256(each).hexdigest() for each in (one, other)]
+    assert [digest for _, digest in exports(scan)] == wanted
 
 
 @pytest.mark.parametrize("number", [0, 1])

@@ -183,6 +183,19 @@ def test_a_btrfs_of_two_machines_is_two(tmp_path: Path) -> None:
     assert [refusal.index for refusal in made.refused] == ["2.0"]
 
 
+@pytest.mark.parametrize(
+    ("generation", "root", "said"), [(10, 1 << 20, "ambiguous"), (90, 0, "copies-differ")]
+)
+def test_one_device_each_of_two_btrfs(generation: int, root: int, said: str, tmp_path: Path) -> None:
+    """One commit writes one generation and one root to all devices."""
+    image = bytearray(btrfs(2, generation, b"b"))
+    if root:
+        test_btrfs.changed(image, root=root)
+    scan = detect(written(tmp_path, a1=btrfs(1, 10, b"a"), b2=image))
+    checked(scan)
+    assert said in codes(scan)
+
+
 def test_a_btrfs_of_machines_that_nothing_tells_apart(tmp_path: Path) -> None:
     scan = detect(
         written(

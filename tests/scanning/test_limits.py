@@ -102,6 +102,7 @@ def test_limits_are_each_image_s_own_in_a_call_of_many(tmp_path: Path) -> None:
     assert pyimount.detect(paths, budget=strict) == usual
 
 
+@pytest.mark.thorough
 def test_five_thousand_logical_volumes(tmp_path: Path) -> None:
     count = 5000
     volumes = [

@@ -7,15 +7,19 @@ from typing import Any
 
 import pytest
 
-from pyimount import detect
+from pyimount import detect, open_volume
 from pyimount.layers import Group, Scan
-from pyimount.parsers.filesystems import ext
+from pyimount.parsers.filesystems import ext, jfs, jfs_log, reiserfs
 from pyimount.parsers.filesystems.btrfs import PRIMARY, SUPERBLOCK
 from pyimount.parsers.filesystems.btrfs_allocation import ITEM, SYSTEM_CHUNKS_AT
 from pyimount.parsers.filesystems.f2fs import OFFSETS
 from pyimount.parsers.filesystems.xfs import LOG_RECORD
+from pyimount.parsers.volumes.vss import BLOCK, HEADER_AT
+from pyimount.planning.machine import Machine
+from pyimount.planning.policy import FORENSIC
 from pyimount.planning.steps import Mount
 from tests.kept import kept, put
+from tests.mapping import test_vss, vss_volume
 from tests.parsers.filesystems import test_btrfs, test_ext, test_f2fs, test_xfs
 from tests.planning.scans import of, planned
 
@@ -240,3 +244,105 @@ def test_an_xfs_and_its_log_on_another_device_belong_together(tmp_path: Path) ->
         assert codes(scan, index) == []
     alone = detect(written(tmp_path, volume=volume))
     assert (group(alone, "0").present, codes(alone, "0")) == (1, ["missing-member"])
+    # Over a cache alone: Linux opens the log for writing, whatever it is told.
+    assert not of(planned(scan), Mount)
+    (mount,) = of(planned(scan, policy=FORENSIC.replaced(read_write=True), cache="/cache"), Mount)
+    assert (mount.layer, mount.named_by, len(mount.members)) == (scan["2.0"].id, ("logdev",), 1)
+
+
+def test_an_xfs_without_its_log_is_not_mounted(tmp_path: Path) -> None:
+    """The kernel wants the device, ``norecovery`` or not."""
+    scan = detect(written(tmp_path, volume=test_xfs.changed(kept("xfs"), sb_logstart=0)))
+    made = planned(scan)
+    assert not of(made, Mount)
+    (refused,) = made.refused
+    assert "one is missing" in refused.reason
+
+
+def test_an_xfs_whose_realtime_data_lie_on_another_device(tmp_path: Path) -> None:
+    """As mkfs.xfs -r rtdev= makes it; that device has no superblock."""
+    volume = test_xfs.changed(kept("xfs"), sb_rblocks=256, sb_rextents=256, sb_frextents=256)
+    scan = detect(written(tmp_path, volume=volume))
+    assert (group(scan, "0").present, group(scan, "0").complete) == (1, False)
+    assert codes(scan, "0") == ["missing-member"]
+    scan = detect(written(tmp_path, volume=volume, realtime=bytes(MIB), other=bytes(3 * MIB)))
+    assert (group(scan, "1.0").present, group(scan, "1.0").complete) == (2, True)
+    assert (group(scan, "2.0").role, codes(scan, "1.0"), codes(scan, "2.0")) == (
+        "realtime",
+        [],
+        ["ambiguous"],
+    )
+    (mount,) = of(planned(scan, policy=FORENSIC.replaced(read_write=True), cache="/cache"), Mount)
+    assert (mount.named_by, len(mount.members)) == (("rtdev",), 1)
+
+
+@pytest.mark.parametrize(("state", "said"), [(2, ["missing-member"]), (0, [])])
+def test_a_jfs_and_its_log_on_another_device(state: int, said: list[str], tmp_path: Path) -> None:
+    """As mkfs.jfs -J device= writes it: the log's UUID stands in the file system's superblock."""
+    log, volume = kept("jfs-log"), kept("jfs")
+    name = jfs_log.LOG_SUPER.construct.parse(bytes(log[jfs_log.OFFSET :])).uuid
+    for at in (jfs.PRIMARY, jfs.SECONDARY):
+        sb = jfs.SUPERBLOCK.construct.parse(bytes(volume[at:]))
+        sb.update({"s_flag": sb.s_flag & ~jfs.INLINELOG, "s_loguuid": name, "s_state": state})
+        put(volume, at, jfs.SUPERBLOCK.construct.build(sb))
+    alone = detect(written(tmp_path, volume=volume))
+    assert (group(alone, "0").present, codes(alone, "0")) == (1, said)
+    scan = detect(written(tmp_path, log=log, volume=volume))
+    for index, role in (("1.0", "journal"), ("2.0", "file system")):
+        found = group(scan, index)
+        assert (found.role, found.members, found.present, found.complete) == (role, 2, 2, True)
+        assert codes(scan, index) == []
+    # Linux opens the log only for writing.
+    machine, policy = Machine(filesystems=frozenset({"jfs"})), FORENSIC.replaced(allow_fs=frozenset({"jfs"}))
+    (mount,) = of(planned(alone, machine, policy), Mount)
+    assert (mount.type, mount.members) == ("jfs", ())
+
+
+def test_a_reiserfs_whose_journal_is_elsewhere_says_so(tmp_path: Path) -> None:
+    """Nothing tells its journal's device from any other: it is only said that there is one."""
+    volume = kept("reiserfs-journal-elsewhere")
+    scan = detect(written(tmp_path, volume=volume))
+    assert (group(scan, "0").present, group(scan, "0").members, codes(scan, "0")) == (1, 2, [])
+    at = reiserfs.OFFSETS[0]
+    sb = reiserfs.SUPERBLOCK.construct.parse(bytes(volume[at:]))
+    sb.s_umount_state = 2
+    put(volume, at, reiserfs.SUPERBLOCK.construct.build(sb))
+    assert codes(detect(written(tmp_path, volume=volume)), "0") == ["missing-member"]
+
+
+# Shadow copies whose stores are on another volume (vssadmin add shadowstorage /on=).
+
+
+def on_ntfs(blocks: bytes) -> bytes:
+    """An NTFS volume with the header, the catalog and the stores of these."""
+    image = kept("ntfs")
+    for start, end in (
+        (HEADER_AT, HEADER_AT + 512),
+        (vss_volume.CATALOG_AT, vss_volume.CATALOG_AT + BLOCK),
+        (vss_volume.STORES_AT * BLOCK, len(blocks)),
+    ):
+        put(image, start, blocks[start:end])
+    return bytes(image)
+
+
+def test_shadow_copies_are_read_with_the_volume_that_keeps_their_stores(tmp_path: Path) -> None:
+    volume, keeper, wanted = test_vss.redirected()
+    scan = detect(written(tmp_path, keeper=on_ntfs(keeper), volume=on_ntfs(volume)))
+    assert [scan[index].type for index in ("1.0", "2.0")] == ["ntfs", "ntfs"]
+    assert codes(scan, "1.0") == []
+    older = scan["2.0.0"]
+    assert (older.mapping["type"], older.mapping["store_on"]) == ("vss", "1.0")
+    # The copies are of 1.5 MiB; the NTFS that has been put around them here says that it is larger.
+    assert codes(scan, "2.0.0") == ["truncated"]
+    assert {parent.index for parent in scan.parents(older)} == {"1.0", "2.0"}
+    with open_volume(scan, "2.0.0") as file:
+        assert file.read()[60 * BLOCK : 66 * BLOCK] == wanted[60 * BLOCK : 66 * BLOCK]
+
+
+def test_shadow_copies_and_stores_alone_say_what_is_missing(tmp_path: Path) -> None:
+    volume, keeper, _ = test_vss.redirected()
+    (alone,) = written(tmp_path, volume=on_ntfs(volume))
+    scan = detect([alone])
+    assert [codes(scan, index) for index in ("0.0", "0.1")] == [["missing-member"]] * 2
+    (other,) = written(tmp_path, keeper=on_ntfs(keeper))
+    assert codes(detect([other]), "0") == ["missing-member"]

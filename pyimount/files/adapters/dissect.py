@@ -7,6 +7,7 @@ the volume's file happens to stand; dissect.ffs 3.12 lists deleted entries.
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from importlib import import_module
 from itertools import islice
 from typing import Any, cast
@@ -133,8 +134,9 @@ def _named(node: Any) -> Iterator[tuple[str, Any]]:
         yield each.name, each
 
 
-def _open_xfs(given: Given) -> tuple[Any, Any]:
-    fs = import_module("dissect.xfs").XFS(given.file())
+def _open(module: str, kind: str, given: Given) -> tuple[Any, Any]:
+    """The file system and its root, where the library has no peculiarity."""
+    fs = getattr(import_module(module), kind)(given.file())
     return fs, fs.root
 
 
@@ -173,11 +175,6 @@ def _btrfs_at(fs: Any, key: Any) -> Any:
     return fs.open_subvolume(subvolume).inode(number)
 
 
-def _open_squashfs(given: Given) -> tuple[Any, Any]:
-    fs = import_module("dissect.squashfs").SquashFS(given.file())
-    return fs, fs.root
-
-
 def _squashfs(node: Any) -> dict[str, Any]:
     header = node.header
     return {
@@ -185,11 +182,6 @@ def _squashfs(node: Any) -> dict[str, Any]:
         "links": getattr(header, "nlink", None), "inode": node.inode_number,
         "modified": header.mtime * 10**9, "device": _device(getattr(header, "rdev", 0)),
     }  # fmt: skip
-
-
-def _open_ufs(given: Given) -> tuple[Any, Any]:
-    fs = import_module("dissect.ffs").FFS(given.file())
-    return fs, fs.root
 
 
 def _ufs(node: Any) -> dict[str, Any]:
@@ -205,11 +197,6 @@ def _ufs_entries(node: Any) -> Iterator[tuple[str, Any]]:
     for each in node.iterdir():
         if each.inum:
             yield each.name, each
-
-
-def _open_jffs2(given: Given) -> tuple[Any, Any]:
-    fs = import_module("dissect.jffs").jffs2.JFFS2(given.file())
-    return fs, fs.root
 
 
 def _jffs2(node: Any) -> dict[str, Any]:
@@ -228,11 +215,6 @@ def _jffs2_entries(node: Any) -> Iterator[tuple[str, Any]]:
     for name, each in node.iterdir():
         if each.inum:
             yield name, each
-
-
-def _open_cramfs(given: Given) -> tuple[Any, Any]:
-    fs = import_module("dissect.cramfs").CramFS(given.file())
-    return fs, fs.root
 
 
 def _cramfs(node: Any) -> dict[str, Any]:
@@ -309,11 +291,6 @@ def _qnx_target(node: Any) -> str:
     return cast("bytes", _qnx_data(node).read()).decode("utf-8", "surrogateescape")
 
 
-def _open_vmfs(given: Given) -> tuple[Any, Any]:
-    fs = import_module("dissect.vmfs").VMFS(given.file())
-    return fs, fs.root
-
-
 def _vmfs(node: Any) -> dict[str, Any]:
     said = node.metadata
     return {
@@ -359,7 +336,7 @@ def _apfs_entries(node: Any) -> Iterator[tuple[str, Any]]:
 
 FAMILIES: Mapping[str, Family] = {
     "xfs": Family(
-        open=_open_xfs, figures=_xfs, entries=_xfs_entries,
+        open=partial(_open, "dissect.xfs", "XFS"), figures=_xfs, entries=_xfs_entries,
         key=lambda node: int(node.inum), at=lambda fs, key: fs.get_inode(key),
     ),
     "btrfs": Family(
@@ -367,19 +344,19 @@ FAMILIES: Mapping[str, Family] = {
         key=lambda node: [int(node.subvolume.objectid), int(node.inum)], at=_btrfs_at,
     ),
     "squashfs": Family(
-        open=_open_squashfs, figures=_squashfs, entries=_named,
+        open=partial(_open, "dissect.squashfs", "SquashFS"), figures=_squashfs, entries=_named,
         key=lambda node: [int(node.block), int(node.offset)], at=lambda fs, key: fs.inode(*key),
     ),
     "ufs": Family(
-        open=_open_ufs, figures=_ufs, entries=_ufs_entries,
+        open=partial(_open, "dissect.ffs", "FFS"), figures=_ufs, entries=_ufs_entries,
         key=lambda node: int(node.inum), at=lambda fs, key: fs.inode(key),
     ),
     "jffs2": Family(
-        open=_open_jffs2, figures=_jffs2, entries=_jffs2_entries,
+        open=partial(_open, "dissect.jffs.jffs2", "JFFS2"), figures=_jffs2, entries=_jffs2_entries,
         key=lambda node: int(node.inum), at=lambda fs, key: fs.inode(key),
     ),
     "cramfs": Family(
-        open=_open_cramfs, figures=_cramfs, entries=_cramfs_entries,
+        open=partial(_open, "dissect.cramfs", "CramFS"), figures=_cramfs, entries=_cramfs_entries,
         key=lambda node: int(node.offset), at=lambda fs, key: fs.inode(key),
     ),
     "qnx": Family(
@@ -387,7 +364,7 @@ FAMILIES: Mapping[str, Family] = {
         key=lambda node: int(node.inum), at=lambda fs, key: fs.inode(key),
     ),
     "VMFS": Family(
-        open=_open_vmfs, figures=_vmfs, entries=_vmfs_entries,
+        open=partial(_open, "dissect.vmfs", "VMFS"), figures=_vmfs, entries=_vmfs_entries,
         key=lambda node: int(node.address), at=lambda fs, key: fs.file_descriptor(key),
     ),
     "apfs": Family(

@@ -10,7 +10,8 @@ class Mount(Step, kw_only=True):
     """Mount a file system at a folder, by a driver of the kernel.
 
     ``type``: for ``-t``; None only for what is not recognised and was asked for by name.
-    ``options``: besides ``ro`` and ALWAYS. ``members``: further devices of the same file system.
+    ``options``: besides ``ro`` and ALWAYS. ``members``: further devices of the same file system;
+    ``named_by``: the options by which the driver is told of each, none: ``device``.
     """
 
     verb = "mount"
@@ -21,16 +22,22 @@ class Mount(Step, kw_only=True):
     type: str | None
     options: tuple[str, ...] = ()
     members: tuple[Place, ...] = ()
+    named_by: tuple[str, ...] = ()
     read_only: bool = True
 
     def argv(self, names: Names) -> tuple[str, ...]:
         """``mount``, without its own helper programs."""
         options = (
             "ro" if self.read_only else "rw", *ALWAYS, *self.options,
-            *(f"device={names(member)}" for member in self.members),
+            *self.member_options(names),
         )  # fmt: skip
         named = () if self.type is None else ("-t", self.type)
         return ("mount", "-i", "-n", *named, "-o", ",".join(options), names(self.device), names(self.at))
+
+    def member_options(self, names: Names) -> tuple[str, ...]:
+        """What tells the driver of the other devices."""
+        named = zip(self.named_by or ("device",) * len(self.members), self.members, strict=True)
+        return tuple(f"{option}={names(member)}" for option, member in named)
 
 
 class MountWithTool(Step, kw_only=True):

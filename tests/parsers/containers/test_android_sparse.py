@@ -173,8 +173,17 @@ def pieces(
     return content, [path.rename(folder / name.format(number)) for number, path in enumerate(found)]
 
 
+NAMES = (
+    "system.img_sparsechunk.{}",
+    "super.img.{}",
+    "system.img_sparsechunk{}",
+    "system.img_sparsechunk.{:02}",
+    "system.img_sparsechunk{:03}",
+)
+
+
 @pytest.mark.needs("img2simg", "simg2simg", "simg2img")
-@pytest.mark.parametrize("name", ["system.img_sparsechunk.{}", "super.img.{}", "system.img_sparsechunk{}"])
+@pytest.mark.parametrize("name", NAMES)
 def test_pieces_are_one_disk(name: str, tmp_path: Path) -> None:
     content, paths = pieces(tmp_path, name)
     found = opened(paths[2])

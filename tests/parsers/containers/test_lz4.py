@@ -58,6 +58,8 @@ WAYS: dict[str, Callable[[Path], bytes]] = {
     "sized": lambda folder: sized(DISK, folder, "-B6"),
     "sized, linked": lambda folder: sized(DISK, folder, "-B4", "-BD"),
     "sized frames": lambda folder: sized(DISK[:CUT], folder, "-B4") + SKIPPED + sized(DISK[CUT:], folder),
+    "skipped first": lambda folder: SKIPPED + SKIPPED + packed_by_lz4(DISK),
+    "skipped first, sized": lambda folder: SKIPPED + sized(DISK, folder),
     "sized and not": lambda folder: sized(DISK[:CUT], folder) + packed_by_lz4(DISK[CUT:]),
 }
 

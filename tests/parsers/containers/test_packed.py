@@ -82,6 +82,8 @@ def zipped_by_7z(data: bytes, method: str) -> bytes:
         return Path(folder, "out.zip").read_bytes()
 
 
+SKIPPED = struct.pack("<II", 0x184D2A5E, 9) + bytes(9)
+
 WAYS: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
     "gzip": ("gzip", gzip.compress),
     "gzip-members": ("gzip", lambda data: gzip.compress(data[:CUT]) + gzip.compress(data[CUT:])),
@@ -97,14 +99,11 @@ WAYS: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
     "zstd-frames": ("zstd", lambda data: zstd_compress(data[:CUT]) + zstd_compress(data[CUT:])),
     "zstd-piped": ("zstd", lambda data: zstd_compress(data, sized=False)),
     "zstd-mixed": ("zstd", lambda data: zstd_compress(data[:CUT], sized=False) + zstd_compress(data[CUT:])),
+    "zstd-skippable-first": ("zstd", lambda data: SKIPPED + zstd_compress(data)),
+    "zstd-skippable-first-piped": ("zstd", lambda data: SKIPPED + zstd_compress(data, sized=False)),
     "zstd-skippable": (
         "zstd",
-        lambda data: (
-            zstd_compress(data[:CUT])
-            + struct.pack("<II", 0x184D2A5E, 9)
-            + bytes(9)
-            + zstd_compress(data[CUT:])
-        ),
+        lambda data: zstd_compress(data[:CUT]) + SKIPPED + zstd_compress(data[CUT:]),
     ),
     "zip": ("zip", zipped),
     "zip-stored": ("zip", lambda data: zipped(data, zipfile.ZIP_STORED)),

@@ -21,7 +21,8 @@ from fixtures.recipes.apfs import (
     superblock,
     volume,
 )
-from pyimount.parsers.filesystems.apfs import FORMAT, MAX_NODES, NX_SUPERBLOCK, checksum
+from pyimount.parsers.filesystems.apfs import FORMAT, NX_SUPERBLOCK
+from pyimount.parsers.filesystems.apfs_objects import MAX_NODES, checksum
 from pyimount.sources.source import BytesSource
 from pyimount.sources.view import View
 from tests.kept import ask, codes, put, recognise

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fixtures.workshop import find_tool
-from pyimount.parsers.filesystems.udf import FORMAT, LOGICAL, PRIMARY
+from pyimount.parsers.filesystems.udf import FORMAT
+from pyimount.parsers.filesystems.udf_descriptors import LOGICAL, PRIMARY
 from pyimount.sources.source import BytesSource
 from pyimount.sources.view import View
 from tests.kept import ask, codes, kept, put, recognise

@@ -251,7 +251,17 @@ def test_without_the_protective_mbr(sector: bytes) -> None:
 
 def test_a_table_that_others_have_replaced_is_left_over() -> None:
     """As libblkid and Linux have it: without the protective record the MBR's partitions count."""
-    assert read(FORMAT, gpt_disk(PARTS, first_sector=boot(record(0x83, 10, 20)))) is None
+    found = probe(View(BytesSource(bytes(gpt_disk(PARTS, first_sector=boot(record(0x83, 10, 20)))))))
+    assert found.table is not None
+    assert (found.table.pttype, places(found.table)) == ("dos", [(1, 10, 20)])
+    # What it names may still be there, so it is not passed over.
+    assert [one.type for one in found.candidates] == ["gpt"]
+    assert [problem.code.value for problem in found.problems] == ["ambiguous"]
+    # A table that names nothing hides nothing, and of a damaged one nobody knows what is gone.
+    assert read(FORMAT, gpt_disk([], first_sector=boot(record(0x83, 10, 20)))) is None
+    damaged = gpt_disk(PARTS, first_sector=boot(record(0x83, 10, 20)))
+    damaged[SECTOR + 20] ^= 1
+    assert read(FORMAT, damaged) is None
     for name in ("fat16", "ntfs", "exfat"):
         assert read(FORMAT, gpt_disk(PARTS, first_sector=bytes(kept(name, SECTOR)))) is None
 
@@ -384,6 +394,13 @@ def test_a_header_that_is_not_to_be_used() -> None:
     found = table(FORMAT, image)
     assert (places(found), codes(found)) == ([(1, 100, 100)], ["backup-used"])
     assert "marked as not to be used" in found.problems[0].message
+
+
+def test_a_backup_that_is_not_to_be_used_is_not_missing() -> None:
+    image = gpt_disk([ONE])
+    place(image, HEADERS[1], b"IGNOREME")
+    found = table(FORMAT, image)
+    assert (places(found), codes(found)) == ([(1, 100, 100)], [])
 
 
 @pytest.mark.needs("cgpt")

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 import pyimount
 from fixtures.recipes.md import BITMAP, CREATED, SIZE, superblock_0, superblock_1
 from pyimount.formats import TableRule
-from pyimount.parsers.volumes.md import FORMAT, array_size, layout_name
+from pyimount.parsers.volumes.md import FORMAT
+from pyimount.parsers.volumes.md_array import array_size, layout_name
 from tests.kept import ask, codes, kept, put, recognise
 from tests.strategies import Edit, edited, edits
 

@@ -96,6 +96,7 @@ def test_a_stratis_uuid_of_other_letters() -> None:
     assert ask(stratis.FORMAT, image(((at, crc(block) + block),), SIZE)) is None
 
 
+@pytest.mark.thorough
 def test_a_copy_of_a_bluestore_label() -> None:
     whole = bytearray(bluestore.GIB + 4096)
     label = bluestore_label()

@@ -22,7 +22,7 @@ from functools import partial
 from pyimount.formats import Details, Json
 from pyimount.mapping import overlay
 from pyimount.mapping.mirror_log import MirrorLeg, MirrorLog
-from pyimount.mapping.raid import (
+from pyimount.mapping.parity import (
     DDF_N_CONTINUE,
     DDF_N_RESTART,
     DDF_ZERO_RESTART,
@@ -37,10 +37,12 @@ from pyimount.mapping.raid import (
     RIGHT_ASYMMETRIC_6,
     RIGHT_SYMMETRIC,
     RIGHT_SYMMETRIC_6,
+    ParitySource,
+)
+from pyimount.mapping.raid import (
     Device,
     LinearSource,
     MirrorSource,
-    ParitySource,
     Raid10Layout,
     Raid10Source,
     StripedSource,
