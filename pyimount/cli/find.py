@@ -162,7 +162,7 @@ def _hash(asked: paths.Asked, place: Place, kind: str) -> str | None:
 
 def _second_opinion(asked: paths.Asked, start: Place, options: argparse.Namespace) -> None:
     """What two libraries see differently below a folder of a volume."""
-    compared = compare(asked.files, start, hashes=bool(options.hash))
+    compared = compare(start, hashes=bool(options.hash))
     if compared is None:
         libraries = ", ".join(start.entry.files.libraries)
         cli.complain(

@@ -33,7 +33,7 @@ class Difference(Record, kw_only=True):
     seen: tuple[tuple[str, str], ...]
 
 
-def compare(files: Files, start: Place, *, hashes: bool) -> Iterator[Difference] | None:
+def compare(start: Place, *, hashes: bool) -> Iterator[Difference] | None:
     """The differences below a folder; None where one library alone reads the volume.
 
     ``hashes``: compare the data of files too, all of it.
@@ -41,7 +41,7 @@ def compare(files: Files, start: Place, *, hashes: bool) -> Iterator[Difference]
     opened = start.entry.files
     if len(opened.libraries) < 2:
         return None
-    return _differences(files, opened, start.entry.names, hashes=hashes)
+    return _differences(start.owner, opened, start.entry.names, hashes=hashes)
 
 
 def _differences(

@@ -9,7 +9,7 @@ from fixtures.workshop import fixtures
 from pyimount.files import confined
 from pyimount.files.system import CannotRead, Damaged
 from pyimount.inside.comparing import compare
-from pyimount.inside.tree import Files, Place
+from pyimount.inside.tree import Files
 from pyimount.keys import Keyring
 from tests.files.test_ext import made
 from tests.files.trees import of_folder, of_image, opened
@@ -64,7 +64,7 @@ def test_two_libraries_see_the_same(tmp_path: Path, name: str) -> None:
         for volume in files.volumes():
             if volume.locked:
                 continue
-            found = compare(files, Place(files.opened(volume).root, (), volume.index), hashes=True)
+            found = compare(files.root(volume), hashes=True)
             assert found is not None
             assert list(found) == []
             compared += 1
@@ -80,5 +80,5 @@ def test_what_two_libraries_see_differently_is_told(tmp_path: Path) -> None:
     image = made(tmp_path, "-t", "ext4")
     with Files(pyimount.detect(image), Keyring(), in_process=True) as files:
         (volume,) = files.volumes()
-        found = compare(files, Place(files.opened(volume).root, (), "0"), hashes=False)
+        found = compare(files.root(volume), hashes=False)
         assert [(each.path, each.what) for each in found or ()] == [("/latin-\udce4", "is there")]
