@@ -117,7 +117,6 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _one(segments: "Segments", options: argparse.Namespace) -> tuple[Verified, ...]:
-    from pyimount.verifying.places import with_places
     from pyimount.verifying.state import State
     from pyimount.verifying.verify import verify
 
@@ -126,6 +125,10 @@ def _one(segments: "Segments", options: argparse.Namespace) -> tuple[Verified, .
         cli.complain(f"{options.state}: going on where it was")
     with _progress(os.path.basename(segments.paths[0])) as progress:
         verified = verify(segments, hashes=options.hash, allow=options.allow, progress=progress, state=state)
+    if not any(each.problems for each in verified):
+        return verified  # What reads volumes and files is not even loaded.
+    from pyimount.verifying.places import with_places
+
     return with_places(verified, segments, files=options.files)
 
 

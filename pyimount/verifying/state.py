@@ -24,7 +24,7 @@ class State:
     """
 
     def __init__(self, path: str, paths: Sequence[str], hashes: Sequence[str]) -> None:
-        self._path = path
+        self.path = path
         self._about: dict[str, Any] = {
             "schema": _SCHEMA,
             "pyimount": __version__,
@@ -48,14 +48,14 @@ class State:
 
     def _take(self, kept: Any) -> None:
         if not isinstance(kept, dict) or kept.get("schema") != _SCHEMA:
-            raise NotResumable(f"{self._path}: is no state of a verification")
+            raise NotResumable(f"{self.path}: is no state of a verification")
         for key, what in (
             ("pyimount", "made by another version"),
             ("files", "of another image, or this one was changed since"),
             ("hashes", "of a run with other hashes"),
         ):
             if kept.get(key) != self._about[key]:
-                raise NotResumable(f"{self._path}: is {what}; without it, verifying begins anew")
+                raise NotResumable(f"{self.path}: is {what}; without it, verifying begins anew")
         parts = kept.get("parts")
         self._parts = parts if isinstance(parts, dict) else {}
         self.resumed = bool(self._parts)
@@ -115,16 +115,16 @@ class State:
         """Put what is known into the file, all of it or nothing. Raises OSError."""
         if not self._parts:
             return
-        beside = f"{self._path}.new"
+        beside = f"{self.path}.new"
         with open(beside, "w", encoding="utf-8") as file:
             json.dump({**self._about, "parts": self._parts}, file)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(beside, self._path)
+        os.replace(beside, self.path)
 
     def finish(self) -> None:
         """All was verified: nothing is left to go on with."""
         try:
-            os.unlink(self._path)
+            os.unlink(self.path)
         except FileNotFoundError:
             return

@@ -11,7 +11,7 @@ from pyimount.sources.budget import NO_LIMIT, Meter
 from pyimount.sources.errors import NoFilesLeft, OpenError, ReadError
 from pyimount.sources.segments import Segments
 from pyimount.sources.source import Source
-from pyimount.verifying.passes import Pass
+from pyimount.verifying.passes import NotResumable, Pass
 from pyimount.verifying.records import Check, Status, Verified
 from pyimount.verifying.state import State
 
@@ -170,12 +170,10 @@ class _Verifying:
         if state is None:
             reading = Pass(each, source, asked)
         else:
-            kept = state.of(key)
-            if kept is not None and each.pieces is not None and each.pieces.in_order and not kept["ended"]:
-                kept = None  # what comes in one go can only be held against its checksum from its start
-            reading = Pass(each, source, asked, state.make, kept and kept["pass"])
-            if kept is not None:
-                reading.problems = state.problems(kept)
+            try:
+                reading = self._resumed(key, each, source, asked, state)
+            except (KeyError, TypeError, ValueError) as error:
+                raise NotResumable(f"{state.path}: is damaged; without it, verifying begins anew") from error
         self._passes.append(reading)
         before = self._done
         self._done += reading.position
@@ -195,6 +193,17 @@ class _Verifying:
         self._done = before + source.size
         if state is not None:
             state.note(key, reading, ended=True)
+
+    @staticmethod
+    def _resumed(key: str, each: CheckedBytes, source: Source, asked: Sequence[str], state: State) -> Pass:
+        """A pass that goes on where its state was kept, or begins."""
+        kept = state.of(key)
+        if kept is not None and each.pieces is not None and each.pieces.in_order and not kept["ended"]:
+            kept = None  # what comes in one go can only be held against its checksum from its start
+        reading = Pass(each, source, asked, state.make, kept and kept["pass"])
+        if kept is not None:
+            reading.problems = state.problems(kept)
+        return reading
 
     def _status(self, problems: Sequence[Problem], covered: int) -> Status:
         codes = {each.code for each in problems}

@@ -399,6 +399,18 @@ def test_a_state_of_another_image_is_refused(
     assert main(["verify", "--state", str(state), str(image)]) == 2
     assert "another image, or this one was changed since" in capsys.readouterr().err
     assert state.exists()
+    fresh = big_image(tmp_path / "again")
+    interrupted(fresh, tmp_path / "other", monkeypatch)
+    kept = json.loads((tmp_path / "other").read_text())
+    for part in (
+        {},
+        {"pass": {}, "ended": False},
+        {"pass": {"position": "x"}, "ended": False, "problems": []},
+        7,
+    ):
+        (tmp_path / "other").write_text(json.dumps({**kept, "parts": {"1.0": part}}))
+        assert main(["verify", "--state", str(tmp_path / "other"), str(fresh)]) == 2
+    capsys.readouterr()
     state.write_text("{")
     assert main(["verify", "--state", str(state), str(image)]) == 2
     assert main(["verify", "--state", str(state), str(image), str(image.parent / "other.raw")]) == 2
