@@ -81,7 +81,8 @@ sbom:  ## what comes along with pyimount and its extras, in CycloneDX's words, i
 	$(PYTHON) -m venv build/sbom/venv
 	build/sbom/venv/bin/python -m pip --quiet install '.[mount,fast,zstd,lz4,remote,files]'
 	build/sbom/venv/bin/python -m pip --quiet uninstall --yes pip setuptools
-	build/sbom/tool/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible \
+	find build/sbom/venv -name direct_url.json -delete  # which names this folder
+	build/sbom/tool/bin/cyclonedx-py environment --output-reproducible \
 		--output-file build/sbom/pyimount.cdx.json build/sbom/venv/bin/python
 
 deb:  ## a Debian package that installs into /opt, in build; needs python3-venv, and nothing of root
