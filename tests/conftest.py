@@ -2,6 +2,7 @@
 
 import os
 import random
+import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,6 +27,13 @@ settings.load_profile("pyimount")
 def _no_net(monkeypatch: pytest.MonkeyPatch) -> None:
     """Scans raise what users get as ``internal-error``: a test is to see every fault."""
     monkeypatch.setitem(detecting.detect.__kwdefaults__, "net", False)
+
+
+# What started this may have had signals ignored (nohup; a shell, of what it runs beside itself), and that is
+# handed on to all that tests start.
+for _number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM):
+    if signal.getsignal(_number) == signal.SIG_IGN:
+        signal.signal(_number, signal.default_int_handler if _number == signal.SIGINT else signal.SIG_DFL)
 
 
 # Tests start tools by their names, and a user's PATH may lack the folders where half of them are.

@@ -43,8 +43,15 @@ class OnATerminal:
         assert prompt in self.said, self.said
 
     def status(self) -> int:
-        """What it ended with; negative for a signal."""
-        _, status = os.waitpid(self.pid, 0)
+        """What it ended with; negative for a signal. One that does not end is killed."""
+        until = time.monotonic() + 60
+        while (ended := os.waitpid(self.pid, os.WNOHANG)) == (0, 0):
+            if time.monotonic() > until:
+                os.kill(self.pid, signal.SIGKILL)
+                ended = os.waitpid(self.pid, 0)
+                break
+            time.sleep(0.02)
+        _, status = ended
         return os.waitstatus_to_exitcode(status)
 
 
