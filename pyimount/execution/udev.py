@@ -18,6 +18,8 @@ from pyimount.planning.steps import PREFIX
 
 RULES = "/run/udev/rules.d"
 CONTROL = "/run/udev/control"
+# A file that is called so is not read: rules end in .rules.
+_NEW = ".new"
 
 # 60-persistent-storage.rules and its like read signatures unless told not to; LVM, md, systemd and udisks
 # each go by what these found, and have a word of their own besides.
@@ -108,26 +110,33 @@ class Guard:
         texts = rules(self._session, self._backing, self._members, self._groups)
         for path, text in zip(paths_of(self._session), texts, strict=True):
             try:
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(path)
                 if text:
                     _write(path, text)
+                else:
+                    with contextlib.suppress(FileNotFoundError):
+                        os.unlink(path)
             except OSError as error:
                 raise StepFailed(f"{path}: {error.strerror}") from error
         _reload()
 
 
 def _write(path: str, text: str) -> None:
+    """Put rules in the place of those before, at once: udev may look at any moment, and would find none."""
+    new = path + _NEW
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(new)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    with open(os.open(path, flags, 0o644), "w", encoding="ascii") as file:
+    with open(os.open(new, flags, 0o644), "w", encoding="ascii") as file:
         os.fchmod(file.fileno(), 0o644)
         file.write(text)
+    os.rename(new, path)
 
 
 def release(session: str) -> None:
     """Remove the session's rules, if there are any. Raises StepFailed."""
     found = False
-    for path in paths_of(session):
+    paths = paths_of(session)
+    for path in (*paths, *(each + _NEW for each in paths)):
         try:
             os.unlink(path)
             found = True

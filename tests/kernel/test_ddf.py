@@ -103,7 +103,7 @@ def arrays(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Mapping[str,
         b"".join(sha256(number.to_bytes(4, "big")).digest() for number in range(1 << 16))
     )
     lines = [f"make {name} {kind.disks} {kind.said}" for name, kind in KINDS.items()]
-    said = kernel.shell("\n".join([SCRIPT, *lines]), timeout=300)
+    said = kernel.shell("\n".join([SCRIPT, *lines]), timeout=900)
     return kernel.share, dict(re.findall(r"made (\S+) (\w+)", said))
 
 

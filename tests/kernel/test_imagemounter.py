@@ -29,7 +29,7 @@ def images(original: Path, tmp_path_factory: pytest.TempPathFactory) -> Kernel:
 
 def run(images: Kernel, original: Path, name: str) -> str:
     snippet = f"from tests.kernel.imagemounter_leftovers import {name} as run; run({str(original)!r})"
-    return images.python(snippet, timeout=300)
+    return images.python(snippet, timeout=900)
 
 
 def test_what_it_leaves_is_taken_away(images: Kernel, original: Path) -> None:

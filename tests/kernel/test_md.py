@@ -145,7 +145,7 @@ def arrays(tmp_path_factory: pytest.TempPathFactory) -> Path:
             for lost in losses(array):
                 there = [name for number, name in enumerate(files(array)) if number not in lost]
                 script.append(f"reads {array.name} {' '.join(there)}")
-    uml.shell("\n".join(script), timeout=300)
+    uml.shell("\n".join(script), timeout=900)
     return uml.share
 
 
@@ -297,7 +297,7 @@ def states(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for number in range(4):
             with (uml.share / f"{name}.{number}").open("wb") as file:
                 file.truncate(24 * MIB if large else MEMBER)
-    print(uml.shell(STATES, timeout=300))
+    print(uml.shell(STATES, timeout=900))
     return uml.share
 
 

@@ -78,7 +78,7 @@ def kernel(tmp_path_factory: pytest.TempPathFactory) -> Kernel:
         "root",
         blank(share / "clean.img", 12 * MIB),
     )
-    made.shell(MAKE, timeout=240)
+    made.shell(MAKE, timeout=900)
     assert pyimount.detect(share / "fs.img").volumes[0].state == "dirty"
     packed = share / "packed.img"
     tool("mksquashfs", root, packed, "-quiet", "-no-progress")
@@ -97,7 +97,7 @@ def kernel(tmp_path_factory: pytest.TempPathFactory) -> Kernel:
 Verdicts = dict[str, tuple[bool, str]]
 
 
-def checked(kernel: Kernel, module: str, *, prepared: bool = False, timeout: float = 300) -> Verdicts:
+def checked(kernel: Kernel, module: str, *, prepared: bool = False, timeout: float = 900) -> Verdicts:
     """Run the checks of a module in the guest: each with whether it passed, and what it printed."""
     images = [path for path in kernel.share.iterdir() if path.is_file()]
     before = {path.name: digest(path) for path in images}

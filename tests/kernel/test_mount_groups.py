@@ -84,13 +84,13 @@ print("results " + json.dumps(results))
 def kernel(tmp_path_factory: pytest.TempPathFactory) -> Kernel:
     needs("lvm", "dmsetup", "mke2fs")
     made = kernel_in(tmp_path_factory.mktemp("groups"))
-    made.shell(MAKE, timeout=240)
+    made.shell(MAKE, timeout=900)
     return made
 
 
 def test_lvm_itself_on_our_devices_alone(kernel: Kernel) -> None:
     before = {name: hashlib.sha256((kernel.share / name).read_bytes()).hexdigest() for name in IMAGES[:2]}
-    output = kernel.python(MOUNT.format(share=kernel.share), timeout=240)
+    output = kernel.python(MOUNT.format(share=kernel.share), timeout=900)
     line = next(line for line in output.splitlines() if line.startswith("results "))
     results = json.loads(line.removeprefix("results "))
     volumes = ("linear", "striped", "mirrored", "thin")

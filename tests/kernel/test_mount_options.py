@@ -146,7 +146,7 @@ def kernel(tmp_path_factory: pytest.TempPathFactory) -> Kernel:
     needs_root()  # the guest's root has the rights on files that this user has
     made: Kernel = kernel_in(tmp_path_factory.mktemp("options"))
     wanted = {name: each for name, each in FILE_SYSTEMS.items() if find_tool(each.tool.split()[0])}
-    made.shell(MAKE + "".join(making(name, each) for name, each in wanted.items()), timeout=300)
+    made.shell(MAKE + "".join(making(name, each) for name, each in wanted.items()), timeout=900)
     return made
 
 
@@ -166,7 +166,7 @@ def tried(kernel: Kernel) -> dict[str, Tried]:
         plans[name] = plan(scan, RECOVERY, UML, session=f"{number:08x}", only=(volume.index,))
     trials = [using(name, plans[name]) for name in images if plans[name].steps]
     trials += [plainly(name, images[name], each.driver) for name, each in wanted.items() if each.driver]
-    lines = kernel.shell("".join(trials), timeout=300).splitlines()
+    lines = kernel.shell("".join(trials), timeout=900).splitlines()
     said = {name: next((line for line in lines if line.startswith(f"{name}: ")), "") for name in images}
     return {
         name: Tried(
@@ -205,7 +205,7 @@ def test_without_the_options_the_driver_would_write(name: str, tried: dict[str, 
 
 def test_the_command_mounts_them_all_at_once(kernel: Kernel, tried: dict[str, Tried]) -> None:
     said = kernel.python(
-        f"from tests.kernel.mount_commands import file_systems; file_systems(*{list(tried)})", timeout=200
+        f"from tests.kernel.mount_commands import file_systems; file_systems(*{list(tried)})", timeout=900
     )
     assert "when allowed" in said
     assert {name: digest(kernel.share / f"{name}.dirty") for name in tried} == {

@@ -74,7 +74,7 @@ IMAGES = [
 def kernel(tmp_path_factory: pytest.TempPathFactory) -> Kernel:
     needs("lvm", "mdadm", "mkfs.btrfs", "mke2fs", "cryptsetup", "dmsetup")
     made = kernel_in(tmp_path_factory.mktemp("plans"))
-    made.shell(MAKE, timeout=200)
+    made.shell(MAKE, timeout=900)
     return made
 
 
@@ -88,7 +88,7 @@ def ran(kernel: Kernel, planned: MountPlan) -> list[str]:
         if isinstance(step, Mount) and not isinstance(step.at, str)
     )
     before = digests(kernel.share)
-    lines = kernel.shell(f"{commands}\n{reading}\n", timeout=200).splitlines()
+    lines = kernel.shell(f"{commands}\n{reading}\n", timeout=900).splitlines()
     assert digests(kernel.share) == before
     return [line.removeprefix("read ") for line in lines if line.startswith("read ")]
 

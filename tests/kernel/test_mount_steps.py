@@ -19,7 +19,7 @@ TOOLS = {
 @pytest.mark.parametrize("name", MAKERS)
 def test_killed_at_any_moment(name: str, uml: Kernel) -> None:
     needs(*TOOLS[name])
-    said = uml.python(f"from tests.kernel.mount_steps import main; main({name!r})", timeout=300)
+    said = uml.python(f"from tests.kernel.mount_steps import main; main({name!r})", timeout=900)
     assert "nothing left" in said
 
 
@@ -33,5 +33,5 @@ def test_killed_at_any_moment(name: str, uml: Kernel) -> None:
 )
 def test_in_the_guest(name: str, tools: tuple[str, ...], end: str, uml: Kernel) -> None:
     needs(*tools)
-    said = uml.python(f"from tests.kernel.mount_steps import {name}; {name}()", timeout=300)
+    said = uml.python(f"from tests.kernel.mount_steps import {name}; {name}()", timeout=900)
     assert end in said

@@ -88,11 +88,11 @@ class Kernel:
         share.mkdir(parents=True, exist_ok=True)
         self.share = share.resolve()
 
-    def shell(self, script: str, *, timeout: float = 120, check: bool = True) -> str:
+    def shell(self, script: str, *, timeout: float = 600, check: bool = True) -> str:
         """Run a script of /bin/sh."""
         return self._run(("/bin/sh", "-e"), script, timeout, check=check)
 
-    def python(self, snippet: str, *, timeout: float = 120, check: bool = True) -> str:
+    def python(self, snippet: str, *, timeout: float = 600, check: bool = True) -> str:
         """Run a snippet with the Python that runs the tests, from the top of this checkout."""
         top = Path(__file__).parents[2]
         runner = ("/usr/bin/env", f"PYTHONPATH={top}", "PYTHONDONTWRITEBYTECODE=1", sys.executable)
