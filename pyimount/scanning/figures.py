@@ -16,15 +16,31 @@ def plausible(facts: dict[str, Any]) -> tuple[dict[str, Any], tuple[Problem, ...
 
     What details say under the same names counts as well. A slice at such a place has no bytes.
     """
+    recipe = facts.get("recipe")
+    nowhere = isinstance(recipe, Recipe) and recipe.kind == "slice" and _wrong_in(recipe.parameters)
+    if not nowhere and not any(_is_wrong(name, value) for name, value in facts.items()):
+        return facts, ()
     wrong: list[str] = []
     kept = {name: _kept(name, value, wrong) for name, value in facts.items()}
-    recipe = facts.get("recipe")
-    if isinstance(recipe, Recipe) and recipe.kind == "slice" and _wrong_in(recipe.parameters):
+    if nowhere:
         kept["recipe"] = Recipe("none")
     if not wrong:
         return kept, ()
     message = f"no file is so large: {', '.join(dict.fromkeys(wrong))}"
     return kept, (Problem(Code.DAMAGED, message),)
+
+
+def _is_wrong(name: str, value: Any) -> bool:
+    """Whether there is anything to leave out; nearly always there is not."""
+    if value is None or isinstance(value, str):
+        return False
+    if isinstance(value, int):
+        return name in _FIGURES and not 0 <= value <= LAST
+    if isinstance(value, list):
+        return any(_is_wrong(name, each) for each in value)
+    if isinstance(value, Mapping):
+        return any(_is_wrong(key, each) for key, each in value.items())
+    return False
 
 
 def _wrong_in(parameters: Mapping[str, Json]) -> bool:

@@ -372,7 +372,7 @@ class _Scanner:
         """Note a layer that has been looked into."""
         identity = None if found.identity is None else self._counted(found.identity)
         shown = identity
-        if identity is not None:
+        if identity is not None and identity.group is not None:
             shown = identity.replaced(details=self._groups.told_once(identity, task.place["index"]))
         volume = volume_layer(self._new_id(), task.place, found, shown, faults)
         lies_on = self._lies_on[volume.parents[0]]
