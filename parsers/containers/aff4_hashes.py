@@ -7,9 +7,9 @@ the map's.
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Protocol
 
 from pyimount.formats.stored import CheckedBytes, Stored, StoredHash
+from pyimount.parsers.containers.aff4_volumes import Volume
 from pyimount.parsers.containers.turtle import Term
 from pyimount.problems import Code, Problem
 from pyimount.records import Record
@@ -23,19 +23,6 @@ LINEAR = ("md5", "sha1", "sha256", "sha512", "blake2b")
 
 _PIECE = 1 << 20
 _MAP_PARTS = {"mappointhash": ("map",), "mapidxhash": ("idx",), "mappathhash": ("mapPath",)}
-
-
-class Volume(Protocol):
-    """A volume: its members by their URNs."""
-
-    def has(self, urn: str) -> bool:
-        """Whether there is such a member."""
-
-    def member(self, urn: str, meter: Meter) -> Source:
-        """Its bytes."""
-
-    def members(self) -> Sequence[str]:
-        """The URNs of all members."""
 
 
 class Chunked(Record, kw_only=True):
@@ -87,7 +74,7 @@ def stored_of(
 
 
 class _Keeping:
-    """Looks up and compares."""
+    """Looks the hashes up, and compares them with what is stored."""
 
     def __init__(self, statements: Mapping[str, Mapping[str, Sequence[Term]]], meter: Meter) -> None:
         self._statements = statements

@@ -32,7 +32,7 @@ from fixtures.recipes.aff4 import (
 )
 from pyimount.formats import NotThisFormat
 from pyimount.mapping import open_layer
-from pyimount.parsers.containers import aff4
+from pyimount.parsers.containers import aff4_streams
 from pyimount.parsers.containers.lz4 import unpack_lz4
 from pyimount.parsers.containers.snappy import unpack_snappy
 from pyimount.parsers.containers.turtle import RDF_TYPE, Term, read_turtle
@@ -125,7 +125,7 @@ class TestMap:
     @pytest.mark.parametrize("cap", ["_POINTS_CAP", "_TARGETS_CAP"])
     def test_too_many_are_not_read(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cap: str) -> None:
         path = mapped(tmp_path / "disk.aff4", [(0, 9, 0, 0), (9, 9, 0, 0)], [STREAM, ZERO], 4096)
-        monkeypatch.setattr(aff4, cap, 1)
+        monkeypatch.setattr(aff4_streams, cap, 1)
         assert codes(open_path(path)) == ["damaged"]
 
 

@@ -14,7 +14,7 @@ import pyimount
 from fixtures.recipes.aff4 import pack_lz4, pack_snappy
 from fixtures.workshop import fixtures
 from pyimount.mapping import open_layer
-from pyimount.parsers.containers import aff4, lz4, snappy, zlib_library
+from pyimount.parsers.containers import aff4_chunks, lz4, snappy, zlib_library
 from pyimount.parsers.containers.chunks import inflate, read_checked
 from pyimount.parsers.containers.clusters import inflate_raw
 from pyimount.parsers.containers.deflate import GZIP, RAW, DeflateStream
@@ -99,7 +99,10 @@ WAYS: dict[str, tuple[Callable[[bytes, int], Any], Callable[[bytes, random.Rando
         inflate_raw,
         lambda data, dice: _deflate(data, -12, dice.choice((1, 9)), dice.choice(range(5))),
     ),
-    "aff4": (aff4.UNPACKERS[aff4.DEFLATE], lambda data, dice: _deflate(data, -15, 6, dice.choice(range(5)))),
+    "aff4": (
+        aff4_chunks.UNPACKERS[aff4_chunks.DEFLATE],
+        lambda data, dice: _deflate(data, -15, 6, dice.choice(range(5))),
+    ),
     "gzip": (_stream(GZIP), lambda data, dice: _deflate(data, 31, 6, dice.choice(range(5)))),
     "bare": (_stream(RAW), lambda data, dice: _deflate(data, -15, 6, dice.choice(range(5)))),
     "snappy": (snappy.unpack_snappy, lambda data, _: pack_snappy(data)),
