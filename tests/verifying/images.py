@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fixtures.workshop import fixtures
-from pyimount.parsers.containers import aff, dmg, ewf2, ewf_sections
+from pyimount.parsers.containers import aff, dmg, ewf2_sections, ewf_sections
 from tests.kept import kept
 
 Place = Callable[[bytes], int]
@@ -64,10 +64,10 @@ def in_ewf2(kind: int, at: int, *, of_descriptor: bool = False) -> Place:
     """A byte of a section of an Ex01, or of its descriptor."""
 
     def place(data: bytes) -> int:
-        size = ewf2.SECTION_DESCRIPTOR.size
+        size = ewf2_sections.SECTION_DESCRIPTOR.size
         offset = len(data) - size
         while True:
-            descriptor = ewf2.SECTION_DESCRIPTOR.construct.parse(data[offset:])
+            descriptor = ewf2_sections.SECTION_DESCRIPTOR.construct.parse(data[offset:])
             if descriptor.type == kind:
                 return offset + at if of_descriptor else offset - descriptor.data_size + at
             offset = descriptor.previous_offset
@@ -147,11 +147,11 @@ CHANGES: tuple[tuple[str, str, Place], ...] = (
     ("ewf-smart", "the MD5", in_ewf("hash", 1)),
     ("ewf2", "data stored as they are", in_ewf2(3, 100)),
     ("ewf2", "the checksum of a chunk stored as it is", in_ewf2(3, 32769)),
-    ("ewf2", "an entry of the table", in_ewf2(ewf2.SECTOR_TABLE, 32 + 3 * 16)),
-    ("ewf2", "the header of the table", in_ewf2(ewf2.SECTOR_TABLE, 8)),
-    ("ewf2", "the MD5", in_ewf2(ewf2.MD5_HASH, 0)),
-    ("ewf2", "the checksum of the MD5", in_ewf2(ewf2.MD5_HASH, 17)),
-    ("ewf2", "a descriptor", in_ewf2(ewf2.MD5_HASH, 30, of_descriptor=True)),
+    ("ewf2", "an entry of the table", in_ewf2(ewf2_sections.SECTOR_TABLE, 32 + 3 * 16)),
+    ("ewf2", "the header of the table", in_ewf2(ewf2_sections.SECTOR_TABLE, 8)),
+    ("ewf2", "the MD5", in_ewf2(ewf2_sections.MD5_HASH, 0)),
+    ("ewf2", "the checksum of the MD5", in_ewf2(ewf2_sections.MD5_HASH, 17)),
+    ("ewf2", "a descriptor", in_ewf2(ewf2_sections.MD5_HASH, 30, of_descriptor=True)),
     ("aff", "data of a page", in_aff("page0", 30)),
     ("aff", "the MD5", in_aff("md5", 4)),
     ("aff", "the SHA-1", in_aff("sha1", 4)),

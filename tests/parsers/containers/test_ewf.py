@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import pyimount
 from fixtures.recipes.ewf import acquire, e01_image, ex01_image, ex01_segments, sealed, section, smart_image
 from fixtures.workshop import Workshop
-from pyimount.parsers.containers import ewf2, ewf_sections
+from pyimount.parsers.containers import ewf2_sections, ewf_sections
 from pyimount.parsers.containers.chunks import inflate, unpack_bzip2
 from pyimount.problems import Code
 from pyimount.sources.errors import ReadError
@@ -421,11 +421,11 @@ def test_ex01_cut_is_named_with_its_facts(tmp_path: Path) -> None:
 
 def test_ex01_that_is_encrypted_is_named(tmp_path: Path) -> None:
     image = bytearray(EX01)
-    offset = len(image) - ewf2.SECTION_DESCRIPTOR.size
+    offset = len(image) - ewf2_sections.SECTION_DESCRIPTOR.size
     while offset:
-        made: Any = ewf2.SECTION_DESCRIPTOR.construct.parse(bytes(image[offset:]))
+        made: Any = ewf2_sections.SECTION_DESCRIPTOR.construct.parse(bytes(image[offset:]))
         fields = {name: made[name] for name in made if name not in ("_io", "checksum")}
-        image[offset : offset + 64] = sealed(ewf2.SECTION_DESCRIPTOR, **{**fields, "data_flags": 2})
+        image[offset : offset + 64] = sealed(ewf2_sections.SECTION_DESCRIPTOR, **{**fields, "data_flags": 2})
         offset = made.previous_offset
     path = tmp_path / "disk.Ex01"
     path.write_bytes(image)
