@@ -29,6 +29,8 @@ INDEX: dict[str, tuple[tuple[str, str, int, tuple[tuple[bytes, int, int, int], .
         ('deflate', '', 0, ()),
         ('deflate64', '', 0, ()),
         ('dmg', 'dmg', 0, ((b'koly', -512, 1, 0), (b'encrcdsa', 0, 1, 0), (b'cdsaencr', -8, 1, 0))),
+        ('dmg_chunks', '', 0, ()),
+        ('dmg_resources', '', 0, ()),
         ('ewf', 'ewf', 0, ((b'EVF\t\r\n\xff\x00', 0, 1, 0), (b'LVF\t\r\n\xff\x00', 0, 1, 0))),
         ('ewf2', 'ewf2', 0, ((b'EVF2\r\n\x81\x00', 0, 1, 0), (b'LEF2\r\n\x81\x00', 0, 1, 0))),
         ('ewf2_sections', '', 0, ()),

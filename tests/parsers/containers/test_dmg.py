@@ -10,7 +10,7 @@ import pytest
 from fixtures.comparing import codes, inside, mixed_bytes, open_path, where_different
 from fixtures.recipes.apple_images import encrypted_v2
 from fixtures.recipes.dmg import PACKERS, chunks_of, image, pack_lzfse, property_list, simple, table, trailer
-from pyimount.parsers.containers import cdsa, dmg
+from pyimount.parsers.containers import cdsa, dmg_chunks
 from pyimount.parsers.containers.adc import unpack_adc
 from pyimount.parsers.containers.lzfse import lzfse_unpacker
 from pyimount.sources.errors import ReadError
@@ -19,12 +19,12 @@ from tests.needing import needs_built
 MIB = 1 << 20
 DISK = mixed_bytes(MIB)
 KINDS = {
-    "raw": dmg.RAW,
-    "adc": dmg.ADC,
-    "zlib": dmg.ZLIB,
-    "bzip2": dmg.BZIP2,
-    "lzfse": dmg.LZFSE,
-    "lzma": dmg.LZMA,
+    "raw": dmg_chunks.RAW,
+    "adc": dmg_chunks.ADC,
+    "zlib": dmg_chunks.ZLIB,
+    "bzip2": dmg_chunks.BZIP2,
+    "lzfse": dmg_chunks.LZFSE,
+    "lzma": dmg_chunks.LZMA,
 }
 
 
@@ -58,8 +58,8 @@ def test_chunks_of_all_types_in_one_image(tmp_path: Path, lzfse: None) -> None:
 
 def test_several_tables_in_any_order_and_a_gap_between(tmp_path: Path) -> None:
     first, second = DISK[:65536], DISK[65536:]
-    chunks, fork = chunks_of(first, [dmg.ZLIB])
-    more, rest = chunks_of(second, [dmg.BZIP2])
+    chunks, fork = chunks_of(first, [dmg_chunks.ZLIB])
+    more, rest = chunks_of(second, [dmg_chunks.BZIP2])
     for chunk in more:
         chunk["CompressedOffset"] += len(fork)
     disk = first + bytes(5120) + second
@@ -70,7 +70,7 @@ def test_several_tables_in_any_order_and_a_gap_between(tmp_path: Path) -> None:
 
 
 def test_the_data_fork_and_the_table_have_offsets_of_their_own(tmp_path: Path) -> None:
-    chunks, fork = chunks_of(DISK, [dmg.ZLIB])
+    chunks, fork = chunks_of(DISK, [dmg_chunks.ZLIB])
     listed = bytearray(table(chunks, DISK))
     struct.pack_into(">Q", listed, 24, 300)  # DataOffset
     data = bytes(1000) + bytes(300) + fork
@@ -84,7 +84,7 @@ def test_an_image_without_tables_is_its_data_fork(tmp_path: Path) -> None:
 
 
 def test_tables_in_a_resource_fork(tmp_path: Path) -> None:
-    chunks, fork = chunks_of(DISK, [dmg.ADC, dmg.ZLIB])
+    chunks, fork = chunks_of(DISK, [dmg_chunks.ADC, dmg_chunks.ZLIB])
     listed = table(chunks, DISK)
     resources = struct.pack(">4I", 256, 260 + len(listed), 4 + len(listed), 50).ljust(256, b"\0")
     resources += struct.pack(">I", len(listed)) + listed
@@ -95,7 +95,7 @@ def test_tables_in_a_resource_fork(tmp_path: Path) -> None:
 
 
 def test_checksums_are_told_and_verified(tmp_path: Path) -> None:
-    chunks, fork = chunks_of(DISK, [dmg.ZLIB])
+    chunks, fork = chunks_of(DISK, [dmg_chunks.ZLIB])
     data = image(DISK, fork, [table(chunks, DISK)])
     details = open_path(put(tmp_path, data)).container.details
     assert details["data_checksum"] == {"type": "crc32", "value": f"{zlib.crc32(fork):08x}"}
@@ -165,8 +165,8 @@ NO_BASE64 = (
 class TestHostile:
     def chunk(self, **changes: int) -> bytes:
         """An image whose second chunk is changed."""
-        chunks, fork = chunks_of(DISK, [dmg.ZLIB])
-        chunks[1] |= {"EntryType": dmg.ZLIB, **changes}
+        chunks, fork = chunks_of(DISK, [dmg_chunks.ZLIB])
+        chunks[1] |= {"EntryType": dmg_chunks.ZLIB, **changes}
         return image(DISK, fork, [table(chunks, DISK)])
 
     @pytest.mark.parametrize(
@@ -185,14 +185,14 @@ class TestHostile:
         assert codes(opened) == ["damaged"]
 
     def test_tables_over_one_another(self, tmp_path: Path) -> None:
-        chunks, fork = chunks_of(DISK, [dmg.ZLIB])
+        chunks, fork = chunks_of(DISK, [dmg_chunks.ZLIB])
         opened = open_path(put(tmp_path, image(DISK, fork, [table(chunks, DISK)] * 2)))
         assert codes(opened) == ["damaged"]
 
     def test_a_table_that_claims_more_chunks_than_it_has(self, tmp_path: Path) -> None:
-        chunks, fork = chunks_of(DISK, [dmg.ZLIB])
+        chunks, fork = chunks_of(DISK, [dmg_chunks.ZLIB])
         listed = bytearray(table(chunks, DISK))
-        struct.pack_into(">I", listed, dmg.MISH.size - 4, 0xFFFFFFFF)
+        struct.pack_into(">I", listed, dmg_chunks.MISH.size - 4, 0xFFFFFFFF)
         assert codes(open_path(put(tmp_path, image(DISK, fork, [bytes(listed)])))) == ["damaged"]
 
     @pytest.mark.parametrize("name", [name for name in KINDS if name != "raw"])
@@ -211,7 +211,7 @@ class TestHostile:
 
     def test_a_chunk_too_large_to_unpack(self, tmp_path: Path) -> None:
         disk = bytes(64 * MIB)
-        chunk = {**chunks_of(b"A" * 512, [dmg.ZLIB])[0][0], "SectorCount": len(disk) // 512}
+        chunk = {**chunks_of(b"A" * 512, [dmg_chunks.ZLIB])[0][0], "SectorCount": len(disk) // 512}
         opened = open_path(put(tmp_path, image(disk, zlib.compress(b"A" * 512), [table([chunk], disk)])))
         assert opened.source is not None
         with pytest.raises(ReadError, match="larger"):
@@ -235,7 +235,7 @@ class TestHostile:
             opened.source.read_at(65536, 1)
 
     def test_a_trailer_of_fewer_sectors_than_the_tables(self, tmp_path: Path) -> None:
-        chunks, fork = chunks_of(DISK, [dmg.ZLIB])
+        chunks, fork = chunks_of(DISK, [dmg_chunks.ZLIB])
         opened = open_path(put(tmp_path, image(DISK, fork, [table(chunks, DISK)], SectorCount=1000)))
         assert codes(opened) == ["damaged"]
         assert opened.container.size == 512000
@@ -246,7 +246,7 @@ class TestHostile:
     @pytest.mark.parametrize("value", [1, 1 << 31, (1 << 63) - 1])
     def test_a_trailer_with_any_figure(self, tmp_path: Path, field: str, value: int) -> None:
         value &= 0xFFFFFFFF if field == "HeaderSize" else (1 << 64) - 1
-        chunks, fork = chunks_of(DISK, [dmg.ZLIB])
+        chunks, fork = chunks_of(DISK, [dmg_chunks.ZLIB])
         opened = open_path(put(tmp_path, image(DISK, fork, [table(chunks, DISK)], **{field: value})))
         assert opened.container.type == "raw" or opened.container.problems or opened.container.size
 
@@ -321,8 +321,8 @@ class TestLzfse:
                 unpack(packed[:length], 5000)
 
     def test_without_the_library(self, tmp_path: Path) -> None:
-        with patch.dict(PACKERS, {dmg.LZFSE: lambda data: data}):  # what is in the chunks is not looked at
-            path = put(tmp_path, simple(DISK, dmg.LZFSE, dmg.RAW))
+        with patch.dict(PACKERS, {dmg_chunks.LZFSE: lambda data: data}):  # the chunks are not looked into
+            path = put(tmp_path, simple(DISK, dmg_chunks.LZFSE, dmg_chunks.RAW))
         with patch.dict("sys.modules", {"liblzfse": None}):
             opened = open_path(path)
             assert codes(opened) == ["unsupported"]

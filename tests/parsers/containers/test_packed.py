@@ -202,9 +202,9 @@ def test_a_magic_alone_is_not_enough(tmp_path: Path, data: bytes) -> None:
 
 def test_a_container_in_a_compressed_file_is_opened(tmp_path: Path) -> None:
     from fixtures.recipes.dmg import simple
-    from pyimount.parsers.containers import dmg
+    from pyimount.parsers.containers import dmg_chunks
 
-    path = put(tmp_path, gzip.compress(lzma.compress(simple(DISK, dmg.ZLIB), preset=0)))
+    path = put(tmp_path, gzip.compress(lzma.compress(simple(DISK, dmg_chunks.ZLIB), preset=0)))
     opened = open_path(path)
     assert (opened.container.type, codes(opened)) == ("dmg", [])
     wrapped = opened.container.details["wrapped_in"]
