@@ -9,7 +9,7 @@ import pytest
 
 from pyimount import detect, open_volume
 from pyimount.layers import Group, Scan
-from pyimount.parsers.filesystems import ext, jfs, jfs_log, reiserfs
+from pyimount.parsers.filesystems import ext, ext_journal, jfs, jfs_log, reiserfs
 from pyimount.parsers.filesystems.btrfs import PRIMARY, SUPERBLOCK
 from pyimount.parsers.filesystems.btrfs_allocation import ITEM, SYSTEM_CHUNKS_AT
 from pyimount.parsers.filesystems.f2fs import OFFSETS
@@ -197,9 +197,9 @@ def with_external_journal(journal: bytes, *, dirty: bool = False) -> bytearray:
 
 def journal_of(*users: bytes) -> bytearray:
     image = kept("jbd")
-    parsed = ext.JOURNAL_SUPERBLOCK.construct.parse(bytes(image[2048:3072]))
+    parsed = ext_journal.JOURNAL_SUPERBLOCK.construct.parse(bytes(image[2048:3072]))
     parsed.s_nr_users, parsed.s_users = len(users), b"".join(users).ljust(768, b"\0")
-    put(image, 2048, ext.JOURNAL_SUPERBLOCK.construct.build(parsed))
+    put(image, 2048, ext_journal.JOURNAL_SUPERBLOCK.construct.build(parsed))
     return image
 
 
