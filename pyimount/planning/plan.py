@@ -4,20 +4,19 @@ import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from pyimount.formats import Format, KernelMount, ToolMount, Usage
+from pyimount.formats import KernelMount, ToolMount, Usage
 from pyimount.layers import DiskLayer, Layer, Scan, VolumeLayer
+from pyimount.planning.choice import Choice, told_type
+from pyimount.planning.contents import NONE, Contents, MountedAs
 from pyimount.planning.machine import Machine
 from pyimount.planning.naming import USUAL, Naming, Unique, safe_name
-from pyimount.planning.nothing import HOLDS_NOTHING, of_nothing
+from pyimount.planning.nothing import of_nothing
 from pyimount.planning.owner import Owner
 from pyimount.planning.places import LOCKS, Places
 from pyimount.planning.policy import Policy
 from pyimount.planning.recipes import (
-    UNKNOWN,
     arguments_of,
     erase_size,
-    format_called,
-    format_of,
     is_written,
     options_of,
     way_to_mount,
@@ -37,19 +36,13 @@ from pyimount.planning.steps import (
     ShowDirectory,
     readable_arguments,
 )
-from pyimount.records import EMPTY, Record
+from pyimount.records import EMPTY
 
 if TYPE_CHECKING:
     from pyimount.keys import Keyring
 
 BASE = "/run/pyimount"
 """Where root's sessions have their folders."""
-
-NONE = "none"
-"""The word for leaving a volume alone."""
-
-_UNREAD = frozenset(("unsupported", "missing-member", "damaged", "read-error", "outside-parent"))
-"""The codes of problems for which a volume's contents are not recognised."""
 
 
 def key_kinds(scan: Scan, keys: "Keyring | None") -> dict[str, frozenset[str]]:
@@ -111,7 +104,8 @@ def plan(
     places = Places(scan, policy, machine, steps, folder=folders, keys=keys_for, cwd=cwd)
     planner = _Planner(scan, policy, machine, steps=steps, places=places, folders=folders, owner=owner)
     planner.readable = readable and owner is not None and owner.uid != 0
-    choice = _Choice(scan, only, skip, shadows=shadows)
+    contents = Contents(scan, policy)
+    choice = Choice(scan, only, skip, shadows=shadows)
     unique = Unique()
     refused: list[Refusal] = []
     for disk in scan.disks:
@@ -127,7 +121,7 @@ def plan(
                 continue
             mark = places.mark()
             try:
-                found = planner.what(volume, _told(volume, fstypes))
+                found = contents.of(volume, told_type(volume, fstypes))
                 if found is not None:
                     called = unique(naming.of(scan, volume))
                     planner.mount(volume, found, folder, naming.folder(), called)
@@ -137,7 +131,7 @@ def plan(
     if carve is None:
         mounts = (Mount, MountWithTool, ShowDirectory)
         reached = {step.layer for step in steps.made if isinstance(step, mounts) and step.layer is not None}
-        left_alone = {each.id for each in scan.volumes if _told(each, fstypes) == NONE}
+        left_alone = {each.id for each in scan.volumes if told_type(each, fstypes) == NONE}
         left_alone |= {layer.id for name in skip for layer in scan.named(name)}
         refused += of_nothing(scan, only, left_alone, reached | {each.layer for each in refused})
     uncarved: list[Refusal] = []
@@ -188,59 +182,8 @@ def _refusal(volume: VolumeLayer, why: Refused) -> Refusal:
     return Refusal(layer=volume.id, index=volume.index, code=why.code, reason=why.reason, remedy=why.remedy)
 
 
-class _Choice:
-    """Which volumes the caller wants."""
-
-    def __init__(self, scan: Scan, only: Collection[str], skip: Collection[str], *, shadows: bool) -> None:
-        self._scan = scan
-        self._only = {layer.id for name in only for layer in scan.named(name)} if only else None
-        self._skip = {layer.id for name in skip for layer in scan.named(name)}
-        self._shadows = shadows
-
-    def has(self, volume: VolumeLayer, *, gaps: bool = False) -> bool:
-        """Whether this volume is to be mounted, if it can be; ``gaps``: what is not allocated counts too."""
-        above = list(self._above(volume))
-        numbers = {layer.id for layer in above}
-        if numbers & self._skip or (self._only is not None and not numbers & self._only):
-            return False
-        if self._only is not None and volume.id in self._only:
-            return True
-        if volume.hidden or (volume.flag != "alloc" and not (gaps and volume.flag == "unalloc")):
-            return False
-        return self._shadows or not any(layer.recipe.kind == "vss" for layer in above)
-
-    def has_disk(self, disk: DiskLayer) -> bool:
-        """Whether a disk that is shown as it is is wanted."""
-        return disk.id not in self._skip and (self._only is None or disk.id in self._only)
-
-    def _above(self, volume: VolumeLayer) -> Iterator[Layer]:
-        """The volume and all that it lies in."""
-        layer: Layer = volume
-        seen: set[int] = set()
-        while layer.id not in seen:
-            seen.add(layer.id)
-            yield layer
-            if isinstance(layer, VolumeLayer):
-                layer = self._scan.parents(layer)[0]
-
-
-def _told(volume: VolumeLayer, fstypes: Mapping[str, str]) -> str | None:
-    """What the user says that this volume is."""
-    named = fstypes.get(volume.index) or (fstypes.get(volume.uuid) if volume.uuid else None)
-    recognised = volume.type is not None or volume.pttype is not None
-    if named is None and (not recognised or volume.usage == Usage.FILESYSTEM):
-        named = fstypes.get("*")
-    return named if named is not None or recognised else fstypes.get("?")
-
-
-class _What(Record, kw_only=True):
-    """What a volume is mounted as: ``declared``, or without a type."""
-
-    declared: Format | None
-
-
 class _Planner:
-    """Decides on each volume, and adds the steps that mount it."""
+    """Adds the steps that mount a volume, show a folder or carve."""
 
     def __init__(
         self, scan: Scan, policy: Policy, machine: Machine, *, steps: Steps, places: Places, folders: Folders,
@@ -254,94 +197,10 @@ class _Planner:
         self._folders = folders
         self._owner = owner
         self.readable = False
-        self._joined: dict[int, str] = {}
         self._has_flash = False
 
-    def what(self, volume: VolumeLayer, told: str | None) -> _What | None:
-        """What to mount a volume as; None for what holds no file system. Raises Refused."""
-        if told == NONE:
-            return None
-        if told == UNKNOWN:
-            return _What(declared=None)
-        if told is not None:
-            declared = format_called(told)
-            if declared is None:
-                raise Refused("unsupported", f"there is no file system called {told}")
-            return _What(declared=declared)
-        if volume.usage == Usage.FILESYSTEM:
-            return self._file_system(volume)
-        if volume.locked:
-            if not self._scan.children(volume):
-                remedy = f"give its key: --keys {volume.index}=p:…, --key-file or --ask"
-                why = next((each.message for each in volume.problems if each.code == "wrong-key"), None)
-                raise Refused("locked", why or f"{volume.type} is locked", remedy)
-            return None
-        if volume.usage == Usage.RAID:
-            self._member(volume)
-        if volume.type is None and volume.pttype is None and not self._scan.children(volume):
-            return self._not_recognised(volume)
-        return None
-
-    def _file_system(self, volume: VolumeLayer) -> _What | None:
-        if volume.recipe.kind == "none":
-            # One of several in its parent, which shows them all.
-            if volume.locked:
-                raise Refused("locked", f"{volume.type} volume {volume.label or ''} is locked".strip())
-            return None
-        declared = format_of(volume.type)
-        if declared is None:
-            raise Refused("unsupported", f"nothing here knows file systems of type {volume.type}")
-        group = volume.group
-        together = [way for way in declared.mounts if isinstance(way, KernelMount) and way.every_member]
-        if group is not None and group.type == volume.type and group.members != 1 and not together:
-            why = f"over several devices: the {volume.type} driver finds the others by itself, or not at all"
-            raise Refused("unsupported", why)
-        if group is not None and together:
-            # A seed that it has too is no member of it alone.
-            members = [each for each in self._scan.members(volume) if each.group is not None]
-            first = next(each.id for each in members if each.group and each.group.uuid == group.uuid)
-            if first in self._joined:
-                return None
-            is_clone = group.uuid in self._joined.values()
-            self._joined[first] = group.uuid
-            if is_clone:
-                why = (
-                    "the kernel mounts one file system of this UUID at a time, and a clone of it comes first"
-                )
-                raise Refused("unsupported", why, f"--only-mount {volume.index}")
-        return _What(declared=declared)
-
-    def _member(self, volume: VolumeLayer) -> None:
-        group = volume.group
-        if group is None:
-            first = None if self._scan.children(volume) else volume
-        elif group.volume is not None:
-            return
-        else:
-            first = self._scan.members(volume)[0]
-        if first is volume:
-            problem = next(iter(volume.problems), None)
-            why = problem.message if problem else f"nothing here assembles {volume.type}"
-            raise Refused("damaged" if problem else "unsupported", why)
-
-    def _not_recognised(self, volume: VolumeLayer) -> _What | None:
-        if not volume.size or (volume.part_type or "").lower() in HOLDS_NOTHING:
-            return None
-        unread = next(
-            (problem.message for problem in volume.problems if problem.code in _UNREAD),
-            None,
-        )
-        if unread is not None:
-            raise Refused("no-bytes", unread)
-        if self._policy.unknown:
-            return _What(declared=None)
-        remedy = (
-            f"--fstypes {volume.index}=TYPE, if you know it; {volume.index}={UNKNOWN}: let the kernel try"
-        )
-        raise Refused("unknown", "its contents are not recognised", remedy)
-
     def mount(
-        self, volume: VolumeLayer, found: _What, folder: str | None, case: str | None, called: str
+        self, volume: VolumeLayer, found: MountedAs, folder: str | None, case: str | None, called: str
     ) -> None:
         """Add the steps that mount a volume; raises Refused."""
         if found.declared is None:

@@ -162,6 +162,7 @@ INDEX: dict[str, tuple[tuple[str, str, int, tuple[tuple[bytes, int, int, int], .
         ('ext', 'ext', 50, ((b'S\xef', 1080, 1, 0), (b'S\xef\x00\x00', 1080, 1, 0), (b'S\xef\x01\x00', 1080, 1, 0), (b'S\xef\x02\x00', 1080, 1, 0), (b'S\xef\x03\x00', 1080, 1, 0), (b'S\xef\x04\x00', 1080, 1, 0), (b'S\xef\x05\x00', 1080, 1, 0), (b'S\xef\x06\x00', 1080, 1, 0), (b'S\xef\x07\x00', 1080, 1, 0), (b'S\xef', 8389688, 1, 2), (b'S\xef', 33554488, 1, 1), (b'S\xef', 134217784, 1, 2), (b'S\xef', 25166904, 1, 1), (b'S\xef', 100663352, 1, 1), (b'S\xef', 402653240, 1, 1))),
         ('ext_allocation', '', 0, ()),
         ('ext_journal', '', 0, ()),
+        ('ext_superblock', '', 0, ()),
         ('f2fs', 'f2fs', 50, ((b'\x10 \xf5\xf2', 1024, 1, 0), (b'\x10 \xf5\xf2', 5120, 1, 1))),
         ('fat', 'fat', 50, ((b'MSDOS', 54, 1, 0), (b'FAT12   ', 54, 1, 0), (b'FAT16   ', 54, 1, 0), (b'FAT     ', 54, 1, 0), (b'MSWIN', 82, 1, 0), (b'FAT32   ', 82, 1, 0), (b'U\xaa', 510, 1, 0), (b'MSWIN', 3154, 1, 1), (b'MSWIN', 6226, 1, 1), (b'MSWIN', 12370, 1, 1), (b'MSWIN', 24658, 1, 1), (b'FAT32   ', 3154, 1, 1), (b'FAT32   ', 6226, 1, 1), (b'FAT32   ', 12370, 1, 1), (b'FAT32   ', 24658, 1, 1))),
         ('fat_allocation', '', 0, ()),

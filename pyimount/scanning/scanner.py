@@ -19,6 +19,7 @@ from pyimount.scanning.groups import Groups, Key, first_used
 from pyimount.scanning.hints import Hints, Searching
 from pyimount.scanning.layer_facts import SECTOR_SIZE, image_recipe, unreadable_disk, volume_layer, with_told
 from pyimount.scanning.net import Net
+from pyimount.scanning.open_images import OpenImages
 from pyimount.scanning.shadows import Apart, Shadowed
 from pyimount.scanning.space import with_space
 from pyimount.scanning.tasks import Task, contents_of, in_table, mapped, named_inside, opened, run_of
@@ -86,12 +87,7 @@ class _Scanner:
         self._volumes: list[VolumeLayer] = []
         self._groups = Groups()
         self._apart = Apart()
-        self._images: dict[int, tuple[Image, Meter]] = {}
-        """By the id of their disk: those that may be members of a group, and the one that is scanned now."""
-        self._lies_on: dict[int, frozenset[int]] = {}
-        """The ids of the disks on which a layer lies, by the layer's id."""
-        self._wanted: set[int] = set()
-        """The ids of the disks whose images the groups still need."""
+        self._images = OpenImages()
         self._problems: list[Problem] = []
         self._depths: dict[int, int] = {}
         self._within: dict[int, tuple[int, ...]] = {}
@@ -105,25 +101,18 @@ class _Scanner:
 
     def close(self) -> None:
         """Close every image that is still open."""
-        for image, _ in self._images.values():
-            image.close()
+        self._images.close()
 
     def finish(self) -> Scan:
         """The scan of all images that were added, with what their members make up."""
-        for _, meter in self._images.values():
-            # What the members of several images make up is work of its own, each image's share of it, too.
-            meter.renew()
-            meter.pause()
+        # What the members of several images make up is work of its own, each image's share of it, too.
+        self._images.renew()
         while (ready := self._ready()) is not None:
             key, found = ready
-            meters = [self._images[disk][1] for disk in self._disks_of(found.members)]
-            for meter in meters:
-                meter.resume()
-            with self._net.under(self._problems):
-                self._assemble(key, found)
-            self._groups.note(key, found)
-            for meter in meters:
-                meter.pause()
+            with self._images.at_work(member.id for member in found.members):
+                with self._net.under(self._problems):
+                    self._assemble(key, found)
+                self._groups.note(key, found)
         with self._net.under(self._problems):
             self._shadows_apart()
         parents = {parent for volume in self._volumes for parent in volume.parents}
@@ -133,7 +122,7 @@ class _Scanner:
             )
             if over is not None:
                 self._stopped(over)
-        for number in self._images:
+        for number in self._images.disks():
             self._note_change(number)
         volumes = map(with_told, with_reasons(self._groups.on(self._volumes), self._holders))
         problems = told((*self._problems, *self._for_no_volume()))
@@ -159,10 +148,6 @@ class _Scanner:
             self._stopped(error)
         return None
 
-    def _disks_of(self, members: Sequence[Member]) -> list[int]:
-        """The ids of the disks on which the members lie, those of the first member first."""
-        return list(dict.fromkeys(disk for member in members for disk in sorted(self._lies_on[member.id])))
-
     def add(self, segments: Segments) -> None:
         """Scan one image, and close it, unless it may have members of a group."""
         meter = Meter(self._budget, self._shared)
@@ -187,7 +172,7 @@ class _Scanner:
         disks = [self._place() for _ in first.disks]
         read = allocation_read = 0
         for place, each in zip(disks, first.disks, strict=True):
-            self._images[place["id"]] = image, meter
+            self._images.open_disk(place["id"], image, meter)
             recipe = image_recipe(segments, image, each, self._broker.allow)
             place |= {"paths": image.all_paths, "recipe": recipe}
             disk = self._disk(place, each, meter)
@@ -198,15 +183,15 @@ class _Scanner:
             read, allocation_read = read + disk.bytes_read, allocation_read + disk.allocation_read
             self._disks.append(disk)
         meter.pause()
-        if not any(place["id"] in self._wanted for place in disks):
-            for place in disks:
-                self._note_change(place["id"])
-                del self._images[place["id"]]
-            image.close()
+        numbers = [place["id"] for place in disks]
+        if not self._images.is_wanted(numbers):
+            for number in numbers:
+                self._note_change(number)
+            self._images.close_disks(numbers)
 
     def _note_change(self, number: int) -> None:
         """Say so where an image is no longer what was opened."""
-        wrong = tuple(Problem(Code.CHANGED, said) for said in self._images[number][0].changed())
+        wrong = tuple(Problem(Code.CHANGED, said) for said in self._images.changed(number))
         if wrong:
             (at,) = (at for at, disk in enumerate(self._disks) if disk.id == number)
             self._disks[at] = self._disks[at].replaced(problems=(*self._disks[at].problems, *wrong))
@@ -214,7 +199,7 @@ class _Scanner:
     def _place(self) -> dict[str, Any]:
         """The id and the index of the next disk."""
         number = self._new_id()
-        self._lies_on[number] = frozenset((number,))
+        self._images.add_disk(number)
         return {"id": number, "index": str(self._next_disk()) if self._several else None}
 
     def _next_disk(self) -> int:
@@ -375,18 +360,15 @@ class _Scanner:
         if identity is not None and identity.group is not None:
             shown = identity.replaced(details=self._groups.told_once(identity, task.place["index"]))
         volume = volume_layer(self._new_id(), task.place, found, shown, faults)
-        lies_on = self._lies_on[volume.parents[0]]
-        if len(volume.parents) > 1:
-            lies_on = lies_on.union(*(self._lies_on[parent] for parent in volume.parents))
-        self._lies_on[volume.id] = lies_on
+        self._images.add_volume(volume.id, volume.parents)
         within = (*self._within.get(volume.parents[0], ()), volume.parents[0])
         self._within[volume.id] = within
         source = task.source
         if identity is not None and source is not None and self._groups.add(volume, identity, source, within):
-            self._wanted |= lies_on
+            self._images.want(volume.id)
         if identity is not None and source is not None and found.opaque is not None:
             self._holders[volume.id] = Holder(found.opaque, source, task.depth)
-            self._wanted |= lies_on
+            self._images.want(volume.id)
         self._volumes.append(volume)
         self._depths[volume.id] = task.depth
         return volume
@@ -395,14 +377,8 @@ class _Scanner:
         """With what is free and used; what is read for that counts apart."""
         if identity.allocation is None:
             return with_space(identity)
-        meters = [meter for _, meter in self._images.values()]
-        for meter in meters:
-            meter.apart = True
-        try:
+        with self._images.counting_apart():
             return with_space(identity, whole=self._hints.free)
-        finally:
-            for meter in meters:
-                meter.apart = False
 
     def _inside(
         self, volume: VolumeLayer, task: Task, found: Probe, unlocked: Unlocked | None
@@ -453,8 +429,7 @@ class _Scanner:
             pending.append(mapped(first, number, made, None if plain else source, depth=depth))
         pending.extend(plain)
         # It stands under its first member, and is charged to that one's image.
-        _, meter = self._images[self._disks_of(members)[0]]
-        over = self._work(pending, None, meter)
+        over = self._work(pending, None, self._images.meter_of(members[0].id))
         if over is not None:
             self._stopped(over)
 
@@ -501,7 +476,7 @@ class _Scanner:
             return
         found = Shadowed(volume, task.source, task.depth, copies)
         if self._apart.note(found):
-            self._wanted |= self._lies_on[volume.id]
+            self._images.want(volume.id)
         if not copies.wants:
             yield from self._copies(found)
 
@@ -529,21 +504,16 @@ class _Scanner:
 
             keepers = self._apart.keepers(one)
             others = [(each.volume.id, each.volume.index, each.source) for each in keepers]
-            disks = self._lies_on[one.volume.id].union(*(self._lies_on[each.volume.id] for each in keepers))
-            meters = [self._images[disk][1] for disk in sorted(disks)]
-            for meter in meters:
-                meter.resume()
-            try:
-                copies = shadow_copies(one.source, one.volume.id, others)
-                tasks = deque(self._copies(one.replaced(copies=copies), keepers))
-                over = self._work(tasks, None, self._images[min(self._lies_on[one.volume.id])][1])
-            except (BudgetError, ReadError) as error:
-                self._stopped(error)
-            else:
-                if over is not None:
-                    self._stopped(over)
-            for meter in meters:
-                meter.pause()
+            with self._images.at_work(each.volume.id for each in (one, *keepers)):
+                try:
+                    copies = shadow_copies(one.source, one.volume.id, others)
+                    tasks = deque(self._copies(one.replaced(copies=copies), keepers))
+                    over = self._work(tasks, None, self._images.meter_of(one.volume.id))
+                except (BudgetError, ReadError) as error:
+                    self._stopped(error)
+                else:
+                    if over is not None:
+                        self._stopped(over)
         for number, problem in self._apart.unclaimed():
             at = next(at for at, volume in enumerate(self._volumes) if volume.id == number)
             self._volumes[at] = self._volumes[at].replaced(problems=(*self._volumes[at].problems, problem))

@@ -14,7 +14,7 @@ import pytest
 
 import pyimount
 from fixtures.workshop import fixtures
-from pyimount.parsers.filesystems.ext import SUPERBLOCK
+from pyimount.parsers.filesystems.ext_superblock import SUPERBLOCK
 from pyimount.parsers.partitions.gpt import HEADER
 from pyimount.problems import Code
 from pyimount.recognition.registry import CONTAINER_ROOMS, TABLE_ROOMS, VOLUME_ROOMS, modules

@@ -44,32 +44,11 @@ class Trace:
     sums: dict[Sum, int | bytes] = field(default_factory=dict)
 
 
-class _Watched:
-    """A construct declaration that notes what it parses."""
-
-    def __init__(self, own: Any, seen: Callable[[Construct, bytes], None]) -> None:
-        self._own = own
-        self._seen = seen
-
-    def parse(self, data: bytes) -> Any:
-        self._seen(self._own, data)
-        return self._own.parse(data)
-
-    def __rtruediv__(self, name: str) -> Any:
-        return name / self._own
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._own, name)
-
-
 @cache
 def _places() -> tuple[tuple[ModuleType, str, Callable[..., Any]], ...]:
     """Where the functions are that take checksums: a module, a name in it, the function."""
-    # All parsers have to be there, with the declarations that are parts of others.
-    for declared in (*container_formats(), *table_formats(), *volume_formats()):
-        module = sys.modules[declared.parse.__module__]
-        for layout in [value for value in vars(module).values() if isinstance(value, Layout)]:
-            _ = layout.construct
+    # All parsers have to be there.
+    _ = [*container_formats(), *table_formats(), *volume_formats()]
     own = [module for name, module in sorted(sys.modules.items()) if name.startswith("pyimount.")]
     found = [
         (module, name, value)
@@ -90,11 +69,13 @@ def traced() -> Iterator[Trace]:
     """A block whose scans are traced. Not for threads: it changes what modules have."""
     trace = Trace()
     places = _places()
-    read, construct = FileSource._read, Layout.construct
+    read, parse = FileSource._read, Layout.parse
     counts: dict[tuple[str, int], int] = {}
 
-    def see(declared: Construct, data: bytes) -> None:
-        trace.structures.setdefault((id(declared), bytes(data)), declared)
+    def parse_noted(layout: Layout, data: bytes, offset: int = 0) -> Any:
+        declared, own = layout.construct, bytes(data[offset : offset + layout.size])
+        trace.structures.setdefault((id(declared), own), declared)
+        return parse(layout, data, offset)
 
     def noting(function: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(function)
@@ -118,9 +99,8 @@ def traced() -> Iterator[Trace]:
     wrapped = {function: noting(function) for _, _, function in places}
     for module, name, function in places:
         setattr(module, name, wrapped[function])
-    watching = property(lambda own: _Watched(construct.fget(own), see))  # type: ignore[attr-defined]
     try:
-        with patch.object(FileSource, "_read", read_noted), patch.object(Layout, "construct", watching):
+        with patch.object(FileSource, "_read", read_noted), patch.object(Layout, "parse", parse_noted):
             yield trace
     finally:
         for module, name, function in places:

@@ -341,10 +341,10 @@ def test_a_state_that_a_driver_refuses_is_the_code(
     state: str, code: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:  # fmt: skip
     from pyimount.parsers.filesystems.ntfs import FORMAT
-    from pyimount.planning import plan as plans
+    from pyimount.planning import contents
 
     ways = tuple(way.replaced(refuses=(state,)) for way in FORMAT.mounts)
-    monkeypatch.setattr(plans, "format_of", lambda _: FORMAT.replaced(mounts=ways))
+    monkeypatch.setattr(contents, "format_of", lambda _: FORMAT.replaced(mounts=ways))
     scan = Scan((disk(),), (part(1, 0, "1", type="ntfs", state=state),))
     allowed = FORENSIC.replaced(allow_fs=frozenset({"ntfs-3g"}))
     (refusal,) = planned(scan, policy=allowed).refused

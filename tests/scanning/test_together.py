@@ -9,7 +9,7 @@ import pytest
 
 from pyimount import detect, open_volume
 from pyimount.layers import Group, Scan
-from pyimount.parsers.filesystems import ext, jfs, jfs_log, reiserfs
+from pyimount.parsers.filesystems import ext_journal, ext_superblock, jfs, jfs_log, reiserfs
 from pyimount.parsers.filesystems.btrfs import PRIMARY, SUPERBLOCK
 from pyimount.parsers.filesystems.btrfs_allocation import ITEM, SYSTEM_CHUNKS_AT
 from pyimount.parsers.filesystems.f2fs import OFFSETS
@@ -187,7 +187,7 @@ COMPAT_JOURNAL, NEEDS_RECOVERY = 0x4, 0x4
 
 def with_external_journal(journal: bytes, *, dirty: bool = False) -> bytearray:
     image = kept("ext4")
-    before = ext.SUPERBLOCK.construct.parse(bytes(image[1024:2048]))
+    before = ext_superblock.SUPERBLOCK.construct.parse(bytes(image[1024:2048]))
     incompat = before.s_feature_incompat | (NEEDS_RECOVERY if dirty else 0)
     return test_ext.changed(
         image, s_journal_uuid=journal, s_journal_inum=0, s_feature_incompat=incompat,
@@ -197,14 +197,14 @@ def with_external_journal(journal: bytes, *, dirty: bool = False) -> bytearray:
 
 def journal_of(*users: bytes) -> bytearray:
     image = kept("jbd")
-    parsed = ext.JOURNAL_SUPERBLOCK.construct.parse(bytes(image[2048:3072]))
+    parsed = ext_journal.JOURNAL_SUPERBLOCK.construct.parse(bytes(image[2048:3072]))
     parsed.s_nr_users, parsed.s_users = len(users), b"".join(users).ljust(768, b"\0")
-    put(image, 2048, ext.JOURNAL_SUPERBLOCK.construct.build(parsed))
+    put(image, 2048, ext_journal.JOURNAL_SUPERBLOCK.construct.build(parsed))
     return image
 
 
 def uuid_of(image: bytearray) -> bytes:
-    uuid: bytes = ext.SUPERBLOCK.construct.parse(bytes(image[1024:2048])).s_uuid
+    uuid: bytes = ext_superblock.SUPERBLOCK.construct.parse(bytes(image[1024:2048])).s_uuid
     return uuid
 
 

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 
 from pyimount.formats import Usage
 from pyimount.formats.checksums import crc32c
-from pyimount.parsers.filesystems.ext import FORMAT, PRIMARY, SUPERBLOCK
+from pyimount.parsers.filesystems.ext import FORMAT, PRIMARY
 from pyimount.parsers.filesystems.ext_journal import JOURNAL_SUPERBLOCK
+from pyimount.parsers.filesystems.ext_superblock import SUPERBLOCK
 from tests.kept import ask, codes, kept, put, recognise
 from tests.strategies import edited, edits
 
