@@ -144,7 +144,8 @@ def open(container: Container, image: Image) -> Opened:  # noqa: A001
 
 def _all_checked(file: Source, index: _Index | None) -> bool:
     """Whether every frame or each of its blocks has a checksum; where not all are known, the first."""
-    frames = index.frames if index else (_frame(View(file), 0),)
+    view = View(file)
+    frames = index.frames if index else (_frame(view, first_frame(view)),)
     return all(frame.content_checksum or frame.block_checksum for frame in frames)
 
 

@@ -31,7 +31,7 @@ EXAMPLES = """examples:
   pyimount export disk.E01 disk -o disk.raw          the disk in a container
   pyimount export disk.E01 2 -o root.img             one partition
   pyimount export disk.E01 2.0 --ask -o plain.img    what a key opens
-  pyimount export disk.E01 2:/vms/a.vmdk::1 -o x.img what a disk image within has
+  pyimount export disk.E01 2:/a.vmdk::1 -o x.img     of a disk image within
   pyimount export sda.img sdb.img 1.1.0 | sha256sum  an array's volume
 """
 

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 PATHS = """paths:
   /etc/hostname         in the tree as it was: the root volume, with the others at their places
   2:/etc/hostname       in volume 2; a volume is named by its index, UUID or label
-  2:/a.txt:zone         a stream of the file; an exact name wins, --stream zone is never anything else
-  2:/a.vmdk::1:/etc     in volume 1 of a disk image, or archive, that is a file of volume 2; to any depth
+  2:/a.txt:zone         a stream of the file (an exact name wins; --stream zone)
+  2:/a.vmdk::1:/etc     within an image or archive that is a file, to any depth
 """
 
 WITHIN = "::"

@@ -14,7 +14,7 @@ from fixtures.workshop import fixtures
 from pyimount import cli
 from pyimount.cli import main, words
 
-COMMANDS = ("detect", "report", "export", "mount", "unmount", "list", "check", "formats", "completion")
+COMMANDS = tuple(cli._COMMANDS)
 
 
 @pytest.fixture

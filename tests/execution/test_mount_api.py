@@ -13,6 +13,7 @@ import pytest
 
 from pyimount.execution import mount_api, mounts, syscalls
 from pyimount.execution.mount_api import DriverError, DriverTimeoutError
+from tests.mounting.ground import processes
 from tests.needing import lacking, needs, needs_root
 
 
@@ -131,9 +132,9 @@ def children() -> set[str]:
     """The processes that this one has started, by their numbers."""
     own = str(os.getpid())
     found = set()
-    for stat in Path("/proc").glob("[0-9]*/stat"):
+    for process in processes():
         with contextlib.suppress(OSError):  # it has ended
-            number, _, rest = stat.read_text().partition(" (")
+            number, _, rest = (process / "stat").read_text().partition(" (")
             if rest.rpartition(")")[2].split()[1] == own:
                 found.add(number)
     return found

@@ -129,8 +129,8 @@ class Ground:
         """All that is left of our sessions on the machine."""
         folders = [str(path) for path in self.base.rglob("*")] if self.base.exists() else []
         running = [
-            mark.decode() for path in Path("/proc").glob("[0-9]*/cmdline")
-            for mark in re.findall(rb"--mark=" + PREFIX.encode() + rb"-([0-9a-f]{8})", read(path))
+            mark.decode() for path in processes()
+            for mark in re.findall(rb"--mark=" + PREFIX.encode() + rb"-([0-9a-f]{8})", read(path / "cmdline"))
             if mark.decode() in self.sessions
         ]  # fmt: skip
         return [*self.mounts(), *self.loops(), *folders, *running]
@@ -148,6 +148,11 @@ class Ground:
         for session in ledger.all_sessions(str(self.base)):
             undone = self.undo(session)
             assert undone.ended, undone.left
+
+
+def processes() -> list[Path]:
+    """The folders in /proc of those that run; a pattern would look into them, when some may have gone."""
+    return [path for path in Path("/proc").iterdir() if path.name.isdecimal()]
 
 
 def read(path: Path) -> bytes:

@@ -94,7 +94,8 @@ def test_a_folder_beside_an_image_and_one_that_is_none(folder: Path, tmp_path: P
         same_content(mounted.at("2"))
     with Mounted("--skip", "2", image, folder) as mounted:
         assert [each["index"] for each in mounted.said["volumes"]] == ["1.0"]
-    with Mounted("--reconstruct", "--no-single", folder, image) as mounted:
+    # There is no root volume: no tree stands.
+    with Mounted("--reconstruct", "--no-single", folder, image, status=4) as mounted:
         assert [each["index"] for each in mounted.said["volumes"]] == ["1"]
     with Mounted(folder, tmp_path / "absent", status=1) as mounted:
         same_content(mounted.at("1"))

@@ -23,7 +23,18 @@ from pyimount.planning.steps import (
     Result,
     RunImageMounter,
 )
-from tests.mounting.ground import EXT4, MIB, Ground, anew, in_a_child, killer, moments, read, same_content
+from tests.mounting.ground import (
+    EXT4,
+    MIB,
+    Ground,
+    anew,
+    in_a_child,
+    killer,
+    moments,
+    processes,
+    read,
+    same_content,
+)
 from tests.needing import needs
 
 
@@ -193,7 +204,7 @@ def test_a_program_ends_with_who_started_it(tmp_path: Path, monkeypatch: pytest.
     command = f"{tmp_path}/mount\0".encode() + b"61.5\0"
 
     def runs() -> bool:
-        return any(read(path) == command for path in Path("/proc").glob("[0-9]*/cmdline"))
+        return any(read(process / "cmdline") == command for process in processes())
 
     assert in_a_child(lambda: tools.run(("mount", "61.5")), kill_when=runs) == -signal.SIGKILL
     assert soon(lambda: not tools.marked("mount", "61.5"), 5.0)

@@ -25,7 +25,7 @@ from pyimount.planning.steps import (
     Result,
 )
 from tests.mapping import bitlocker_volume, vss_volume
-from tests.mounting.ground import MIB, Ground, same_content
+from tests.mounting.ground import MIB, Ground, processes, same_content
 from tests.needing import needs
 
 SECRET = "correct horse 9"  # noqa: S105
@@ -127,10 +127,10 @@ def test_bitlocker(program: str, kind: str, ground: Ground, locked: Path, tmp_pa
 
 def _running(tool: str) -> list[int]:
     found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
+    for process in processes():
         try:
-            if path.read_bytes().split(b"\0")[0].endswith(tool.encode()):
-                found.append(int(path.parent.name))
+            if (process / "cmdline").read_bytes().split(b"\0")[0].endswith(tool.encode()):
+                found.append(int(process.name))
         except OSError:
             continue
     return found
