@@ -12,7 +12,7 @@ from typing import Any
 from pyimount.formats import Container, ContainerFormat, Json, NotThisFormat, Opened, Signature
 from pyimount.formats.image import Image
 from pyimount.formats.notation import guid_text
-from pyimount.formats.stored import CheckedBytes, Pieces, Stored, of_digests
+from pyimount.formats.stored import Stored
 from pyimount.parsers.containers.chunks import CHUNK_CAP, ChunkSource
 from pyimount.parsers.containers.ewf_sections import (
     DISK_SIGNATURE,
@@ -22,6 +22,7 @@ from pyimount.parsers.containers.ewf_sections import (
     is_usable,
     read_segment,
 )
+from pyimount.parsers.containers.ewf_stored import stored_of
 from pyimount.parsers.containers.ewf_table import Table
 from pyimount.parsers.containers.segment_sets import in_order
 from pyimount.problems import Code, Problem, Range
@@ -70,25 +71,12 @@ def open_image(container: Container, image: Image) -> Opened:
 
 def _stored(made: Container, segments: Sequence[Segment], image: Image) -> Stored:
     """The hashes of the disk, the checksums of its chunks, and those of every section of these segments."""
-    files = dict(zip(image.names, image.files, strict=True))
-
-    def structures() -> Iterator[Problem]:
-        for segment in segments:
-            try:
-                yield from read_segment(View(files[segment.name]), segment.name, thorough=True).problems
-            except (NotThisFormat, ShortRead, ReadError) as error:
-                yield Problem(Code.DAMAGED, f"{segment.name} cannot be read as a segment: {error}")
-
-    chunk_size = made.details.get("chunk_size")
-    disk = CheckedBytes(
-        hashes=of_digests(made.details, ("md5", "sha1", "sha256")),
-        pieces=Pieces(
-            algorithm="Adler-32", what="chunk", size=chunk_size if isinstance(chunk_size, int) else None
-        ),
-    )
-    return Stored(
-        checked=(disk,),
-        structures=structures,
+    return stored_of(
+        made,
+        image,
+        [segment.name for segment in segments],
+        lambda view, name: read_segment(view, name, thorough=True).problems,
+        algorithms=("md5", "sha1", "sha256"),
         structural="every section, table and copy of a table",
         told_better=frozenset((Code.BACKUP_USED,)),
     )

@@ -11,7 +11,7 @@ from pyimount.formats import Container, ContainerFormat, Json, NotThisFormat, Op
 from pyimount.formats.image import Image
 from pyimount.formats.layouts import parse_struct
 from pyimount.formats.notation import decimal, guid_text, unix_time
-from pyimount.formats.stored import CheckedBytes, Pieces, Stored, of_digests
+from pyimount.formats.stored import Stored
 from pyimount.parsers.containers.chunks import (
     BZIP2_WORTH,
     CHUNK_CAP,
@@ -30,6 +30,7 @@ from pyimount.parsers.containers.ewf2_sections import (
     read_segment,
     unpack,
 )
+from pyimount.parsers.containers.ewf_stored import stored_of
 from pyimount.parsers.containers.segment_sets import in_order
 from pyimount.problems import Code, Problem
 from pyimount.sources.errors import MissingBytes, ReadError
@@ -102,21 +103,14 @@ def open_image(container: Container, image: Image) -> Opened:
 
 def _stored(made: Container, segments: Sequence[Segment], image: Image) -> Stored:
     """The hashes of the disk, the checksums of its chunks, and those of every section of these segments."""
-    files = dict(zip(image.names, image.files, strict=True))
-
-    def structures() -> Iterator[Problem]:
-        for segment in segments:
-            try:
-                yield from read_segment(View(files[segment.name]), segment.name, thorough=True).problems
-            except (NotThisFormat, ShortRead, ReadError) as error:
-                yield Problem(Code.DAMAGED, f"{segment.name} cannot be read as a segment: {error}")
-
-    chunk_size = made.details.get("chunk_size")
-    pieces = Pieces(
-        algorithm="Adler-32", what="chunk", size=chunk_size if isinstance(chunk_size, int) else None
+    return stored_of(
+        made,
+        image,
+        [segment.name for segment in segments],
+        lambda view, name: read_segment(view, name, thorough=True).problems,
+        algorithms=("md5", "sha1"),
+        structural="every section and table",
     )
-    disk = CheckedBytes(hashes=of_digests(made.details, ("md5", "sha1")), pieces=pieces)
-    return Stored(checked=(disk,), structures=structures, structural="every section and table")
 
 
 def _wrong_count(tables: Sequence[Table], wanted: int) -> Iterator[Problem]:

@@ -35,6 +35,7 @@ INDEX: dict[str, tuple[tuple[str, str, int, tuple[tuple[bytes, int, int, int], .
         ('ewf2', 'ewf2', 0, ((b'EVF2\r\n\x81\x00', 0, 1, 0), (b'LEF2\r\n\x81\x00', 0, 1, 0))),
         ('ewf2_sections', '', 0, ()),
         ('ewf_sections', '', 0, ()),
+        ('ewf_stored', '', 0, ()),
         ('ewf_table', '', 0, ()),
         ('file_names', '', 0, ()),
         ('gzip', 'gzip', 1, ((b'\x1f\x8b\x08', 0, 1, 0),)),
