@@ -60,6 +60,11 @@ class Source(ABC):
         """
         return None
 
+    @property
+    def mark(self) -> str | None:
+        """What tells the states of a file that lies elsewhere apart; None for any other source."""
+        return None
+
     def changed(self) -> str | None:
         """What says that these are no longer the bytes that were opened, where that is known."""
         return None
@@ -158,6 +163,25 @@ class ConcatSource(Source):
         self._parts = tuple(parts)
         self._ends = tuple(accumulate(part.size for part in self._parts))
         self.size = self._ends[-1] if self._ends else 0
+
+    @property
+    def is_far(self) -> bool:
+        """As Source's: whether any part is."""
+        return any(part.is_far for part in self._parts)
+
+    def expect(self, runs: Sequence[tuple[int, int]]) -> None:
+        """As Source's."""
+        wanted: dict[int, list[tuple[int, int]]] = {}
+        for start, length in runs:
+            offset, end = start, min(start + length, self.size)
+            while 0 <= offset < end:
+                number = bisect_right(self._ends, offset)
+                at = offset - (self._ends[number] - self._parts[number].size)
+                count = min(end, self._ends[number]) - offset
+                wanted.setdefault(number, []).append((at, count))
+                offset += count
+        for number, places in wanted.items():
+            self._parts[number].expect(places)
 
     def _read(self, offset: int, length: int) -> bytes:
         chunks = []

@@ -12,7 +12,8 @@ class Web(ThreadingHTTPServer):
     """Serves ``files`` by name, and a page that lists them. What it is asked for is counted.
 
     ``faults``: what it does wrong, by word; see ``_Handler.do_GET``. ``delay``: seconds before each answer;
-    ``rate``: bytes in a second, 0 for as fast as may be.
+    ``rate``: bytes in a second, 0 for as fast as may be. ``after``: how many answers are as they should be,
+    of a server that changes something.
     """
 
     daemon_threads = True
@@ -23,6 +24,7 @@ class Web(ThreadingHTTPServer):
         self.faults = set(faults)
         self.delay = delay
         self.rate = rate
+        self.after = 3
         self.requests = 0
         self.sent = 0
         self.seen: list[tuple[str, dict[str, str]]] = []
@@ -83,11 +85,11 @@ class _Handler(BaseHTTPRequestHandler):
             return self._answer(404)
         data = server.files[name]
         state = "one"
-        if "changes" in faults and count > 3:
+        if "changes" in faults and count > server.after:
             data, state = data[::-1], "two"
-        if "grows" in faults and count > 3:
+        if "grows" in faults and count > server.after:
             data += bytes(512)
-        if "goes" in faults and count > 3:
+        if "goes" in faults and count > server.after:
             return self._answer(404)
         tags = {} if faults & {"untagged", "grows"} else {"ETag": f'"{state}"'}
         if "If-Match" in self.headers and self.headers["If-Match"] != tags.get("ETag"):
