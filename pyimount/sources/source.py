@@ -33,6 +33,10 @@ class Source(ABC):
         Never raises: what could not be fetched, the reads will tell.
         """
 
+    def beneath(self, offset: int) -> "tuple[Source, int]":
+        """The source below of which this is a run, and where this byte stands there; else this one itself."""
+        return self, offset
+
     def read_at(self, offset: int, length: int) -> bytes:
         """Return ``length`` bytes at ``offset``, fewer only where the source ends.
 
@@ -142,6 +146,10 @@ class SliceSource(Source):
         """As Source's."""
         inside = ((at, min(length, self.size - at)) for at, length in runs if 0 <= at < self.size)
         self._parent.expect([(self._start + at, length) for at, length in inside])
+
+    def beneath(self, offset: int) -> tuple[Source, int]:
+        """As Source's."""
+        return self._parent.beneath(self._start + offset)
 
     def _read(self, offset: int, length: int) -> bytes:
         return self._parent.read_at(self._start + offset, length)
