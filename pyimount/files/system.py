@@ -16,11 +16,13 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, BinaryIO, Self, cast
 
 from pyimount.files import wire
+from pyimount.files.elsewhere import shelf_for
 from pyimount.files.libraries import Answered, Asking, CannotRead, Damaged, Libraries, problem_of
 from pyimount.files.records import Kind, Run, Stat, Stream
 from pyimount.keys import Keyring
 from pyimount.layers import Scan, VolumeLayer
 from pyimount.problems import Code, Problem
+from pyimount.sources.errors import SourceError
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -78,7 +80,14 @@ class FileSystem:
     ) -> None:
         self.volume = volume
         self.type = volume.type or ""
-        self._libraries = Libraries(scan, volume, keys, in_process=in_process, library=library, shelf=shelf)
+        self._own_shelf = shelf_for(scan) if shelf is None else None
+        try:
+            self._libraries = Libraries(
+                scan, volume, keys, in_process=in_process, library=library, shelf=shelf or self._own_shelf
+            )
+        except (CannotRead, SourceError):
+            self._close_shelf()
+            raise
         self.folds = self._libraries.folds
         self.problems = self._libraries.problems
 
@@ -119,6 +128,11 @@ class FileSystem:
     def close(self) -> None:
         """End the readers."""
         self._libraries.close()
+        self._close_shelf()
+
+    def _close_shelf(self) -> None:
+        if self._own_shelf is not None:
+            self._own_shelf.close()
 
     def __enter__(self) -> Self:
         return self
