@@ -329,6 +329,10 @@ def _apfs(node: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _apfs_data(node: Any) -> Any:
+    return import_module("pyimount.files.adapters.apfs_data").data_of(node)
+
+
 def _apfs_entries(node: Any) -> Iterator[tuple[str, Any]]:
     for each in node.iterdir():
         yield each.name, each.inode
@@ -369,7 +373,7 @@ FAMILIES: Mapping[str, Family] = {
     ),
     "apfs": Family(
         open=_open_apfs, figures=_apfs, entries=_apfs_entries, attributes=lambda node: node.xattr,
-        target=lambda node: str(node.readlink()),
+        target=lambda node: str(node.readlink()), data=_apfs_data,
         key=lambda node: int(node.oid), at=lambda fs, key: fs.inode(key), folds="nfd",
     ),
 }  # fmt: skip

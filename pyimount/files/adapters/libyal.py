@@ -328,7 +328,9 @@ class YalNode(Node):
         found, at = [], 0
         for number in range(self.entry.get_number_of_extents()):
             place, size, flags = self.entry.get_extent(number)
-            found.append(Run(at, size, None if flags & SPARSE else place))
+            # What lies at block 0 of APFS, where the container's superblock is, is a hole.
+            hole = flags & SPARSE or (place == 0 and self.opened.library.module == "pyfsapfs")
+            found.append(Run(at, size, None if hole else place))
             at += size
         return found
 
