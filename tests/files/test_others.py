@@ -42,7 +42,7 @@ def make_cramfs(tree: Path, image: Path) -> None:
 
 def make_jffs2(tree: Path, image: Path) -> None:
     # rtime is tried by default, and no library reads it.
-    run("mkfs.jffs2", "-q", "-x", "rtime", "-r", tree, "-o", image, "-e", "0x20000", "-p")
+    run("mkfs.jffs2", "-q", "-r", tree, "-o", image, "-e", "0x20000", "-p")
 
 
 def make_ufs(version: int) -> Callable[[Path, Path], None]:

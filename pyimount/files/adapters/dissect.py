@@ -96,7 +96,10 @@ class DissectNode(Node):
         if _COMPRESSED_WITHOUT_DATA in stat.attributes:
             raise Unreadable(Code.UNSUPPORTED, "it is a placeholder: its data is in a cloud")
         size = stat.size or 0
-        return StreamSource(self.family.data(self.node), size, "the file") if size else BytesSource(b"")
+        if not size:
+            return BytesSource(b"")
+        data = self.family.data(self.node)
+        return data if isinstance(data, Source) else StreamSource(data, size, "the file")
 
     def target(self) -> str:
         """As Node's."""
@@ -201,7 +204,7 @@ def _ufs_entries(node: Any) -> Iterator[tuple[str, Any]]:
 
 def _jffs2(node: Any) -> dict[str, Any]:
     inode = node.inode
-    made_up = node.inum in (1, -1)
+    made_up = node.inum == 1
     times = {} if made_up else {
         "modified": inode.mtime * 10**9, "accessed": inode.atime * 10**9, "changed": inode.ctime * 10**9
     }  # fmt: skip
@@ -211,10 +214,18 @@ def _jffs2(node: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _jffs2_entries(node: Any) -> Iterator[tuple[str, Any]]:
-    for name, each in node.iterdir():
-        if each.inum:
-            yield name, each
+def _open_jffs2(given: Given) -> tuple[Any, Any]:
+    fs = import_module("pyimount.files.adapters.jffs2_nodes").Newest(given.file())
+    return fs, fs.root
+
+
+def _jffs2_data(node: Any) -> Source:
+    return cast("Source", import_module("pyimount.files.adapters.jffs2_nodes").Data(node))
+
+
+def _jffs2_target(node: Any) -> str:
+    data = _jffs2_data(node)
+    return data.read_at(0, data.size).decode("utf-8", "surrogateescape")
 
 
 def _cramfs(node: Any) -> dict[str, Any]:
@@ -356,7 +367,7 @@ FAMILIES: Mapping[str, Family] = {
         key=lambda node: int(node.inum), at=lambda fs, key: fs.inode(key),
     ),
     "jffs2": Family(
-        open=partial(_open, "dissect.jffs.jffs2", "JFFS2"), figures=_jffs2, entries=_jffs2_entries,
+        open=_open_jffs2, figures=_jffs2, data=_jffs2_data, target=_jffs2_target,
         key=lambda node: int(node.inum), at=lambda fs, key: fs.inode(key),
     ),
     "cramfs": Family(
