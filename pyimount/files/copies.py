@@ -1,9 +1,11 @@
 """A volume as its libraries want it: with a copy in the place of what is damaged, where a scan found one.
 
 The libraries read the first superblock, boot sector or header alone; a scan looks for the copies too, and
-says in ``copy_at`` which it used. Nothing is written: the copy is read where the first should be.
+says in ``copy_at`` which it used. Nothing is written: the copy is read where the first should be. Likewise
+what a library stumbles over is kept from it.
 """
 
+import struct
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -16,15 +18,18 @@ _EXT_SIZE_AT = 0xFE
 _EXT_DESCRIPTOR = 32
 # s_desc_size, which is told with the feature 64bit, and what it is without.
 _NTFS_MIRRORED = 4
+_FIRST_CLUSTER, _CLUSTER_BITS_CAP, _ENTRY, _LABEL, _LONGEST_LABEL = 2, 25, 32, 0x83, 11
+# Of exFAT.
 _UFS_SIZE, _UFS_PLACE_AT, _BTRFS_SIZE = 1376, 1000, 4096
 
 
 class Piece(Record):
-    """``size`` bytes that are read at ``place`` where ``at`` is asked for."""
+    """``size`` bytes that are read at ``place`` where ``at`` is asked for; or are ``data``."""
 
     at: int
     size: int
     place: int
+    data: bytes | None = None
 
 
 class Patched(Source):
@@ -47,7 +52,11 @@ class Patched(Source):
                 parts.append(self._origin.read_at(offset, min(piece.at, end) - offset))
                 offset = min(piece.at, end)
             if offset < stop:
-                parts.append(self._origin.read_at(piece.place + offset - piece.at, stop - offset))
+                skip = offset - piece.at
+                if piece.data is None:
+                    parts.append(self._origin.read_at(piece.place + skip, stop - offset))
+                else:
+                    parts.append(piece.data[skip : skip + stop - offset])
                 offset = stop
         if offset < end:
             parts.append(self._origin.read_at(offset, end - offset))
@@ -68,8 +77,24 @@ def as_wanted(source: Source, layer: VolumeLayer) -> Source:
         pieces.append(Piece(details["mft_offset"], size, details["mftmirr_offset"]))
     if pieces:
         source = Patched(source, pieces)
+    if kind == "exfat":
+        source = Patched(source, _long_label(source))
     # The volume in a wrapper of HFS's is one from its own start on.
     return SliceSource(source, start, source.size - start) if start else source
+
+
+def _long_label(source: Source) -> Sequence[Piece]:
+    """For libfsfat 20260826, which refuses a volume whose label is longer than Windows lets it be."""
+    heap, root, sector, cluster = struct.unpack_from("<88xI4xI8xBB", source.read_at(0, _SECTOR))
+    if root < _FIRST_CLUSTER or sector + cluster > _CLUSTER_BITS_CAP:
+        return ()
+    at = (heap << sector) + ((root - _FIRST_CLUSTER) << sector + cluster)
+    entries = source.read_at(at, min(1 << sector + cluster, 64 * _KIB)) if at < source.size else b""
+    return [
+        Piece(at + number + 1, 1, 0, bytes([_LONGEST_LABEL]))
+        for number in range(0, len(entries) - 1, _ENTRY)
+        if entries[number] == _LABEL and entries[number + 1] > _LONGEST_LABEL
+    ][:1]
 
 
 def _sectors(count: int) -> "_Maker":

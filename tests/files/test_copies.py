@@ -121,3 +121,16 @@ def test_exfat_without_its_boot_region(tmp_path: Path) -> None:
         file.write(bytes(12 * 512))
     with opened(image) as files:
         assert list(files.root.entries()) == []
+
+
+@pytest.mark.needs("mkfs.exfat")
+def test_exfat_with_a_label_of_fifteen_characters(tmp_path: Path) -> None:
+    """As other systems write; libfsfat 20260826 takes such a volume for none."""
+    image = blank(tmp_path / "exfat.img", 20 * MIB)
+    run("mkfs.exfat", "-L", "1234567890a", image)
+    data = bytearray(image.read_bytes())
+    at = data.index(bytes([0x83, 11, *b"1\0002\0"]))
+    data[at + 1 : at + 32] = bytes([15]) + "1234567890abcde".encode("utf-16-le")
+    image.write_bytes(data)
+    with opened(image) as files:
+        assert list(files.root.entries()) == []
