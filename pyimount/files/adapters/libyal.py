@@ -264,7 +264,10 @@ class YalNode(Node):
             except FOREIGN_ERRORS as error:
                 yield Broken(name=None, why=f"entry {number} of the folder: {_short(error)}")
                 continue
-            if child.name not in (".", ".."):
+            if not child.name:
+                # libfsext 20260821 has none for a name of 255 bytes.
+                yield Broken(name=None, why=f"entry {number} of the folder: the library gives no name")
+            elif child.name not in (".", ".."):
                 yield child
 
     def child(self, name: str) -> Node | None:
