@@ -7,7 +7,6 @@ tells what it sees of all of them.
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
