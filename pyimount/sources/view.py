@@ -213,17 +213,29 @@ class View:
         return None
 
     def _fetch(self, offset: int, length: int) -> bytes:
+        lost = self._noted_as_lost(offset, length)
+        if lost is not None:
+            raise type(lost)(str(lost))
         try:
-            if self._lost:
-                self._ask(offset, length)
             return self.source.read_at(offset, length)
         except ReadError as error:
             self._note_lost(error, offset, length)
             self._note(error, offset, length)
             raise
 
+    def _noted_as_lost(self, offset: int, length: int) -> ReadError | None:
+        """Why this cannot be read, where that is known, and noted: one failure is enough for all of it."""
+        last = offset + length
+        for start, end, error in self._lost:
+            if offset < end and start < last:
+                if offset < start or end < min(last, self.size):
+                    self._note_lost(error, offset, length)
+                self._note(error, offset, length)
+                return error
+        return None
+
     def _ask(self, offset: int, length: int) -> None:
-        """Raise ReadError again for what is known to be lost: one failure is enough for all of it."""
+        """Raise ReadError again for what is known to be lost."""
         for start, end, error in self._lost:
             if offset < end and start < offset + length:
                 raise type(error)(str(error))
@@ -248,6 +260,9 @@ class View:
                 runs[:] = _joined(runs)
 
     def _try(self, offset: int, length: int) -> bytes:
+        # An array without enough members is asked for hundreds of places: no exception for each of them.
+        if self._lost and self._noted_as_lost(offset, length) is not None:
+            return b""
         try:
             return self._fetch(offset, length)
         except ReadError:
