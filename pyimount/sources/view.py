@@ -158,19 +158,25 @@ class View:
 
     def glances(self, places: Sequence[tuple[int, int]]) -> list[bytes]:
         """What ``glance`` gives for each of these places, ``(offset, length)``, with less work for many."""
+        found: list[bytes | None] = []
         unknown: dict[tuple[int, int], bytes] = {}
         for place in places:
             offset, length = place
             end = offset + length
+            at = bisect_right(self._starts, offset) - 1
+            if at >= 0 and end <= (start := self._starts[at]) + len(run := self._runs[start]):
+                found.append(run[offset - start : end - start])
+                continue
+            found.append(None)
             if 0 <= offset < end <= self.size:
-                at = bisect_right(self._starts, offset) - 1
-                if at < 0 or end > (start := self._starts[at]) + len(self._runs[start]):
-                    unknown[place] = b""
+                unknown[place] = b""
         together = self._together([*unknown])
-        if together is None:
-            return [self.glance(*place) for place in places]
-        unknown.update(zip(unknown, together, strict=True))
-        return [unknown[place] if place in unknown else self.glance(*place) for place in places]
+        # Where they cannot be had together, each is read by itself.
+        unknown = {} if together is None else dict(zip(unknown, together, strict=True))
+        return [
+            data if data is not None else unknown[place] if place in unknown else self.glance(*place)
+            for data, place in zip(found, places, strict=True)
+        ]
 
     def peek(self, offset: int, length: int) -> bytes:
         """Bytes at ``offset``; fewer than ``length`` where the layer ends, none outside it.
@@ -264,8 +270,10 @@ class View:
         if self._lost and self._noted_as_lost(offset, length) is not None:
             return b""
         try:
-            return self._fetch(offset, length)
-        except ReadError:
+            return self.source.read_at(offset, length)
+        except ReadError as error:
+            self._note_lost(error, offset, length)
+            self._note(error, offset, length)
             return b""
 
     def read(self, offset: int, length: int) -> bytes:
