@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pyimount
 from fixtures.workshop import Workshop, find_tool, fixtures, recipes
-from tests.benchmarks import mapping, mapping_luks, mapping_lvm, unpacking, verifying, wide
+from tests.benchmarks import link, mapping, mapping_luks, mapping_lvm, unpacking, verifying, wide
 from tests.benchmarks.libblkid import Libblkid
 from tests.benchmarks.measure import Spent, bytes_read, command, in_turn, peak_memory
 
@@ -134,6 +134,7 @@ PARTS: dict[str, Callable[[Path], Iterable[Row]]] = {
     "ciphers": lambda _: mapping_luks.ciphers(),
     "small-reads": lambda _: mapping_luks.small_reads(),
     "verify": lambda folder: verifying.images(folder, PYIMOUNT),
+    "link": lambda folder: link.images(folder, PYIMOUNT),
 }
 """What makes the rows of each part but detect's."""
 
