@@ -58,6 +58,13 @@ class Device:
             raise ReadError(f"a member of the array ends at {self._start + at + len(data)}")
         return data
 
+    def read_runs(self, runs: Sequence[tuple[int, int]]) -> list[bytes] | None:
+        """As Source's; None where ``read`` would raise for one of them."""
+        end = min(self.trusted, self._source.size - self._start)
+        if self._bad or any(at + length > end for at, length in runs):
+            return None
+        return self._source.read_runs([(self._start + at, length) for at, length in runs])
+
     def lost_around(self, at: int) -> tuple[int, int] | None:
         """The run of the data around a byte that is known not to be had; None where none is."""
         lost = self._source.lost_around(self._start + at)
@@ -183,6 +190,18 @@ class LinearSource(Array):
         slot, at, _, _ = next(self._pieces(offset, 1))
         lost = self._device(slot).lost_around(at)
         return None if lost is None else (lost[0] + offset - at, lost[1] + offset - at)
+
+    def read_runs(self, runs: Sequence[tuple[int, int]]) -> list[bytes] | None:
+        """As Source's, where one device has all of them: most logical volumes are on one."""
+        slots = {
+            bisect_right(self._ends, at) for offset, length in runs for at in (offset, offset + length - 1)
+        }
+        slot = slots.pop() if len(slots) == 1 else None
+        device = None if slot is None else self._devices[slot]
+        if slot is None or device is None:
+            return None
+        start = self._ends[slot - 1] if slot else 0
+        return device.read_runs([(offset - start, length) for offset, length in runs])
 
     def _pieces(self, offset: int, length: int) -> Iterator[Piece]:
         slot = bisect_right(self._ends, offset)
