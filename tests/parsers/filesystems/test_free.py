@@ -220,7 +220,9 @@ def test_ubifs_as_its_master_node_says(work: Workshop, leb: int) -> None:
     folder.mkdir()
     (folder / "file").write_bytes(random.Random(7).randbytes(300_000))  # noqa: S311
     image = work.folder / "ubifs.img"
-    printed = work.run("mkfs.ubifs", "-v", "-r", folder, "-m", "512", "-e", str(leb), "-c", "400", "-o", image)
+    printed = work.run(
+        "mkfs.ubifs", "-v", "-r", folder, "-m", "512", "-e", str(leb), "-c", "400", "-o", image
+    )
     main = number(r"main_lebs: +(\d+)", printed) * leb
     found = volume(image)
     assert found.free is not None
