@@ -138,6 +138,8 @@ class Opener:
         path = parameters.get("header")
         if not isinstance(path, str):
             return None
+        if self._shelf is not None:
+            return self._shelf.open(path, self._meter)
         header = Broker(descriptors=self._descriptors).open(path, self._meter)
         self._stack.callback(header.close)
         return header
@@ -166,7 +168,12 @@ class Opener:
         if self._shelf is not None:
             broker: Broker = ShelfBroker(self._shelf)
         else:
-            broker = Broker(_texts(recipe.get("allow")), self._descriptors)
+            marks = recipe.get("marks")
+            broker = Broker(
+                _texts(recipe.get("allow")),
+                self._descriptors,
+                marks=marks if isinstance(marks, Mapping) else None,
+            )
         image, opened = open_image(segments, broker, self._meter)
         self._stack.callback(image.close)
         # A file may hold several disks.

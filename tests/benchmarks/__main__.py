@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pyimount
 from fixtures.workshop import Workshop, find_tool, fixtures, recipes
-from tests.benchmarks import mapping, mapping_luks, mapping_lvm, unpacking, verifying, wide
+from tests.benchmarks import link, mapping, mapping_luks, mapping_lvm, unpacking, verifying, wide
 from tests.benchmarks.libblkid import Libblkid
 from tests.benchmarks.measure import Spent, bytes_read, command, in_turn, peak_memory
 
@@ -137,6 +137,7 @@ def main() -> int:
             mapping_luks.ciphers(),
             mapping_luks.small_reads(),
             verifying.images(folder, PYIMOUNT),
+            link.images(folder, PYIMOUNT),
         )
         for line in chain.from_iterable(parts):
             row(*line)
