@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from pyimount.confinement.messages import MessageError
-from pyimount.files import process, wire
+from pyimount.files import process
 from pyimount.files.reading import Refused
 from pyimount.files.session import MISSING, NO_FOLDER
 from pyimount.formats import FileReader
@@ -240,7 +240,7 @@ class Asking:
 
 def _failed(said: Mapping[str, Any], path: str) -> Problem:
     """What an answer of failure says; raises the OSErrors that are the path's own fault."""
-    message = wire.text(said.get("message", ""))
+    message = str(said.get("message", ""))
     if said["error"] == MISSING:
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
     if said["error"] == NO_FOLDER:

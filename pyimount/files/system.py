@@ -13,8 +13,10 @@ import errno
 import io
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, BinaryIO, Self, cast
 
+from pyimount.confinement.messages import MessageError
 from pyimount.files import wire
 from pyimount.files.elsewhere import shelf_for
 from pyimount.files.libraries import Answered, Asking, CannotRead, Damaged, Libraries, problem_of
@@ -52,6 +54,20 @@ def open_filesystem(
     layer = volume if isinstance(volume, VolumeLayer) else _called(scan, volume)
     keyring = keys if isinstance(keys, Keyring) else Keyring(keys)
     return FileSystem(scan, layer, keyring, in_process=in_process, library=library, shelf=shelf)
+
+
+@contextmanager
+def _believing(path: str) -> Iterator[None]:
+    """A block that takes a reader's answer about a path; raises Damaged where that is none.
+
+    A reader looks at hostile bytes, and may have been taken over by them.
+    """
+    try:
+        yield
+    except (MessageError, TypeError, ValueError) as error:
+        raise Damaged(
+            Problem(Code.DAMAGED, f"what the reader answers is no answer: {error}"), path
+        ) from error
 
 
 def _called(scan: Scan, name: str) -> VolumeLayer:
@@ -114,8 +130,9 @@ class FileSystem:
         """As ``get``, by the names that lead there."""
         entry = Entry(self, names, None, None, None)
         said, _, reader = self.ask(entry, "find", fold=fold)
-        found = (*names[:-1], wire.text(said.get("name"))) if names else ()
-        return Entry(self, found, (reader, said.get("key")), wire.stat_of(said.get("stat")), None)
+        with _believing(entry.path):
+            found = (*names[:-1], wire.text(said.get("name"))) if names else ()
+            return Entry(self, found, (reader, said.get("key")), wire.stat_of(said.get("stat")), None)
 
     def ask(self, entry: "Entry", do: str, **more: Any) -> Answered:
         """The answer to a question about an entry, by the first library that has one. Raises OSErrors."""
@@ -210,14 +227,14 @@ class Entry:
                 self.problems += (error.problem,)
                 return
             by = library
-            for line in said.get("entries", ()):
-                entry = self._entry(line, library)
-                if entry is not None:
-                    yield entry
-            count += len(said.get("entries", ()))
+            with _believing(self.path):
+                entries = [self._entry(line, library) for line in said.get("entries", ())]
+                problems = [problem_of(*each) for each in said.get("problems", ())]
+            yield from (entry for entry in entries if entry is not None)
+            count += len(entries)
             next_ = said.get("more")
-            if not isinstance(next_, int):
-                self.problems += tuple(problem_of(*each) for each in said.get("problems", ()))
+            if not isinstance(next_, int) or not entries:
+                self.problems += tuple(problems)
                 return
             more = next_
 
@@ -267,12 +284,14 @@ class Entry:
     def target(self) -> str:
         """Where a link leads: what stands there, never followed."""
         said, _, _ = self.files.ask(self, "target")
-        return wire.text(said.get("target"))
+        with _believing(self.path):
+            return wire.text(said.get("target"))
 
     def streams(self) -> tuple[Stream, ...]:
         """Alternate data streams, resource forks and extended attributes."""
         said, _, _ = self.files.ask(self, "streams")
-        return wire.streams_of(said.get("streams"))
+        with _believing(self.path):
+            return wire.streams_of(said.get("streams"))
 
     def attributes(self) -> dict[str, bytes]:
         """The extended attributes, with their values."""
@@ -281,7 +300,8 @@ class Entry:
     def runs(self) -> tuple[Run, ...] | None:
         """Where its data lies in the volume; None: the library does not tell."""
         said, _, _ = self.files.ask(self, "runs")
-        return wire.runs_of(said.get("runs"))
+        with _believing(self.path):
+            return wire.runs_of(said.get("runs"))
 
     def __repr__(self) -> str:
         return f"<{self.kind} {self.path!r}>"

@@ -12,6 +12,7 @@ import stat
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 
+from pyimount.files.paths import target_bytes
 from pyimount.files.records import Kind, Run, Stat
 from pyimount.files.system import Damaged, Entry
 from pyimount.inside.tree import Files, Place
@@ -162,14 +163,17 @@ class Copier:
         if self._how.links == "text":
             descriptor = os.open(name, _NEW, 0o600, dir_fd=inside.descriptor)
             with os.fdopen(descriptor, "wb") as file:
-                file.write(target.encode("utf-8", "surrogateescape") + b"\n")
+                file.write(target_bytes(target) + b"\n")
         else:
             if "\0" in target or not target:
                 raise Damaged(Problem(Code.DAMAGED, "it leads nowhere that a link can"), place.path)
+            here = os.fsdecode(target_bytes(target))
+            if here != target:
+                self.told.append(f"{place.whole}: leads where no link here can: it is made as {here}")
             try:
-                os.symlink(target, name, dir_fd=inside.descriptor)
+                os.symlink(here, name, dir_fd=inside.descriptor)
             except FileExistsError:
-                if not self._how.resume or os.readlink(name, dir_fd=inside.descriptor) != target:
+                if not self._how.resume or os.readlink(name, dir_fd=inside.descriptor) != here:
                     raise
             modified = place.entry.stat().modified
             if modified is not None:

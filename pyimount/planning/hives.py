@@ -7,6 +7,8 @@ is the image's word: reads are small and counted, names and lists bounded.
 import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
+from pyimount.formats.notation import decimal
+
 Read = Callable[[int, int], bytes]
 """Gives so many bytes from an offset of the hive's file on, fewer at its end."""
 
@@ -143,19 +145,24 @@ def name_of(read: Read) -> dict[str, str]:
     """What the hive SYSTEM says is the machine's name, as ``ComputerName``; empty for what is none."""
     try:
         hive = Hive(read)
-        current = hive.values(("Select",), ("Current",)).get("Current", "1")
-        control = f"ControlSet{int(current):03}"
-        return hive.values((control, "Control", "ComputerName", "ComputerName"), ("ComputerName",))
+        return hive.values((*_control(hive), "ComputerName", "ComputerName"), ("ComputerName",))
     except BadHive:
         return {}
+
+
+def _control(hive: Hive) -> tuple[str, str]:
+    """The key Control of the set of settings that is in use, which is a number."""
+    current = decimal(hive.values(("Select",), ("Current",)).get("Current", "1"), 10)
+    if current is None:
+        raise BadHive("the current set of settings has no number")
+    return f"ControlSet{current:03}", "Control"
 
 
 def machine_of(read: Read) -> dict[str, str]:
     """What the hive SYSTEM says: ``TimeZoneKeyName``, ``ShutdownTime`` (in hex); empty for what is none."""
     try:
         hive = Hive(read)
-        current = hive.values(("Select",), ("Current",)).get("Current", "1")
-        control = (f"ControlSet{int(current):03}", "Control")
+        control = _control(hive)
         zone = hive.values((*control, "TimeZoneInformation"), ("TimeZoneKeyName",))
         return zone | hive.values((*control, "Windows"), ("ShutdownTime",))
     except (BadHive, ValueError):
