@@ -4,10 +4,9 @@ Layout: "Windows registry file format specification", https://github.com/msuhano
 is the image's word: reads are small and counted, names and lists bounded.
 """
 
+import re
 import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
-
-from pyimount.formats.notation import decimal
 
 Read = Callable[[int, int], bytes]
 """Gives so many bytes from an offset of the hive's file on, fewer at its end."""
@@ -152,10 +151,10 @@ def name_of(read: Read) -> dict[str, str]:
 
 def _control(hive: Hive) -> tuple[str, str]:
     """The key Control of the set of settings that is in use, which is a number."""
-    current = decimal(hive.values(("Select",), ("Current",)).get("Current", "1"), 10)
-    if current is None:
+    current = hive.values(("Select",), ("Current",)).get("Current", "1")
+    if not re.fullmatch("[0-9]{1,10}", current):
         raise BadHive("the current set of settings has no number")
-    return f"ControlSet{current:03}", "Control"
+    return f"ControlSet{int(current):03}", "Control"
 
 
 def machine_of(read: Read) -> dict[str, str]:
