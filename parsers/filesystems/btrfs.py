@@ -236,7 +236,7 @@ def _identity(view: View, offset: int, *problems_so_far: Problem) -> Identity:
         lends_to="btrfs" if sb.flags & SEEDING else None,
         offset=offset,
         checked=checked,
-        details=_details(sb, name),
+        details=_details(sb, name) | ({} if offset == PRIMARY else {"copy_at": offset}),
         problems=tuple(problems),
         allocation=None if group or wrong else Allocation(view, partial(count_free, _trees(sb, data))),
         free_unknown="it is that of all devices together" if group else None,

@@ -12,9 +12,8 @@ Problem: of the entry, of the folder that could not be read to its end, or of th
 import errno
 import io
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, BinaryIO, Self, cast
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, BinaryIO, Self, TypeVar, cast
 
 from pyimount.confinement.messages import MessageError
 from pyimount.files import wire
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
 
     from pyimount.sources.shelf import Shelf
 
+_T = TypeVar("_T")
 __all__ = ["CannotRead", "Damaged", "Entry", "FileSystem", "open_filesystem"]
 
 
@@ -54,20 +54,6 @@ def open_filesystem(
     layer = volume if isinstance(volume, VolumeLayer) else _called(scan, volume)
     keyring = keys if isinstance(keys, Keyring) else Keyring(keys)
     return FileSystem(scan, layer, keyring, in_process=in_process, library=library, shelf=shelf)
-
-
-@contextmanager
-def _believing(path: str) -> Iterator[None]:
-    """A block that takes a reader's answer about a path; raises Damaged where that is none.
-
-    A reader looks at hostile bytes, and may have been taken over by them.
-    """
-    try:
-        yield
-    except (MessageError, TypeError, ValueError) as error:
-        raise Damaged(
-            Problem(Code.DAMAGED, f"what the reader answers is no answer: {error}"), path
-        ) from error
 
 
 def _called(scan: Scan, name: str) -> VolumeLayer:
@@ -130,9 +116,9 @@ class FileSystem:
         """As ``get``, by the names that lead there."""
         entry = Entry(self, names, None, None, None)
         said, _, reader = self.ask(entry, "find", fold=fold)
-        with _believing(entry.path):
-            found = (*names[:-1], wire.text(said.get("name"))) if names else ()
-            return Entry(self, found, (reader, said.get("key")), wire.stat_of(said.get("stat")), None)
+        found = (*names[:-1], _sense(entry.path, wire.text, said.get("name"))) if names else ()
+        stat = _sense(entry.path, wire.stat_of, said.get("stat"))
+        return Entry(self, found, (reader, said.get("key")), stat, None)
 
     def ask(self, entry: "Entry", do: str, **more: Any) -> Answered:
         """The answer to a question about an entry, by the first library that has one. Raises OSErrors."""
@@ -227,14 +213,22 @@ class Entry:
                 self.problems += (error.problem,)
                 return
             by = library
-            with _believing(self.path):
-                entries = [self._entry(line, library) for line in said.get("entries", ())]
-                problems = [problem_of(*each) for each in said.get("problems", ())]
-            yield from (entry for entry in entries if entry is not None)
-            count += len(entries)
+            lines = said.get("entries")
+            if not isinstance(lines, list):
+                self.problems += (_nonsense("no entries"),)
+                return
+            for line in lines:
+                try:
+                    entry = self._entry(line, library)
+                except (MessageError, ValueError, TypeError) as error:
+                    self.problems += (_nonsense(error),)
+                    continue
+                if entry is not None:
+                    yield entry
+            count += len(lines)
             next_ = said.get("more")
-            if not isinstance(next_, int) or not entries:
-                self.problems += tuple(problems)
+            if not isinstance(next_, int) or not lines:
+                self.problems += _problems(said.get("problems"))
                 return
             more = next_
 
@@ -284,14 +278,12 @@ class Entry:
     def target(self) -> str:
         """Where a link leads: what stands there, never followed."""
         said, _, _ = self.files.ask(self, "target")
-        with _believing(self.path):
-            return wire.text(said.get("target"))
+        return _sense(self.path, wire.text, said.get("target"))
 
     def streams(self) -> tuple[Stream, ...]:
         """Alternate data streams, resource forks and extended attributes."""
         said, _, _ = self.files.ask(self, "streams")
-        with _believing(self.path):
-            return wire.streams_of(said.get("streams"))
+        return _sense(self.path, wire.streams_of, said.get("streams"))
 
     def attributes(self) -> dict[str, bytes]:
         """The extended attributes, with their values."""
@@ -300,11 +292,30 @@ class Entry:
     def runs(self) -> tuple[Run, ...] | None:
         """Where its data lies in the volume; None: the library does not tell."""
         said, _, _ = self.files.ask(self, "runs")
-        with _believing(self.path):
-            return wire.runs_of(said.get("runs"))
+        return _sense(self.path, wire.runs_of, said.get("runs"))
 
     def __repr__(self) -> str:
         return f"<{self.kind} {self.path!r}>"
+
+
+def _sense(path: str, read: Callable[[object], _T], value: object) -> _T:
+    """What a reader's answer says; a reader that hostile bytes have taken over may say anything."""
+    try:
+        return read(value)
+    except MessageError as error:
+        raise Damaged(_nonsense(error), path) from error
+
+
+def _nonsense(error: object) -> Problem:
+    return Problem(Code.DAMAGED, f"the reader's answer makes no sense: {error}")
+
+
+def _problems(said: object) -> tuple[Problem, ...]:
+    if not isinstance(said, list):
+        return (_nonsense("no problems"),)
+    return tuple(
+        problem_of(*each) if isinstance(each, list) and len(each) == 2 else _nonsense(each) for each in said
+    )
 
 
 class _File(io.RawIOBase):

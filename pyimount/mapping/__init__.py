@@ -120,6 +120,9 @@ class Opener:
             header = self._header(parameters)
             keys = self._keys_for(layer)
             return reopen(layer.recipe.kind, self._parent(layer), parameters, keys, header, meter=self._meter)
+        if parameters.keys() <= {"inputs"}:
+            why = next((f": {each.message}" for each in layer.problems), "")
+            raise OpenError(f"volume {layer.index} has no bytes that can be read{why}")
         inputs = parameters.get("inputs")
         members = inputs if isinstance(inputs, list) else list(layer.parents)
         return open_mapped(

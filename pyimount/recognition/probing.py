@@ -175,14 +175,16 @@ def _with_left_over(chosen: Probe, reading: Reading, view: View) -> Probe:
     """The same with what a copy of an older format's superblock tells, where the newer one left it."""
     if reading.format.precedence is not Precedence.FILESYSTEM:
         return chosen
-    candidates, problems = [*chosen.candidates], [*chosen.problems]
-    other_formats = (
+    other_formats = [
         declared
         for declared in volume_signatures().lasting_hits(view)
         if declared is not reading.format
         and declared.name not in reading.format.tolerates
         and reading.format.name not in declared.tolerates
-    )
+    ]
+    if not other_formats:
+        return chosen
+    candidates, problems = [*chosen.candidates], [*chosen.problems]
     for other in _readings(other_formats, view, None):
         why = f"only copies of its superblock are left; {reading.format.title} was written over the first"
         candidates.append(Candidate(other.identity.type, other.identity.offset, why))

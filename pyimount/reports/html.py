@@ -20,7 +20,7 @@ _PAGE = (
     "body{margin:0 auto;padding:1rem;max-width:150rem;font:1rem/1.45 system-ui,sans-serif;"
     "background:var(--p-paper);color:var(--p-ink)}"
     "h1{font-size:1.5rem;margin:.2rem 0}h2{font-size:1.2rem;margin:1.6rem 0 .5rem}"
-    "h1,td,dd,summary,li{overflow-wrap:anywhere}"
+    "h1,td,dt,dd,summary,li{overflow-wrap:anywhere}"
     "a{color:inherit}"
     ".skip{position:absolute;left:-999rem}.skip:focus{position:static}"
     ".scroll{overflow-x:auto;max-width:100%}"
@@ -29,27 +29,35 @@ _PAGE = (
     "pre{font:.85rem/1.4 ui-monospace,monospace;margin:0;padding:.5rem;border:1px solid var(--p-edge)}"
     "table{border-collapse:collapse;font-size:.9rem;width:100%;min-width:60rem}"
     "th,td{text-align:left;vertical-align:top;padding:.25rem .5rem;border:1px solid var(--p-edge)}"
-    "td:nth-child(3){min-width:8em}td:nth-child(8){min-width:12em}"
+    "td:nth-child(2){min-width:6.5em}td:nth-child(3){min-width:8em}td:nth-child(8){min-width:12em}"
     "td.n{text-align:right;white-space:nowrap;overflow-wrap:normal}"
     "thead th,tbody th{background:var(--p-strip)}"
     "tbody th{white-space:nowrap}"
     "tr:target>*{outline:3px solid var(--p-focus)}"
     ".wrong{color:var(--p-wrong)}"
-    "dl{display:grid;grid-template-columns:max-content 1fr;gap:.1rem .8rem;margin:.3rem 0}"
+    "dl{display:grid;grid-template-columns:fit-content(40%) minmax(0,1fr);gap:.1rem .8rem;margin:.3rem 0}"
     "dt{font-weight:600}dd{margin:0}"
+    "dl.facts{display:block;columns:26rem auto;column-gap:1.5rem;padding-left:1.1rem;font-size:.9rem}"
+    ".facts>div{display:grid;grid-template-columns:fit-content(50%) minmax(0,1fr);gap:.6rem;"
+    "break-inside:avoid}"
+    "details:has(:target)>summary{outline:3px solid var(--p-focus)}"
     "ul.key{display:flex;flex-wrap:wrap;gap:.3rem 1rem;padding:0;margin:.5rem 0;"
     "list-style:none;font-size:.9rem}"
     ".key svg{width:1.6rem;height:1rem;vertical-align:-.15rem;margin-right:.3rem}"
     "@media screen and (min-width:110rem){.pair{display:grid;grid-template-columns:3fr 2fr;gap:1rem}}"
     ".pair>section{min-width:0}"
-    "@media (max-width:40rem){dl{grid-template-columns:1fr}dd{margin:0 0 .3rem}}"
-    "@media print{html{color-scheme:light}body{padding:0;max-width:none;font-size:9pt}"
-    ".scroll{overflow:visible}table{min-width:0}.scroll>svg{min-width:0}pre{white-space:pre-wrap;overflow-wrap:anywhere}"
+    "@media (max-width:40rem){dl{grid-template-columns:minmax(0,1fr)}dd{margin:0 0 .3rem}}"
+    "@media print{html{color-scheme:light}body{padding:0 1px;max-width:none;font-size:9pt}"
+    ".scroll{overflow:visible}table,.scroll>svg{min-width:0}"
+    "pre{font-size:7pt;white-space:pre-wrap;overflow-wrap:anywhere}"
+    "table{font-size:8pt}th,td{padding:.1rem .3rem}tbody th{white-space:normal;overflow-wrap:anywhere}"
+    "td:nth-child(2){min-width:5em}td:nth-child(3),td:nth-child(8){min-width:0}"
+    "h2,summary{break-after:avoid}dl.facts{columns:2;font-size:8pt}"
     "tr{break-inside:avoid}.skip{display:none}details::details-content{content-visibility:visible;display:block}}"
 )
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 
-_HEADS = ("index", "kind", "label", "begins at", "size", "used", "free", "UUID", "all facts and problems")
+_HEADS = ("index", "kind", "label", "begins at", "size", "used", "free", "UUID", "problems", "facts")
 
 
 def document(
@@ -75,6 +83,7 @@ def document(
             '<section><h2 id="table">Table</h2>',
             _scrolled("Table", _table(scan)),
             "</section>",
+            _all_facts(scan),
             _hashes(scan) if compared is None else _compared(compared),
             "<section><h2>This report</h2>",
             _pairs(run.items()),
@@ -234,17 +243,36 @@ def _cells(layer: Layer, index: str, cells: Iterable[str | None]) -> str:
         for column, cell in enumerate(cells)
     )
     wrong = "".join(f'<div class="wrong">{_problem(problem)}</div>' for problem in layer.problems)
-    summary = f"<summary>{len(facts.all_facts(layer))} facts</summary>"
-    told = f"<details>{summary}{_pairs(facts.all_facts(layer))}</details>"
-    return f'<tr id="v{layer.id}"><th scope="row">{escape(index)}</th>{made}<td>{wrong}{told}</td></tr>'
+    count = len(facts.all_facts(layer))
+    # What leads into a closed one opens it.
+    told = f'<a href="#f{layer.id}" aria-label="{count} facts of {escape(index, quote=True)}">{count}</a>'
+    return (
+        f'<tr id="v{layer.id}"><th scope="row">{escape(index)}</th>{made}<td>{wrong}</td>'
+        f"<td{_NUMBER}>{told}</td></tr>"
+    )
+
+
+def _all_facts(scan: Scan) -> str:
+    """Every fact of each layer, closed on a screen, open on paper."""
+    layers: list[Layer] = []
+    for disk in scan.disks:
+        layers += (disk, *scan.walk(disk))
+    parts = []
+    for layer in layers:
+        own = facts.all_facts(layer)
+        pairs = "".join(f"<div>{_pair(key, value)}</div>" for key, value in own)
+        called = escape(printable(f"{facts.name(layer)}: {_count(len(own), 'fact')}"))
+        told = f'<dl class="facts" id="f{layer.id}">{pairs}</dl>'
+        parts.append(f"<details><summary><bdi>{called}</bdi></summary>{told}</details>")
+    return f"<section><h2>All facts</h2>{''.join(parts)}</section>"
 
 
 def _pairs(pairs: Iterable[tuple[str, str]]) -> str:
-    lines = (
-        f"<dt>{escape(printable(key))}</dt><dd><bdi>{escape(printable(value))}</bdi></dd>"
-        for key, value in pairs
-    )
-    return f"<dl>{''.join(lines)}</dl>"
+    return f"<dl>{''.join(_pair(key, value) for key, value in pairs)}</dl>"
+
+
+def _pair(key: str, value: str) -> str:
+    return f"<dt>{escape(printable(key))}</dt><dd><bdi>{escape(printable(value))}</bdi></dd>"
 
 
 def _hashes(scan: Scan) -> str:

@@ -136,9 +136,15 @@ class _Scanner:
                 yield Problem(
                     Code.NOT_AS_TOLD, f"told to read {index} as {word}, and there is no volume {index}"
                 )
-        known = indexes | {volume.uuid.lower() for volume in self._volumes if volume.uuid}
-        for name in sorted(self._unlocking.expected - known):
-            yield Problem(Code.NOT_AS_TOLD, f"a key was given for {name}, and there is no such volume")
+        expected = self._unlocking.expected
+        encrypted: dict[str, bool] = {}
+        for volume in self._volumes if expected else ():
+            for name in {volume.index.lower(), (volume.uuid or volume.index).lower()} & expected:
+                encrypted[name] = encrypted.get(name, False) or volume.locked is not None
+        for name in sorted(expected):
+            if not encrypted.get(name):
+                why = "which is not known to be encrypted" if name in encrypted else "and there is none"
+                yield Problem(Code.NOT_AS_TOLD, f"a key was given for volume {name}, {why}")
 
     def _ready(self) -> tuple[Key, MemberSet] | None:
         try:

@@ -143,6 +143,7 @@ def _list(path: str) -> _Folder:
 
 _PACKED_SUFFIXES = frozenset(("bz2", "gz", "lz4", "xz", "zip", "zst"))
 """In a folder only what is called an image inside is one: ``disk.img.gz``."""
+_ONE_IMAGE = IMAGE_SUFFIXES | _PACKED_SUFFIXES
 _TRACK_SUFFIXES = frozenset(("bin", "img", "iso", "wav"))
 _EXTENT_ENDS = ("-flat", "-delta", "-rdm", "-rdmp")
 _BUNDLES = (("DiskDescriptor.xml",), ("Info.plist", "Info.bckup"), ("file_000.aff",))
@@ -200,12 +201,12 @@ def _around(path: str, folders: dict[str, _Folder]) -> Segments:
     """The set that ``path`` is of, or it alone."""
     parent, name = os.path.split(path)
     suffix = name.rpartition(".")[2]
-    if extension(name) in IMAGE_SUFFIXES | _PACKED_SUFFIXES:
-        # A file of such a name is an image; ``dd`` or ``gz`` is a segment's as soon, and whether it is one
-        # is worth a look at the first segment's name, not at a folder of thousands.
-        first = path[: -len(suffix)] + Letters(2).suffix(0, suffix)
-        if len(suffix) != 2 or not is_file(first):
-            return Segments((path,))
+    # A file of such a name is an image; ``dd`` or ``gz`` is a segment's as soon, and whether it is one
+    # is worth a look at the first segment's name, not at a folder of thousands.
+    if extension(name) in _ONE_IMAGE and (
+        len(suffix) != 2 or not is_file(path[: -len(suffix)] + Letters(2).suffix(0, suffix))
+    ):
+        return Segments((path,))
     if not any(True for parts in splits(name) for _ in series_of(parts)):
         return Segments((path,))
     if parent not in folders:
@@ -216,7 +217,7 @@ def _around(path: str, folders: dict[str, _Folder]) -> Segments:
 def _elsewhere(name: str) -> Segments:
     """The set that a URL is of, by the names that its server lists beside it; or it alone."""
     last = last_part(name)
-    if extension(last) in IMAGE_SUFFIXES | _PACKED_SUFFIXES or is_signed(name):
+    if extension(last) in _ONE_IMAGE or is_signed(name):
         return Segments((name,))
     if not any(True for parts in splits(last) for _ in series_of(parts)):
         return Segments((name,))
@@ -242,7 +243,7 @@ def set_within(folder: str, name: str, sizes: Callable[[], Mapping[str, int]]) -
     ``folder``, ``name``: what the two go by; ``sizes``: tells the sizes of the files in it.
     """
     alone = Segments((posixpath.join(folder, name),))
-    if extension(name) in IMAGE_SUFFIXES | _PACKED_SUFFIXES:
+    if extension(name) in _ONE_IMAGE:
         return alone
     if not any(True for parts in splits(name) for _ in series_of(parts)):
         return alone

@@ -53,6 +53,14 @@ class Source(ABC):
             raise ReadError(f"{len(data)} of {length} bytes could be read at {offset}")
         return data
 
+    def read_runs(self, runs: Sequence[tuple[int, int]]) -> list[bytes] | None:  # noqa: ARG002
+        """The bytes of each of these runs, ``(offset, length)``, where having all of them at once is cheaper.
+
+        No run is empty, and all lie within the source. Returns None where one by one is as good, and
+        where not all can be read: ``read_at`` tells for each. Never raises.
+        """
+        return None
+
     @abstractmethod
     def _read(self, offset: int, length: int) -> bytes:
         """Return exactly ``length`` (> 0) bytes at ``offset``; the range lies within ``size``."""
@@ -146,6 +154,10 @@ class SliceSource(Source):
         """As Source's."""
         inside = ((at, min(length, self.size - at)) for at, length in runs if 0 <= at < self.size)
         self._parent.expect([(self._start + at, length) for at, length in inside])
+
+    def read_runs(self, runs: Sequence[tuple[int, int]]) -> list[bytes] | None:
+        """As Source's."""
+        return self._parent.read_runs([(self._start + offset, length) for offset, length in runs])
 
     def beneath(self, offset: int) -> tuple[Source, int]:
         """As Source's."""

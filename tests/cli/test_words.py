@@ -109,12 +109,22 @@ def test_an_offset_behind_the_end_is_refused(demo: Path, capsys: pytest.CaptureF
 
 
 def test_a_hint_for_no_volume_is_a_problem(demo: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ("--fstypes", "99=ext4", "--fstypes", "2=ext4", "--keys", "7.0=p:secret")
+    arguments = (
+        "--fstypes",
+        "99=ext4",
+        "--fstypes",
+        "2=ext4",
+        "--keys",
+        "7.0=p:secret",
+        "--keys",
+        "3=p:secret",
+    )
     status, out, err = shown(capsys, "detect", demo, *arguments)
     assert status == 0
     assert [line for line in out.splitlines() if line.startswith("not-as-told: ")] == [
         "not-as-told: told to read 99 as ext4, and there is no volume 99",
-        "not-as-told: a key was given for 7.0, and there is no such volume",
+        "not-as-told: a key was given for volume 3, which is not known to be encrypted",
+        "not-as-told: a key was given for volume 7.0, and there is none",
     ]
     assert "secret" not in out + err
     assert shown(capsys, "detect", "--strict", demo, *arguments)[0] == 3

@@ -76,7 +76,7 @@ def test_nothing_but_errors_of_files_comes_of_it(
                 ASKED[question](files, top)
             except OSError:  # Damaged, or there is no such file: what a caller expects
                 refused += 1
-    assert refused or question == "read"
+    assert refused or question in ("read", "list")  # these have problems, where not errors
 
 
 @pytest.mark.parametrize("junk", [None, 5, "text", [], ["a"]], ids=str)
