@@ -184,12 +184,14 @@ class Copier:
     def _file(self, place: Place, inside: "_Open", name: str) -> Copied:
         figures = place.entry.stat()
         there = self._there(inside, name, figures)
+        part = f".{hashlib.sha256(name.encode('utf-8', 'surrogatepass')).hexdigest()[:24]}{PART}"
         if there:
+            with suppress(FileNotFoundError):  # which had its name, and was not yet without its first one
+                os.unlink(part, dir_fd=inside.descriptor)
             hashed = self._verified(place, inside, name) if self._how.hash else None
             return Copied(
                 place=place, name=inside.path + name, size=figures.size or 0, hash=hashed, kept=True
             )
-        part = f".{hashlib.sha256(name.encode('utf-8', 'surrogatepass')).hexdigest()[:24]}{PART}"
         descriptor, at = self._part(inside, part)
         made = None if self._how.hash is None else hashlib.new(self._how.hash, usedforsecurity=False)
         with os.fdopen(descriptor, "r+b") as file:

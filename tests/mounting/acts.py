@@ -22,6 +22,7 @@ OWNERS: tuple[tuple[Any, tuple[str, ...]], ...] = (
     (os, (
         "open", "mkdir", "rmdir", "unlink", "write", "ftruncate", "fsync", "fchown", "fchmod", "rename",
         "chown", "dup", "stat", "fstat", "listdir", "scandir", "readlink", "pidfd_open",
+        "replace", "link", "symlink", "utime", "lseek",
     )),
     (fcntl, ("ioctl", "flock", "fcntl")),
     (signal, ("pidfd_send_signal",)),
@@ -57,7 +58,16 @@ def die() -> None:
 class _Acts:
     """Wraps them all in this process, for good: it is a child of the test's."""
 
-    def __init__(self, *, before: Fault | None, after: Fault | None, number: int, told: int | None) -> None:
+    def __init__(
+        self,
+        counted: tuple[str, ...],
+        *,
+        before: Fault | None,
+        after: Fault | None,
+        number: int,
+        told: int | None,
+    ) -> None:
+        self._counted = counted
         self._before, self._after, self._number, self._told = before, after, number, told
         self.count = 0
         self._process = os.getpid()
@@ -70,7 +80,7 @@ class _Acts:
         @wraps(real, updated=())
         def act(*arguments: Any, **options: Any) -> Any:
             caller = str(sys._getframe(1).f_globals.get("__name__"))
-            if not caller.startswith(_COUNTED) or os.getpid() != self._process:
+            if not caller.startswith(self._counted) or os.getpid() != self._process:
                 return real(*arguments, **options)
             self.count += 1
             hit = self.count == self._number
@@ -90,12 +100,12 @@ class _Acts:
 write = os.write
 
 
-def recorded(run: Callable[[], object], told: Path) -> list[str]:
-    """The acts of a run, each with the module that asked for it."""
+def recorded(run: Callable[[], object], told: Path, counted: tuple[str, ...] = _COUNTED) -> list[str]:
+    """The acts of a run, each with the module that asked for it; ``counted``: how these' names begin."""
     descriptor = os.open(told, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
 
     def watched() -> None:
-        _Acts(before=None, after=None, number=0, told=descriptor)
+        _Acts(counted, before=None, after=None, number=0, told=descriptor)
         run()
 
     try:
@@ -106,12 +116,17 @@ def recorded(run: Callable[[], object], told: Path) -> list[str]:
 
 
 def with_fault(
-    run: Callable[[], object], number: int, *, before: Fault | None = None, after: Fault | None = None
+    run: Callable[[], object],
+    number: int,
+    *,
+    before: Fault | None = None,
+    after: Fault | None = None,
+    counted: tuple[str, ...] = _COUNTED,
 ) -> int:
     """Run in a child where act ``number``, from 1, has this fault; how it ended, as ``in_a_child`` tells."""
 
     def faulty() -> None:
-        acts = _Acts(before=before, after=after, number=number, told=None)
+        acts = _Acts(counted, before=before, after=after, number=number, told=None)
         run()
         if acts.count < number:
             os._exit(NOT_REACHED)
