@@ -11,7 +11,9 @@ from typing import Any
 
 from pyimount.files.opening import Given
 
-_INODE, _XATTR, _DIR_INDEX, _ROOT = 1, 24, 96, 132
+_INODE, _XATTR, _DIR_INDEX, _ROOT, _ROOT_REF = 1, 24, 96, 132, 156
+_NO_SUBVOLUME = 2
+"""The number of the empty folder that stands where a snapshot has the name of a subvolume."""
 _KEY = struct.Struct("<QBQ")
 _HEADER, _LEAF_ITEM, _POINTER = 101, 25, 33
 """How long the header of a node is, an item of a leaf, a pointer of a node above."""
@@ -24,14 +26,14 @@ _LEVELS = 8
 _SIGN = 1 << 63
 
 
-def items(tree: Any, number: int, kind: int) -> Iterator[bytes]:
-    """The data of all items of this object and type."""
+def items(tree: Any, number: int, kind: int) -> Iterator[tuple[int, bytes]]:
+    """All items of this object and type: the third part of the key, the data."""
     yield from _below(tree._read_node, tree.root_offset, (number, kind), _LEVELS)
 
 
 def _below(
     read: Callable[[int], tuple[Any, Any]], address: int, wanted: tuple[int, int], above: int
-) -> Iterator[bytes]:
+) -> Iterator[tuple[int, bytes]]:
     node, header = read(address)
     count, level = int(header.nritems), int(header.level)
     size = _POINTER if level else _LEAF_ITEM
@@ -57,7 +59,8 @@ def _below(
         place, length = _PLACE.unpack_from(node, _HEADER + at * size)
         if _HEADER + place + length > len(node):
             raise ValueError(f"the node at {address} is damaged")
-        yield bytes(node[_HEADER + place : _HEADER + place + length])
+        offset = _KEY.unpack_from(node, _HEADER + at * size)[2]
+        yield offset, bytes(node[_HEADER + place : _HEADER + place + length])
 
 
 def _key(node: Any, at: int) -> tuple[int, int]:
@@ -75,7 +78,9 @@ def open_btrfs(given: Given) -> tuple[Any, Any]:
 
 def figures(node: Any) -> dict[str, Any]:
     """The figures of an inode."""
-    raw = next(items(node.subvolume.tree, node.inum, _INODE), b"")
+    if node.inum == _NO_SUBVOLUME:
+        return {"mode": 0o40755, "size": 0, "inode": node.inum}
+    _, raw = next(items(node.subvolume.tree, node.inum, _INODE), (0, b""))
     if len(raw) < _INODE_ITEM.size:
         raise ValueError(f"there is no inode {node.inum}")
     size, stored, links, uid, gid, mode, device, *times = _INODE_ITEM.unpack_from(raw)
@@ -93,21 +98,31 @@ def _time(seconds: int, nanoseconds: int) -> int:
 
 
 def entries(node: Any) -> Iterator[tuple[str, Any]]:
-    """What lies in a folder; a subvolume is the folder that is its top."""
-    for raw in items(node.subvolume.tree, node.inum, _DIR_INDEX):
+    """What lies in a folder; a subvolume is the folder that is its top.
+
+    A snapshot keeps the names of the subvolumes that were in its origin, but not them: these are empty.
+    """
+    for _, raw in items(node.subvolume.tree, node.inum, _DIR_INDEX):
         for number, kind, name, _, type_ in _names(raw):
             text = name.decode("utf-8", "surrogateescape")
-            if kind == _ROOT:
+            if kind == _ROOT and number not in _subvolumes_in(node):
+                yield text, node.subvolume.inode(_NO_SUBVOLUME)
+            elif kind == _ROOT:
                 yield text, node.btrfs.open_subvolume(number, node).root
             else:
                 yield text, node.subvolume.inode(number, type_, node)
+
+
+def _subvolumes_in(node: Any) -> set[int]:
+    """The numbers of the subvolumes that lie in that of a node."""
+    return {number for number, _ in items(node.btrfs._root_tree, node.subvolume.objectid, _ROOT_REF)}
 
 
 def attributes(node: Any) -> Mapping[str, bytes]:
     """The extended attributes of a node."""
     return {
         name.decode("utf-8", "surrogateescape"): value
-        for raw in items(node.subvolume.tree, node.inum, _XATTR)
+        for _, raw in items(node.subvolume.tree, node.inum, _XATTR)
         for _, _, name, value, _ in _names(raw)
     }
 

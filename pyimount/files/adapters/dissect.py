@@ -171,6 +171,8 @@ def _ufs(node: Any) -> dict[str, Any]:
         "mode": inode.di_mode, "size": inode.di_size, "uid": inode.di_uid, "gid": inode.di_gid,
         "links": inode.di_nlink, "inode": node.inum, "allocated": inode.di_blocks * 512,
         "modified": node.mtime_ns, "accessed": node.atime_ns, "changed": node.ctime_ns, "born": node.btime_ns,
+        # In the encoding of old; what UFS2 has there is each system's own.
+        "device": (inode.di_db[0] >> 8 & 0xFF, inode.di_db[0] & 0xFF) if node.fs.version == 1 else None,
     }  # fmt: skip
 
 
