@@ -55,7 +55,7 @@ def _xfs(tree: Path, image: Path) -> None:
 def _fat(bits: int) -> Callable[[Path, Path], None]:
     def make(tree: Path, image: Path) -> None:
         (tree / "link").unlink()
-        run("mkfs.fat", "-F", bits, blank(image, (34 if bits == 32 else 4) << 20))
+        run("mkfs.fat", "-F", bits, blank(image, (34 if bits == 32 else 9) << 20))
         run("mcopy", "-s", "-i", image, *sorted(tree.iterdir()), "::")
 
     return make

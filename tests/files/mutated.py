@@ -164,6 +164,7 @@ def run(kind: str, folder: Path, count: int, seed: int, library: str | None = No
     image = folder / kind.replace(" ", "-")
     if not image.exists():
         makers.make(kind, image)
+    read(image, library)  # what it needs is loaded once, and not in each process
     whole = apart(lambda: read(image, library))
     assert whole[0] == "ok", whole
     sound: Mapping[str, str] = whole[1]
