@@ -8,11 +8,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from fixtures.workshop import fixtures
+from fixtures.workshop import fixtures, tool_path
 
 
 def run(*argv: object) -> None:
-    """Run a tool."""
+    """Run a tool; raises NotInstalled."""
+    argv = (tool_path(str(argv[0])), *argv[1:])
     subprocess.run(
         [str(word) for word in argv], check=True, capture_output=True, env={**os.environ, "TZ": "UTC"}
     )
@@ -85,7 +86,7 @@ def _zip(tree: Path, image: Path) -> None:
 def _cpio(tree: Path, image: Path) -> None:
     names = "\0".join(str(path.relative_to(tree)) for path in sorted(tree.rglob("*")))
     done = subprocess.run(
-        ["cpio", "-o", "-0", "--quiet", "-H", "newc"],
+        [tool_path("cpio"), "-o", "-0", "--quiet", "-H", "newc"],
         cwd=tree,
         input=names.encode(),
         check=True,
@@ -125,6 +126,10 @@ MAKERS: Mapping[str, Callable[[Path, Path], None]] = {
     "cpio": _cpio,
     "zip": _zip,
 }
+
+
+EMPTY = frozenset({"exfat", "apfs"})
+"""Types of which no tool here makes one with files in it without root."""
 
 
 def make(kind: str, image: Path) -> None:
