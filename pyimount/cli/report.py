@@ -113,23 +113,18 @@ def run(options: argparse.Namespace) -> int:
 
 def _verified(options: argparse.Namespace, scan: "Scan") -> "list[tuple[DiskLayer, Verified]]":
     """Each disk, read to its end, and what came of holding it against what its image stores."""
-    from pyimount.sources.segments import Segments
     from pyimount.verifying import verify
+    from pyimount.verifying.places import segments_of
 
     found: list[tuple[DiskLayer, Verified]] = []
     images: dict[tuple[str, ...], list[DiskLayer]] = {}
     for disk in scan.disks:
         if disk.size is not None:
             images.setdefault(disk.paths, []).append(disk)
-    for paths, disks in images.items():
-        recipe = disks[0].recipe.parameters
-        named, holes = recipe.get("paths"), recipe.get("holes")
-        segments = Segments(
-            tuple(str(each) for each in named) if isinstance(named, list) else paths,
-            split=recipe.get("split") is True,
-            holes=tuple(each for each in holes if isinstance(each, int)) if isinstance(holes, list) else (),
+    for disks in images.values():
+        found += zip(
+            disks, verify(segments_of(disks[0]), hashes=options.hash, allow=options.allow), strict=False
         )
-        found += zip(disks, verify(segments, hashes=options.hash, allow=options.allow), strict=False)
     return found
 
 
