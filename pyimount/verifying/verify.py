@@ -5,7 +5,7 @@ from types import MappingProxyType
 
 from pyimount.formats.container import Opened
 from pyimount.formats.stored import CheckedBytes, Stored
-from pyimount.problems import Code, Problem, told
+from pyimount.problems import RANGES_CAP, Code, Problem, Range, together, told
 from pyimount.recognition.opening import open_image
 from pyimount.sources.broker import Broker
 from pyimount.sources.budget import NO_LIMIT, Meter
@@ -223,14 +223,20 @@ class _Verifying:
 
 
 def _problems_of(reading: Pass) -> Iterator[Problem]:
-    """What a pass found: its ranges are of the disk; of other bytes they are told in the message alone."""
+    """What a pass found: its ranges are of the disk, or the message tells those of other bytes."""
     if reading.what.source is None:
         yield from reading.problems
         return
-    for each in told(reading.problems):
-        named = reading.what.name in each.message
-        message = each.message if named else f"{reading.what.name}: {each.message}"
-        yield each.replaced(message=message, ranges=(), count=1)
+    for each in together(reading.problems):
+        wanted = [(run.offset, run.size) for run in each.ranges]
+        on_disk = sorted(reading.what.places(wanted)) if reading.what.places is not None else []
+        one = each if on_disk else told((each,))[0]
+        named = reading.what.name in one.message
+        yield one.replaced(
+            message=one.message if named else f"{reading.what.name}: {one.message}",
+            ranges=tuple(Range(*place) for place in on_disk[:RANGES_CAP]),
+            count=max(1, len(on_disk)),
+        )
 
 
 def _of_hashes(checks: Sequence[Check]) -> Iterator[Problem]:
