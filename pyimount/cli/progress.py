@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from pyimount.wording import printable
+from pyimount.wording import printable, size_text
 
 Progress = Callable[[int, int], None]
 """Told how far it is: bytes, of bytes."""
@@ -20,13 +20,21 @@ def shown(name: str) -> Iterator[Progress | None]:
         return
     from rich import progress
     from rich.console import Console
+    from rich.text import Text
+
+    class Rate(progress.ProgressColumn):
+        """In the units of the sizes beside it: rich's own is in others."""
+
+        def render(self, task: progress.Task) -> Text:
+            return Text(f"{size_text(int(task.speed))}/s" if task.speed else "")
 
     columns = (
         progress.TextColumn("{task.description}", markup=False),
         progress.BarColumn(bar_width=None),
         progress.DownloadColumn(binary_units=True),
-        progress.TransferSpeedColumn(),
+        Rate(),
         progress.TimeRemainingColumn(),
+        progress.TextColumn("left"),
     )
     called = printable(name)
     if len(called) > _NAME_CAP:
