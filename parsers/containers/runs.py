@@ -63,7 +63,8 @@ class RunSource(Source):
                 if count <= 0:
                     break
                 if run.source is not None:
-                    wanted.setdefault(run.source, []).append((run.offset, count))
+                    source, at = run.source.beneath(run.offset)
+                    wanted.setdefault(source, []).append((at, count))
                 offset += count
         for source, places in wanted.items():
             source.expect(places)

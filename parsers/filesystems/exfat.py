@@ -190,6 +190,8 @@ def _identity(
         "root_cluster": boot.FirstClusterOfRootDirectory,
         "percent_in_use": None if boot.PercentInUse == NOT_KNOWN else boot.PercentInUse,
     }
+    if offset:
+        details["copy_at"] = offset
     label, bitmaps = None, []
     for entry in _root_entries(view, geometry, problems):
         kind = entry[0]

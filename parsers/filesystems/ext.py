@@ -116,6 +116,8 @@ def _identity(view: View, offset: int, copy_of: tuple[int, int] | None = None) -
         ],
         "blocks": blocks,
     }
+    if copy_of is not None:
+        details["copy_at"] = offset
     label, uuid = text(sb.s_volume_name), uuid_text(sb.s_uuid)
     version = f"{sb.s_rev_level}.{sb.s_minor_rev_level}"
     kind = _type(sb, compat, incompat, ro_compat)

@@ -223,6 +223,8 @@ def identity(view: View, geometry: Geometry, offset: int, *, named: bool, proven
         "cluster_size": geometry.cluster,
         "clusters": geometry.clusters,
     }
+    if offset:
+        details["copy_at"] = offset
     hint = None
     if boot32 is None:
         details["sec_type"] = "msdos"

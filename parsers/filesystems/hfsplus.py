@@ -174,6 +174,8 @@ def _identity(
         "attributes": [*flag_names(header.attributes, ATTRIBUTES, "attribute")],
         **finder_facts(header.finderInfo),
     }
+    if offset != start + PLACE:
+        details["copy_at"] = offset
     if wrapper is not None:
         details["wrapper"] = wrapper
     label = None

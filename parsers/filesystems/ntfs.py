@@ -181,8 +181,13 @@ def _identity(view: View, offset: int) -> Identity:
         "mftmirr_offset": geometry.mirror,
         "index_record_size": _record_size(boot.clusters_per_index_record, geometry.cluster),
     }
+    if offset:
+        details["copy_at"] = offset
     label = created = modified = state = allocation = None
+    before = len(problems)
     files = _system_files(view, geometry, problems)
+    if files and len(problems) > before:
+        details["mft_from_mirror"] = True
     if files:
         named = files[VOLUME]
         label = text(named.get(AT_VOLUME_NAME, b""), "utf-16-le")

@@ -233,6 +233,8 @@ def _identity(view: View, sb: Any, order: str, place: int) -> Identity:
         "clean": sb.fs_clean,
         "flags": [*flag_names(flags & ~UPDATED, FLAGS, "flag")] if modern else [],
     }
+    if place in COPIES:
+        details["copy_at"] = place
     if version == 2:
         details["mounted_or_checked"] = unix_time(sb.fs_mtime)
         details["unreferenced_inodes"] = sb.fs_unrefs

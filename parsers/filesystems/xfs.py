@@ -201,6 +201,7 @@ def identity(view: View, sb: Any, offset: int, *problems_so_far: Problem) -> Ide
     details = _details(sb, version, incompat)
     if offset:
         details |= dict.fromkeys(("free_blocks", "inodes", "free_inodes", "in_progress"))
+        details["copy_at"] = offset
     elif sb.sb_fdblocks > sb.sb_dblocks:
         message = f"{sb.sb_fdblocks} blocks free, of {sb.sb_dblocks}"
         problems.append(Problem(Code.DAMAGED, message))

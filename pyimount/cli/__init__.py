@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from importlib import import_module
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from pyimount.cli.open_files import raise_limit
 from pyimount.version import SCHEMA, __version__
@@ -89,7 +89,22 @@ def _examples(lines: Sequence[str], width: int) -> Iterator[str]:
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line, and the command that tells more."""
+    """A parser whose errors are one line, and the command that tells more; options may stand anywhere."""
+
+    _intermixes = True
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
+        """As argparse's. Of a command, words may stand before, between and behind the options."""
+        arguments = [*(sys.argv[1:] if args is None else args)]
+        # argparse gives the words of a list, as PATH … is, all that stand in one place, and none behind the
+        # options that follow; its other way of parsing knows neither commands nor "--".
+        if not self._intermixes or self._subparsers is not None or "--" in arguments:
+            return super().parse_known_args(arguments, namespace)
+        self._intermixes = False
+        try:
+            return self.parse_known_intermixed_args(arguments, namespace)
+        finally:
+            self._intermixes = True
 
     def error(self, message: str) -> NoReturn:
         """Say what is wrong with the arguments, and end with 2."""

@@ -114,8 +114,8 @@ def image(text: str) -> str:
         from pyimount.sources.urls import shown
 
         raise argparse.ArgumentTypeError(
-            f"{shown(text)}: this is a URL: 'pyimount detect' and 'pyimount export' read it, "
-            "to be mounted it must be a file here: fetch it first"
+            f"{shown(text)}: this is a URL: 'pyimount detect', 'export', 'ls', 'cat' and 'cp' read it, "
+            "here it must be a file of this machine: fetch it first"
         )
     return image_or_url(text)
 

@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from pyimount.confinement.messages import MessageError
-from pyimount.files import process, wire
+from pyimount.files import process
 from pyimount.files.reading import Refused
 from pyimount.files.session import MISSING, NO_FOLDER
 from pyimount.formats import FileReader
@@ -179,6 +179,11 @@ class Libraries:
             self._readers.remove(reader)
             self._note(Code.DAMAGED, f"{reader.library} died {DEATHS} times, and is not asked any more")
 
+    def changed(self) -> Problem | None:
+        """The problem that the image is no longer what was opened, whatever a library makes of that."""
+        said = self._shelf.changed() if self._shelf is not None else ()
+        return Problem(Code.CHANGED, said[0]) if said else None
+
     def close(self) -> None:
         """End those that run."""
         while self._running:
@@ -227,12 +232,15 @@ class Asking:
             if failed is not None:
                 self._libraries.taken_over(self._path, failed, reader)
             return Answered(said, data, reader.library)
-        raise Damaged(failed or Problem(Code.DAMAGED, "no library is left that reads it"), self._path)
+        changed = self._libraries.changed()
+        raise Damaged(
+            changed or failed or Problem(Code.DAMAGED, "no library is left that reads it"), self._path
+        )
 
 
 def _failed(said: Mapping[str, Any], path: str) -> Problem:
     """What an answer of failure says; raises the OSErrors that are the path's own fault."""
-    message = wire.text(said.get("message", ""))
+    message = str(said.get("message", ""))
     if said["error"] == MISSING:
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
     if said["error"] == NO_FOLDER:

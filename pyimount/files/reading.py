@@ -29,6 +29,10 @@ class Refused(Unreadable):
         super().__init__(Code.UNSUPPORTED, message)
 
 
+class Forgotten(LookupError):  # noqa: N818
+    """A key is none of this reader's, which was started anew: the node is to be found by its names."""
+
+
 class Broken(Record, kw_only=True):
     """An entry of a folder that cannot be read: what of its name is known, and why."""
 
@@ -99,7 +103,7 @@ class Volume(Record, kw_only=True):
         return None if self.key_of is None else self.key_of(node)
 
     def found(self, key: Any) -> Node:
-        """The node of a key that ``key`` gave."""
+        """The node of a key that ``key`` gave; raises Forgotten, and what the library raises."""
         if self.at is None:
             raise LookupError("no node is found so")
         return self.at(key)

@@ -8,10 +8,11 @@ Nothing that a library raises passes: it is the answer, for that path alone.
 import unicodedata
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from itertools import islice
 from typing import Any, TypeAlias
 
-from pyimount.files.reading import Broken, Node, Unreadable, Volume
+from pyimount.files.reading import Broken, Forgotten, Node, Unreadable, Volume
 from pyimount.files.records import Kind
 from pyimount.files.wire import BATCH, PIECE, stat_values
 from pyimount.problems import Code
@@ -64,7 +65,8 @@ class Session:
     def _node(self, question: Mapping[str, Any]) -> Node:
         key = question.get("key")
         if key is not None and self._volume.at is not None:
-            return self._cached(repr(key), lambda: self._volume.found(key))
+            with suppress(Forgotten):
+                return self._cached(repr(key), lambda: self._volume.found(key))
         node, folds = self._volume.root, question.get("fold", True)
         for name in question.get("names", ()):
             node = self._child(node, name, folds=folds)

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from typing import Any
 
+from pyimount.files.copies import as_wanted
 from pyimount.files.opening import Given, given_of
 from pyimount.keys import Keyring
 from pyimount.layers import Layer, Scan, VolumeLayer
@@ -83,7 +84,7 @@ def given_from(
         raise OpenError("a disk has no files of its own")
     bearer, number = bearer_of(scan, volume)
     opener = Opener(scan, keyring, stack, descriptors=descriptors, shelf=shelf)
-    sources = [opener.source(layer) for layer in members_of(scan, bearer)]
+    sources = [as_wanted(opener.source(layer), layer) for layer in members_of(scan, bearer)]
     keys = tuple(keyring.for_volume(volume.index, volume.uuid))
     return given_of(volume, sources, keys, number)
 

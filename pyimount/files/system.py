@@ -12,21 +12,25 @@ Problem: of the entry, of the folder that could not be read to its end, or of th
 import errno
 import io
 import os
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, BinaryIO, Self, cast
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, BinaryIO, Self, TypeVar, cast
 
+from pyimount.confinement.messages import MessageError
 from pyimount.files import wire
+from pyimount.files.elsewhere import shelf_for
 from pyimount.files.libraries import Answered, Asking, CannotRead, Damaged, Libraries, problem_of
 from pyimount.files.records import Kind, Run, Stat, Stream
 from pyimount.keys import Keyring
 from pyimount.layers import Scan, VolumeLayer
 from pyimount.problems import Code, Problem
+from pyimount.sources.errors import SourceError
 
 if TYPE_CHECKING:
     from types import TracebackType
 
     from pyimount.sources.shelf import Shelf
 
+_T = TypeVar("_T")
 __all__ = ["CannotRead", "Damaged", "Entry", "FileSystem", "open_filesystem"]
 
 
@@ -78,7 +82,14 @@ class FileSystem:
     ) -> None:
         self.volume = volume
         self.type = volume.type or ""
-        self._libraries = Libraries(scan, volume, keys, in_process=in_process, library=library, shelf=shelf)
+        self._own_shelf = shelf_for(scan) if shelf is None else None
+        try:
+            self._libraries = Libraries(
+                scan, volume, keys, in_process=in_process, library=library, shelf=shelf or self._own_shelf
+            )
+        except (CannotRead, SourceError):
+            self._close_shelf()
+            raise
         self.folds = self._libraries.folds
         self.problems = self._libraries.problems
 
@@ -105,8 +116,9 @@ class FileSystem:
         """As ``get``, by the names that lead there."""
         entry = Entry(self, names, None, None, None)
         said, _, reader = self.ask(entry, "find", fold=fold)
-        found = (*names[:-1], wire.text(said.get("name"))) if names else ()
-        return Entry(self, found, (reader, said.get("key")), wire.stat_of(said.get("stat")), None)
+        found = (*names[:-1], _sense(entry.path, wire.text, said.get("name"))) if names else ()
+        stat = _sense(entry.path, wire.stat_of, said.get("stat"))
+        return Entry(self, found, (reader, said.get("key")), stat, None)
 
     def ask(self, entry: "Entry", do: str, **more: Any) -> Answered:
         """The answer to a question about an entry, by the first library that has one. Raises OSErrors."""
@@ -119,6 +131,11 @@ class FileSystem:
     def close(self) -> None:
         """End the readers."""
         self._libraries.close()
+        self._close_shelf()
+
+    def _close_shelf(self) -> None:
+        if self._own_shelf is not None:
+            self._own_shelf.close()
 
     def __enter__(self) -> Self:
         return self
@@ -196,14 +213,22 @@ class Entry:
                 self.problems += (error.problem,)
                 return
             by = library
-            for line in said.get("entries", ()):
-                entry = self._entry(line, library)
+            lines = said.get("entries")
+            if not isinstance(lines, list):
+                self.problems += (_nonsense("no entries"),)
+                return
+            for line in lines:
+                try:
+                    entry = self._entry(line, library)
+                except (MessageError, ValueError, TypeError) as error:
+                    self.problems += (_nonsense(error),)
+                    continue
                 if entry is not None:
                     yield entry
-            count += len(said.get("entries", ()))
+            count += len(lines)
             next_ = said.get("more")
             if not isinstance(next_, int):
-                self.problems += tuple(problem_of(*each) for each in said.get("problems", ()))
+                self.problems += _problems(said.get("problems"))
                 return
             more = next_
 
@@ -253,12 +278,12 @@ class Entry:
     def target(self) -> str:
         """Where a link leads: what stands there, never followed."""
         said, _, _ = self.files.ask(self, "target")
-        return wire.text(said.get("target"))
+        return _sense(self.path, wire.text, said.get("target"))
 
     def streams(self) -> tuple[Stream, ...]:
         """Alternate data streams, resource forks and extended attributes."""
         said, _, _ = self.files.ask(self, "streams")
-        return wire.streams_of(said.get("streams"))
+        return _sense(self.path, wire.streams_of, said.get("streams"))
 
     def attributes(self) -> dict[str, bytes]:
         """The extended attributes, with their values."""
@@ -267,10 +292,30 @@ class Entry:
     def runs(self) -> tuple[Run, ...] | None:
         """Where its data lies in the volume; None: the library does not tell."""
         said, _, _ = self.files.ask(self, "runs")
-        return wire.runs_of(said.get("runs"))
+        return _sense(self.path, wire.runs_of, said.get("runs"))
 
     def __repr__(self) -> str:
         return f"<{self.kind} {self.path!r}>"
+
+
+def _sense(path: str, read: Callable[[object], _T], value: object) -> _T:
+    """What a reader's answer says; a reader that hostile bytes have taken over may say anything."""
+    try:
+        return read(value)
+    except MessageError as error:
+        raise Damaged(_nonsense(error), path) from error
+
+
+def _nonsense(error: object) -> Problem:
+    return Problem(Code.DAMAGED, f"the reader's answer makes no sense: {error}")
+
+
+def _problems(said: object) -> tuple[Problem, ...]:
+    if not isinstance(said, list):
+        return (_nonsense("no problems"),)
+    return tuple(
+        problem_of(*each) if isinstance(each, list) and len(each) == 2 else _nonsense(each) for each in said
+    )
 
 
 class _File(io.RawIOBase):

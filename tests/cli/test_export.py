@@ -50,7 +50,7 @@ def test_to_standard_output(demo: Path) -> None:
         [sys.executable, "-m", "pyimount", "export", str(demo), "4"],
         capture_output=True,
         check=True,
-        timeout=60,
+        timeout=300,
     )
     assert len(done.stdout) == 8 * MIB
     assert b"SWAPSPACE2" in done.stdout[:4096]
@@ -115,7 +115,7 @@ def test_a_full_disk_is_told_and_can_be_resumed(demo: Path, capsys: pytest.Captu
     with open("/dev/full", "wb") as full:  # noqa: PTH123
         done = subprocess.run(
             [sys.executable, "-m", "pyimount", "export", str(demo), "2"],
-            stdout=full, stderr=subprocess.PIPE, text=True, check=False, timeout=60,
+            stdout=full, stderr=subprocess.PIPE, text=True, check=False, timeout=300,
         )  # fmt: skip
     assert done.returncode == 1
     assert "No space left on device" in done.stderr

@@ -59,3 +59,28 @@ def test_the_volumes_of_the_demo_disk(tmp_path: Path, capfd: pytest.CaptureFixtu
     assert [line.split()[:2] for line in capfd.readouterr().out.splitlines()] == [
         ["1:/", "vfat"], ["2:/", "ext4"], ["3:/", "ntfs"]
     ]  # fmt: skip
+
+
+@pytest.mark.needs("mke2fs")
+def test_options_may_stand_anywhere(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """By itself argparse gives the words of a list, as PATH … is, all that stand before the next option."""
+    image = str(made(tmp_path, "-t", "ext4"))
+    seen = []
+    for arguments in (["--json", image, "0:/etc"], [image, "--json", "0:/etc"], [image, "0:/etc", "--json"]):
+        assert main(["ls", *arguments]) == 0
+        seen.append(capfd.readouterr().out)
+    assert seen[0].count("\n") == 1
+    assert seen[1:] == seen[:1] * 2
+    for arguments in ([image, "--depth", "1", "0:/etc"], ["--depth", "1", image, "0:/etc"]):
+        assert main(["tree", *arguments]) == 0
+        assert "hostname" in capfd.readouterr().out
+    for arguments in ([image, "--second-opinion", "0:/"], ["--second-opinion", image, "0:/"]):
+        assert main(["find", *arguments]) == 0
+    out = tmp_path / "out"
+    assert main(["cp", image, "0:/empty", "-r", "0:/etc", "--hash", "sha256", str(out)]) == 0
+    assert (out / "etc" / "hostname").exists()
+    assert (out / "empty").exists()
+    with pytest.raises(SystemExit) as ended:
+        main(["ls", image, "--no-such-option", "0:/etc"])
+    assert ended.value.code == 2
+    assert "unrecognized arguments: --no-such-option" in capfd.readouterr().err

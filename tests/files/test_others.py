@@ -14,6 +14,7 @@ from pyimount.files.adapters import archives
 from pyimount.files.records import Kind
 from pyimount.files.system import FileSystem
 from tests.files.trees import Facts, make_tree, of_folder, of_image, opened, walk
+from tests.needing import needs_root
 
 
 def run(*argv: object, zone: str | None = None) -> None:
@@ -41,7 +42,7 @@ def make_cramfs(tree: Path, image: Path) -> None:
 
 def make_jffs2(tree: Path, image: Path) -> None:
     # rtime is tried by default, and no library reads it.
-    run("mkfs.jffs2", "-q", "-x", "rtime", "-r", tree, "-o", image, "-e", "0x20000", "-p")
+    run("mkfs.jffs2", "-q", "-r", tree, "-o", image, "-e", "0x20000", "-p")
 
 
 def make_ufs(version: int) -> Callable[[Path, Path], None]:
@@ -126,6 +127,48 @@ def test_fat_filled_by_mtools(tmp_path: Path, bits: int) -> None:
         assert stat.local
         wanted = int((tree / "etc" / "hostname").stat().st_mtime) // 2 * 2
         assert stat.modified == wanted * 10**9, "to two seconds"
+
+
+@pytest.mark.needs("mkfs.exfat", "mount.exfat-fuse", "losetup")
+def test_exfat_filled_by_exfat_fuse(tmp_path: Path) -> None:
+    """Also files in pieces, and folders of several clusters, in one and in pieces."""
+    needs_root()
+    tree, image, mounted = tmp_path / "tree", blank(tmp_path / "exfat.img", 64 << 20), tmp_path / "mounted"
+    make_tree(tree, links=False)
+    run("mkfs.exfat", image)
+    mounted.mkdir()
+    loop = subprocess.run(
+        ["losetup", "-f", "--show", image], check=True, capture_output=True, text=True
+    ).stdout.strip()
+    try:
+        run("mount.exfat-fuse", loop, mounted)
+        try:
+            run("cp", "-r", "--preserve=timestamps", f"{tree}/.", mounted)
+            # Written in turns, they lie between one another.
+            with (mounted / "in pieces").open("wb", 0) as one, (mounted / "other").open("wb", 0) as other:
+                for number in range(20):
+                    one.write(bytes([number]) * 5000)
+                    other.write(bytes([100 + number]) * 7000)
+        finally:
+            run("umount", mounted)
+    finally:
+        run("losetup", "-d", loop)
+    (tree / "in pieces").write_bytes(b"".join(bytes([number]) * 5000 for number in range(20)))
+    (tree / "other").write_bytes(b"".join(bytes([100 + number]) * 7000 for number in range(20)))
+    with opened(image, in_process=False) as files:
+        found = of_image(files, modes=False, times=False)
+        assert found == of_folder(tree, modes=False, times=False)
+        assert len(files.get("/in pieces").runs() or ()) > 1
+        assert files.get("/ETC/HostName").read() == b"evidence\n"
+        stat = files.get("/etc/hostname").stat()
+        wanted = int((tree / "etc" / "hostname").stat().st_mtime) // 2 * 2
+        assert (stat.modified, stat.local) == (wanted * 10**9, False)
+        # A reader that was started anew knows none of the keys that were given before.
+        entries = {entry.name: entry for entry in files.get("/etc").entries()}
+        (reader,) = files._libraries._running.values()
+        reader.close()
+        files._libraries._running.clear()
+        assert entries["hostname"].read() == b"evidence\n"
 
 
 @pytest.mark.needs("genisoimage")

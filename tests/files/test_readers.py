@@ -1,12 +1,14 @@
 """Readers that end, libraries that differ, and the one that takes over."""
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import pyimount
 from fixtures.workshop import fixtures
-from pyimount.files import confined
+from pyimount.files import confined, session
 from pyimount.files.system import CannotRead, Damaged
 from pyimount.inside.comparing import compare
 from pyimount.inside.tree import Files
@@ -82,3 +84,39 @@ def test_what_two_libraries_see_differently_is_told(tmp_path: Path) -> None:
         (volume,) = files.volumes()
         found = compare(files.root(volume), hashes=False)
         assert [(each.path, each.what) for each in found or ()] == [("/latin-\udce4", "is there")]
+
+
+NONSENSE: list[tuple[str, object]] = [
+    ("list", None), ("list", [None]), ("list", [["name", 1, [], None]]), ("list", [[7, 1, None, None]]),
+    ("list", [["name", 1, None, 5]]), ("list", 5), ("find", None), ("find", ["file"]), ("find", 8),
+    ("target", 5), ("streams", 5), ("streams", [[1, 2, 3]]), ("runs", 5), ("runs", [["a", 0, 0]]),
+    ("size", "big"), ("size", -1),
+]  # fmt: skip
+_SAYS = {"list": "entries", "find": "stat"}
+
+
+@pytest.mark.needs("mke2fs")
+@pytest.mark.parametrize(("do", "said"), NONSENSE)
+def test_what_makes_no_sense_in_an_answer_is_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, do: str, said: object
+) -> None:
+    """As from a reader that the image's bytes have taken over: a problem or an OSError, and nothing else."""
+    with opened(made(tmp_path, "-t", "ext4")) as files:
+        link, root = files.get("/short link"), files.root
+        asked = session.Session.answer
+
+        def answer(self: session.Session, question: Mapping[str, Any]) -> session.Answer:
+            answered, data = asked(self, question)
+            return ({**answered, _SAYS.get(do, do): said}, data) if question["do"] == do else (answered, data)
+
+        monkeypatch.setattr(session.Session, "answer", answer)
+        if do == "list":
+            assert [entry for entry in root.entries() if entry.problem is None] == []
+            assert all("makes no sense" in problem.message for problem in root.problems)
+        else:
+            asks: dict[str, Callable[[], object]] = {
+                "find": lambda: files.get("/empty"), "size": link.length, "target": link.target,
+                "streams": link.streams, "runs": link.runs,
+            }  # fmt: skip
+            with pytest.raises(Damaged):
+                asks[do]()

@@ -5,6 +5,7 @@ last extent, and does end at a QNX6 folder's first deleted entry; dissect.cramfs
 the volume's file happens to stand; dissect.ffs 3.12 lists deleted entries.
 """
 
+import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -39,7 +40,7 @@ def _data(node: Any) -> Any:
     return node.open()
 
 
-def _no_attributes(_: Any) -> Mapping[str, Any]:
+def _no_attributes(_: Any) -> Mapping[str, bytes]:
     return {}
 
 
@@ -57,7 +58,7 @@ class Family(Record, kw_only=True):
     entries: Callable[[Any], Iterable[tuple[str, Any]]] = staticmethod(_plain_entries)
     target: Callable[[Any], str] = staticmethod(_link)
     data: Callable[[Any], Any] = staticmethod(_data)
-    attributes: Callable[[Any], Mapping[str, Any]] = staticmethod(_no_attributes)
+    attributes: Callable[[Any], Mapping[str, bytes]] = staticmethod(_no_attributes)
     folds: str = "exact"
 
 
@@ -96,7 +97,10 @@ class DissectNode(Node):
         if _COMPRESSED_WITHOUT_DATA in stat.attributes:
             raise Unreadable(Code.UNSUPPORTED, "it is a placeholder: its data is in a cloud")
         size = stat.size or 0
-        return StreamSource(self.family.data(self.node), size, "the file") if size else BytesSource(b"")
+        if not size:
+            return BytesSource(b"")
+        data = self.family.data(self.node)
+        return data if isinstance(data, Source) else StreamSource(data, size, "the file")
 
     def target(self) -> str:
         """As Node's."""
@@ -105,18 +109,14 @@ class DissectNode(Node):
     def streams(self) -> Sequence[Stream]:
         """As Node's."""
         found = self.family.attributes(self.node)
-        return [Stream(name=name, kind="attribute", size=_size(each)) for name, each in found.items()]
+        return [Stream(name=name, kind="attribute", size=len(each)) for name, each in found.items()]
 
     def open_stream(self, name: str) -> Source:
         """As Node's."""
         found = self.family.attributes(self.node)
         if name not in found:
             raise FileNotFoundError(name)
-        return BytesSource(found[name].open().read())
-
-
-def _size(attribute: Any) -> int:
-    return len(attribute.open().read())
+        return BytesSource(found[name])
 
 
 def _ns(time: datetime) -> int:
@@ -165,9 +165,39 @@ def _btrfs(node: Any) -> dict[str, Any]:
     inode = node.inode
     return {
         "mode": inode.mode, "size": inode.size, "uid": inode.uid, "gid": inode.gid, "links": inode.nlink,
-        "inode": node.inum, "allocated": inode.nbytes, "modified": node.mtime_ns, "accessed": node.atime_ns,
-        "changed": node.ctime_ns, "born": node.otime_ns, "device": _device(inode.rdev),
+        "inode": node.inum, "allocated": inode.nbytes, "modified": _signed(node.mtime_ns),
+        "accessed": _signed(node.atime_ns), "changed": _signed(node.ctime_ns), "born": _signed(node.otime_ns),
+        # As the kernel has device numbers in memory, and not in the encoding of other file systems.
+        "device": (inode.rdev >> 20, inode.rdev & 0xFFFFF),
     }  # fmt: skip
+
+
+def _signed(time: int) -> int:
+    """A time of 64 bits of seconds, which dissect.btrfs 1.10 takes as unsigned."""
+    return time - (10**9 << 64) if time >= 10**9 << 63 else time
+
+
+_BTRFS_XATTR = 24
+_BTRFS_DIR_ITEM = struct.Struct("<25xHHB")
+"""Before name and value: the key of what it leads to, the transaction; how long both are, the type."""
+
+
+def _btrfs_attributes(node: Any) -> Mapping[str, bytes]:
+    """The attributes of a node, which dissect.btrfs 1.10 does not read: items of a tree, as names are."""
+    found = {}
+    cursor = node.subvolume.tree.cursor()
+    for _, data in cursor.iter(node.inum, _BTRFS_XATTR, 0, ignore_offset=True):
+        raw, at = bytes(data), 0
+        # Several whose names have one hash stand in one item.
+        while at + _BTRFS_DIR_ITEM.size <= len(raw):
+            size, length, _ = _BTRFS_DIR_ITEM.unpack_from(raw, at)
+            at += _BTRFS_DIR_ITEM.size
+            name, value = raw[at : at + length], raw[at + length : at + length + size]
+            if len(value) < size:
+                raise ValueError("its attributes are damaged")
+            found[name.decode("utf-8", "surrogateescape")] = value
+            at += length + size
+    return found
 
 
 def _btrfs_at(fs: Any, key: Any) -> Any:
@@ -179,7 +209,8 @@ def _squashfs(node: Any) -> dict[str, Any]:
     header = node.header
     return {
         "mode": node.mode, "size": node.size or 0, "uid": node.uid, "gid": node.gid,
-        "links": getattr(header, "nlink", None), "inode": node.inode_number,
+        # The short forms of inodes, but for that of folders, are of what has one name.
+        "links": getattr(header, "nlink", 1), "inode": node.inode_number,
         "modified": header.mtime * 10**9, "device": _device(getattr(header, "rdev", 0)),
     }  # fmt: skip
 
@@ -201,7 +232,7 @@ def _ufs_entries(node: Any) -> Iterator[tuple[str, Any]]:
 
 def _jffs2(node: Any) -> dict[str, Any]:
     inode = node.inode
-    made_up = node.inum in (1, -1)
+    made_up = node.inum == 1
     times = {} if made_up else {
         "modified": inode.mtime * 10**9, "accessed": inode.atime * 10**9, "changed": inode.ctime * 10**9
     }  # fmt: skip
@@ -211,10 +242,18 @@ def _jffs2(node: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _jffs2_entries(node: Any) -> Iterator[tuple[str, Any]]:
-    for name, each in node.iterdir():
-        if each.inum:
-            yield name, each
+def _open_jffs2(given: Given) -> tuple[Any, Any]:
+    fs = import_module("pyimount.files.adapters.jffs2_nodes").Newest(given.file())
+    return fs, fs.root
+
+
+def _jffs2_data(node: Any) -> Source:
+    return cast("Source", import_module("pyimount.files.adapters.jffs2_nodes").Data(node))
+
+
+def _jffs2_target(node: Any) -> str:
+    data = _jffs2_data(node)
+    return data.read_at(0, data.size).decode("utf-8", "surrogateescape")
 
 
 def _cramfs(node: Any) -> dict[str, Any]:
@@ -329,6 +368,14 @@ def _apfs(node: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _apfs_data(node: Any) -> Any:
+    return import_module("pyimount.files.adapters.apfs_data").data_of(node)
+
+
+def _apfs_attributes(node: Any) -> Mapping[str, bytes]:
+    return {name: each.open().read() for name, each in node.xattr.items()}
+
+
 def _apfs_entries(node: Any) -> Iterator[tuple[str, Any]]:
     for each in node.iterdir():
         yield each.name, each.inode
@@ -340,7 +387,7 @@ FAMILIES: Mapping[str, Family] = {
         key=lambda node: int(node.inum), at=lambda fs, key: fs.get_inode(key),
     ),
     "btrfs": Family(
-        open=_open_btrfs, figures=_btrfs,
+        open=_open_btrfs, figures=_btrfs, attributes=_btrfs_attributes,
         key=lambda node: [int(node.subvolume.objectid), int(node.inum)], at=_btrfs_at,
     ),
     "squashfs": Family(
@@ -352,7 +399,7 @@ FAMILIES: Mapping[str, Family] = {
         key=lambda node: int(node.inum), at=lambda fs, key: fs.inode(key),
     ),
     "jffs2": Family(
-        open=partial(_open, "dissect.jffs.jffs2", "JFFS2"), figures=_jffs2, entries=_jffs2_entries,
+        open=_open_jffs2, figures=_jffs2, data=_jffs2_data, target=_jffs2_target,
         key=lambda node: int(node.inum), at=lambda fs, key: fs.inode(key),
     ),
     "cramfs": Family(
@@ -368,8 +415,8 @@ FAMILIES: Mapping[str, Family] = {
         key=lambda node: int(node.address), at=lambda fs, key: fs.file_descriptor(key),
     ),
     "apfs": Family(
-        open=_open_apfs, figures=_apfs, entries=_apfs_entries, attributes=lambda node: node.xattr,
-        target=lambda node: str(node.readlink()),
+        open=_open_apfs, figures=_apfs, entries=_apfs_entries, attributes=_apfs_attributes,
+        target=lambda node: str(node.readlink()), data=_apfs_data,
         key=lambda node: int(node.oid), at=lambda fs, key: fs.inode(key), folds="nfd",
     ),
 }  # fmt: skip

@@ -1,25 +1,29 @@
 """ext2, ext3 and ext4 by dissect.extfs, and what has to be done beside it.
 
-Layout: https://www.kernel.org/doc/html/latest/filesystems/ext4/. Of dissect.extfs 3.15 are taken the
-superblock, the group descriptors and the extended attributes. Not taken, since they are wrong there: times
-(mtime is taken as unsigned, the epoch bits are added without the sign), the places of blocks (an unwritten
-extent behind a hole shifts what follows; a hole where a block of pointers should be is read from block 0),
-the last inode (its directory entries are passed over), folders that lie in the inode and in an attribute.
+Layout: https://www.kernel.org/doc/html/latest/filesystems/ext4/. Of dissect.extfs 3.15 is taken the
+superblock. Not taken, since they are wrong there: times (mtime is taken as unsigned, the epoch bits are added
+without the sign), the places of blocks (an unwritten extent behind a hole shifts what follows; a hole where a
+block of pointers should be is read from block 0), the last inode (its directory entries are passed over),
+folders that lie in the inode and in an attribute, values of attributes in large inodes, the group descriptors
+of meta_bg; and it refuses clusters of several blocks, which concern nobody who reads.
 """
 
+import math
 import struct
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple, TypeAlias, cast
+from typing import Any, BinaryIO, NamedTuple, TypeAlias, cast
 
 from dissect.extfs import ExtFS
 from dissect.util.stream import RunlistStream
 
 from pyimount.files.adapters.dissect import errors_of
+from pyimount.files.adapters.extfs_attributes import INLINE_DATA, Attribute, in_block, in_inode
+from pyimount.files.copies import Patched, Piece
 from pyimount.files.opening import Given
 from pyimount.files.reading import Broken, Node, Refused, Unreadable, Volume
 from pyimount.files.records import Kind, Run, Stat, Stream, kind_of
 from pyimount.problems import Code
-from pyimount.sources.fileobject import StreamSource
+from pyimount.sources.fileobject import SourceFile, StreamSource
 from pyimount.sources.source import BytesSource, Source
 
 ROOT = 2
@@ -33,14 +37,18 @@ _TABLE_PIECE = 1 << 16
 _ENTRY = struct.Struct("<IHBB")
 _Mapped: TypeAlias = "tuple[int, int, int | None]"
 _FAST_LINK = 60
+_PLACE = 1024
+_64BIT, _META_BG, _SPARSE_SUPER, _DESCRIPTOR = 0x80, 0x10, 1, 32
+_LOG_BLOCK_SIZE_AT, _LOG_CLUSTER_SIZE_AT = 1024 + 24, 1024 + 28
 
 
 class Ext:
     """An ext file system: its inodes, read from the table in large pieces, as most come in order."""
 
     def __init__(self, given: Given) -> None:
-        self.fs: Any = ExtFS(given.file())
         self.source = given.sources[0]
+        cluster = Piece(_LOG_CLUSTER_SIZE_AT, 4, _LOG_BLOCK_SIZE_AT)
+        self.fs: Any = ExtFS(cast("BinaryIO", SourceFile(Patched(self.source, [cluster]))))
         sb = self.fs.sb
         self.inode_size: int = sb.s_inode_size if sb.s_rev_level else 128
         self.per_group: int = sb.s_inodes_per_group
@@ -57,15 +65,36 @@ class Ext:
             raise ValueError(f"inode {number} of {self.count}")
         group, index = divmod(number - 1, self.per_group)
         if group not in self._tables:
-            found = self.fs._read_group_desc(group)
-            high = getattr(found, "bg_inode_table_hi", 0)
-            self._tables[group] = (high << 32 | found.bg_inode_table_lo) * self.block_size
+            self._tables[group] = self._table(group) * self.block_size
         offset = self._tables[group] + index * self.inode_size
         at = offset // _TABLE_PIECE * _TABLE_PIECE
         if self._piece[0] != at:
             self._piece = at, self.source.read_at(at, _TABLE_PIECE + self.inode_size)
         start = offset - at
         return self._piece[1][start : start + self.inode_size]
+
+    def _table(self, group: int) -> int:
+        """The first block of a group's table of inodes, as its descriptor says."""
+        sb = self.fs.sb
+        wide = sb.s_feature_incompat & _64BIT and sb.s_desc_size > _DESCRIPTOR
+        size = sb.s_desc_size if wide else _DESCRIPTOR
+        each = self.block_size // size
+        number, within = divmod(group, each)
+        block = _PLACE // self.block_size + 1 + number
+        if sb.s_feature_incompat & _META_BG and number >= sb.s_first_meta_bg:
+            # They lie in the first of the groups that they are of, behind a copy of the superblock if any.
+            first = number * each
+            block = sb.s_first_data_block + first * sb.s_blocks_per_group + self._has_superblock(first)
+            # Of blocks of 1 KiB the first may be none that the groups count.
+            block += first == 0 and self.block_size == _PLACE and sb.s_first_data_block == 0
+        raw = self.source.read_at(block * self.block_size + within * size, size)
+        low: int = int.from_bytes(raw[8:12], "little")
+        return low | int.from_bytes(raw[40:44], "little") << 32 if wide else low
+
+    def _has_superblock(self, group: int) -> bool:
+        if group <= 1 or not self.fs.sb.s_feature_ro_compat & _SPARSE_SUPER:
+            return True
+        return any(group == base ** round(math.log(group, base)) for base in (3, 5, 7))
 
     def block(self, number: int) -> bytes:
         """A block."""
@@ -201,8 +230,8 @@ class ExtNode(Node):
     def _source(self) -> Source:
         inode = self.inode
         if inode.i_flags & _INLINE:
-            more = next((each.value for each in self._xattrs() if each.name == "system.data"), b"")
-            return BytesSource((inode.i_block + bytes(more))[: self.size])
+            more = next((each.value for each in self._xattrs() if each.name == INLINE_DATA), b"")
+            return BytesSource((inode.i_block + more)[: self.size])
         if kind_of(inode.i_mode) is Kind.LINK and self.size < _FAST_LINK and not inode.i_flags & _EXTENTS:
             return BytesSource(inode.i_block[: self.size])
         blocks = [
@@ -220,26 +249,26 @@ class ExtNode(Node):
             raise Unreadable(Code.UNSUPPORTED, "it is encrypted (fscrypt): its key is not in the image")
         return self._source().read_at(0, self.ext.block_size).decode("utf-8", "surrogateescape")
 
-    def _xattrs(self) -> Sequence[Any]:
-        return self.ext.fs.get_inode(self.number).xattr if self._may_have_attributes() else ()
-
-    def _may_have_attributes(self) -> bool:
+    def _xattrs(self) -> Iterator[Attribute]:
         inode = self.inode
-        return bool(inode.i_file_acl_lo or inode.l_i_file_acl_high or len(self._raw) > 160)
+        yield from in_inode(self._raw)
+        block = inode.i_file_acl_lo | inode.l_i_file_acl_high << 32
+        if block:
+            yield from in_block(self.ext.block(block))
 
     def streams(self) -> Sequence[Stream]:
         """As Node's."""
         return [
-            Stream(name=each.name, kind="attribute", size=len(each.value))
+            Stream(name=each.name, kind="attribute", size=each.size)
             for each in self._xattrs()
-            if each.name != "system.data"
+            if each.name != INLINE_DATA
         ]
 
     def open_stream(self, name: str) -> Source:
         """As Node's."""
         for each in self._xattrs():
             if each.name == name:
-                return BytesSource(bytes(each.value))
+                return ExtNode(self.ext, each.inode, "").open() if each.inode else BytesSource(each.value)
         raise FileNotFoundError(name)
 
     def runs(self) -> Sequence[Run] | None:

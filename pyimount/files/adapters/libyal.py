@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from pyimount.files.adapters.fat_times import times_at
 from pyimount.files.opening import Given
-from pyimount.files.reading import Broken, Node, Refused, Unreadable, Volume
+from pyimount.files.reading import Broken, Forgotten, Node, Refused, Unreadable, Volume
 from pyimount.files.records import Kind, Run, Stat, Stream, kind_of
 from pyimount.problems import Code
 from pyimount.records import Record
@@ -29,13 +29,14 @@ SPARSE = 1
 class Library(Record, kw_only=True):
     """How one of the libraries differs from the others.
 
-    ``module``: its name. ``by``, ``number``: the methods that find a node by its number, and that give it.
+    ``module``: its name. ``by``, ``number``: the methods that find a node by its number, and that give it;
+    ``by`` None: it finds none so, or not rightly.
     ``change``: what the time of the last change of the record is called. ``nanoseconds``: since 1970, from
     the library's integer. ``folds``: as Volume has it; ``local``: it keeps local time.
     """
 
     module: str
-    by: str
+    by: str | None
     number: str
     change: str | None
     nanoseconds: Callable[[int], int | None]
@@ -72,6 +73,11 @@ LIBRARIES: Mapping[str, Library] = {
         module="pyfsfat", by="get_file_entry_by_identifier", number="get_identifier", change=None,
         nanoseconds=_posix, folds="upper", local=True,
     ),
+    # libfsfat 20260826 finds nothing of exFAT so: "invalid directory entry value already set".
+    "exfat": Library(
+        module="pyfsfat", by=None, number="get_identifier", change=None, nanoseconds=_posix, folds="upper",
+        local=True,
+    ),
     "hfs": Library(
         module="pyfshfs", by="get_file_entry_by_identifier", number="get_identifier",
         change="entry_modification", nanoseconds=_mac, folds="nfd",
@@ -84,13 +90,14 @@ LIBRARIES: Mapping[str, Library] = {
 """By the families of the formats' types."""
 
 _FAMILY = {
-    "ext2": "ext", "ext3": "ext", "ext4": "ext", "xfs": "xfs", "ntfs": "ntfs", "vfat": "fat", "exfat": "fat",
-    "hfsplus": "hfs", "hfs": "hfs", "apfs": "apfs",
+    "ext2": "ext", "ext3": "ext", "ext4": "ext", "xfs": "xfs", "ntfs": "ntfs", "vfat": "fat",
+    "exfat": "exfat", "hfsplus": "hfs", "hfs": "hfs", "apfs": "apfs",
 }  # fmt: skip
 
 PLACEHOLDER = "it is a placeholder: its data is in a cloud or on another medium"
 _RECORD = (1 << 48) - 1
 # The part of an NTFS file reference that is the record's number.
+_DEPTH_CAP = 1000
 _FAT_ROOT = 0
 """libfsfat calls entries by where their records stand; the root has none."""
 _READ_ONLY, _HIDDEN, _SYSTEM, _FOLDER, _COMPRESSED, _OFFLINE, _ENCRYPTED = (
@@ -127,7 +134,8 @@ class Opened:
         # A volume of a container lives as long as that does.
         self.volume = handle if library.module != "pyfsapfs" else handle.get_volume(given.number)
         self.number = getattr(entry, library.number)
-        self.by = getattr(self.volume, library.by)
+        self.by = None if library.by is None else getattr(self.volume, library.by)
+        self._ways: dict[int, tuple[int, int]] = {}
         self.times = [
             (field, getattr(entry, f"get_{word}_time_as_integer"))
             for field, word in (
@@ -153,23 +161,59 @@ class Opened:
         self.has_mode = hasattr(entry, "get_file_mode")
 
     def key(self, node: Node) -> Any:
-        """The number by which a node is found again."""
-        number: int = self.number(cast("YalNode", node).entry)
+        """What a node is found by again: its number, or that with its folder's and its place in there."""
+        node = cast("YalNode", node)
+        if self.by is None:
+            return node.way
+        return self.number_of(node.entry)
+
+    def number_of(self, entry: Any) -> int:
+        """The number of an entry."""
+        number: int = self.number(entry)
         return number & _RECORD if self.library.module == "pyfsntfs" else number
 
     def found(self, key: Any) -> Node:
-        """The node of a number."""
-        return YalNode(self, self.by(key), "")
+        """The node of a key; raises Forgotten."""
+        if self.by is not None:
+            return YalNode(self, self.by(key), "")
+        number, folder, place = key
+        return YalNode(self, self._entry_at(folder, place), "", (number, folder, place))
+
+    def _entry_at(self, folder: int, place: int) -> Any:
+        """The entry at a place of a folder, by the way there from the root."""
+        places = [place]
+        while folder != _FAT_ROOT:
+            if folder not in self._ways or len(places) > _DEPTH_CAP:
+                raise Forgotten
+            folder, place = self._ways[folder]
+            places.append(place)
+        entry = self.volume.get_root_directory()
+        for number in reversed(places):
+            entry = entry.get_sub_file_entry(number)
+        return entry
+
+    def way(self, folder: Any, entry: Any, place: int) -> tuple[int, int, int] | None:
+        """The key of an entry at a place of a folder, where the library finds none by its number."""
+        if self.by is not None:
+            return None
+        number, above = self.number_of(entry), self.number_of(folder)
+        # The first way there counts: a folder may hold itself.
+        if (entry.get_file_attribute_flags() or 0) & _FOLDER:
+            self._ways.setdefault(number, (above, place))
+        return number, above, place
 
 
 class YalNode(Node):
     """A file entry of one of the libraries."""
 
-    __slots__ = ("entry", "opened")
+    __slots__ = ("entry", "opened", "way")
 
-    def __init__(self, opened: Opened, entry: Any, name: str | None) -> None:
+    def __init__(
+        self, opened: Opened, entry: Any, name: str | None, way: tuple[int, int, int] | None = None
+    ) -> None:
         self.opened = opened
         self.entry = entry
+        self.way = way
         self.name = (entry.get_name() or "") if name is None else name
 
     def stat(self) -> Stat:
@@ -197,7 +241,7 @@ class YalNode(Node):
         else:
             kind, said["attributes"] = self._by_attributes()
         size = entry.get_size() if kind in (Kind.FILE, Kind.LINK, Kind.FOLDER) else 0
-        return Stat(kind=kind, size=size, inode=opened.key(self), **said)
+        return Stat(kind=kind, size=size, inode=opened.number_of(entry), **said)
 
     def _by_attributes(self) -> tuple[Kind, tuple[str, ...]]:
         flags = self.entry.get_file_attribute_flags() or 0
@@ -215,17 +259,21 @@ class YalNode(Node):
         count = self.entry.get_number_of_sub_file_entries()
         for number in range(count):
             try:
-                child = YalNode(self.opened, self.entry.get_sub_file_entry(number), None)
+                entry = self.entry.get_sub_file_entry(number)
+                child = YalNode(self.opened, entry, None, self.opened.way(self.entry, entry, number))
             except FOREIGN_ERRORS as error:
                 yield Broken(name=None, why=f"entry {number} of the folder: {_short(error)}")
                 continue
-            if child.name not in (".", ".."):
+            if not child.name:
+                # libfsext 20260821 has none for a name of 255 bytes.
+                yield Broken(name=None, why=f"entry {number} of the folder: the library gives no name")
+            elif child.name not in (".", ".."):
                 yield child
 
     def child(self, name: str) -> Node | None:
         """As Node's."""
         by_name = getattr(self.entry, "get_sub_file_entry_by_name", None)
-        if by_name is None:
+        if by_name is None or self.opened.by is None:
             return super().child(name)
         found = by_name(name)
         return None if found is None else YalNode(self.opened, found, None)
@@ -283,7 +331,9 @@ class YalNode(Node):
         found, at = [], 0
         for number in range(self.entry.get_number_of_extents()):
             place, size, flags = self.entry.get_extent(number)
-            found.append(Run(at, size, None if flags & SPARSE else place))
+            # What lies at block 0 of APFS, where the container's superblock is, is a hole.
+            hole = flags & SPARSE or (place == 0 and self.opened.library.module == "pyfsapfs")
+            found.append(Run(at, size, None if hole else place))
             at += size
         return found
 
