@@ -95,7 +95,7 @@ class Array(Source):
         # Whole rows, so that none is reckoned back twice.
         self._window = min(max(1, _WINDOW // row) * row, _LARGEST_WINDOW)
 
-    def agrees(self, within: int) -> bool:  # noqa: ARG002  (as it is or as another level has it)
+    def agrees(self, within: int) -> bool:  # noqa: ARG002  (levels with copies need it)
         """Whether copies of the array's first bytes are alike, as far as there are any.
 
         ``within``: so many bytes are of this array, what follows is laid out otherwise. Raises ReadError
