@@ -200,14 +200,21 @@ class Parent(Record):
 
 
 def open_parent(
-    image: Image, names: list[str], refuse: Callable[[Container], str | None], what: str
+    image: Image,
+    names: list[str],
+    refuse: Callable[[Container], str | None],
+    what: str,
+    *,
+    sought: bool = False,
 ) -> Parent:
     """Open the first of ``names`` that is there and may be opened, as the parent of ``image``.
 
     ``refuse`` says why an image cannot be the parent, None when it can; ``what`` names the parent
-    in messages.
+    in messages. ``sought``: the image named none of these files; then another that is as good is told of.
     """
-    whys = []
+    whys: list[str] = []
+    alike: list[str] = []
+    parent = Parent()
     for name in dict.fromkeys(names):
         try:
             opened: Opened = image.open_disk(file_name(name).name, image)
@@ -216,11 +223,21 @@ def open_parent(
             continue
         why = refuse(opened.container)
         if why is None and opened.source is not None:
-            inner = tuple(Problem(each.code, f"parent: {each.message}") for each in opened.container.problems)
-            return Parent(opened.source, inner)
+            alike.append(name)
+            if len(alike) == 1:
+                inner = (Problem(each.code, f"parent: {each.message}") for each in opened.container.problems)
+                parent = Parent(opened.source, tuple(inner))
+            if not sought:
+                break
+            continue
         whys.append(
             why or "; ".join(each.message for each in opened.container.problems) or f"{name}: unreadable"
         )
+    if len(alike) > 1:
+        message = f"{what} may be any of {', '.join(alike)}, which all say that they are; {alike[0]} is read"
+        return parent.replaced(problems=(*parent.problems, Problem(Code.AMBIGUOUS, message)))
+    if alike:
+        return parent
     why = "; ".join(whys) or "the image does not say where it is"
     return Parent(
         None,

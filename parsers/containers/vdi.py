@@ -103,7 +103,8 @@ def open_image(container: Container, image: Image) -> Opened:
     if has_parent:
         wanted = guid_text(header.uuidLinkage)
         names = _parent_names(image, header.uuidLinkage)
-        parent = open_parent(image, names, lambda found: _refuse(found, header), f"the parent disk {wanted}")
+        what = f"the parent disk {wanted}"
+        parent = open_parent(image, names, lambda found: _refuse(found, header), what, sought=True)
         problems += parent.problems
     table = EntryTable(file, header.offBlocks, header.cBlocks, 4)
     if header.cBlocks * block_size < size:
@@ -144,9 +145,10 @@ def open_image(container: Container, image: Image) -> Opened:
 
 
 def _parent_names(image: Image, linkage: bytes) -> list[str]:
-    """The image beside this one that has the parent's UUID: VDI names no file."""
-    snapshot = f"{{{guid_text(linkage)}}}.vdi"
-    for name in (snapshot, *image.broker.names_beside(image.paths[0], ".vdi")):
+    """The images beside this one that have the parent's UUID: VDI names no file."""
+    names = (f"{{{guid_text(linkage)}}}.vdi", *image.broker.names_beside(image.paths[0], ".vdi"))
+    found = []
+    for name in dict.fromkeys(names):
         try:
             file = image.broker.open_named(name, image.paths[0], image.meter)
         except OpenError:
@@ -158,12 +160,12 @@ def _parent_names(image: Image, linkage: bytes) -> list[str]:
                 and parse_struct(raw, HEADER, PREHEADER.size).uuidCreate == linkage
                 and file.path != os.path.realpath(image.paths[0])
             ):
-                return [name]
+                found.append(name)
         except (NotThisFormat, ReadError):
             continue
         finally:
             file.close()
-    return []
+    return found
 
 
 def _refuse(found: Container, header: Any) -> str | None:

@@ -137,7 +137,7 @@ def _open_parent(
     if parent_uuid is not None and not hint:  # VirtualBox says no more
         names += _names_by_uuid(image, parent_uuid)
     what = "the parent disk" if hint else f"the parent disk {parent_uuid}"
-    parent = open_parent(image, names, refuse, what)
+    parent = open_parent(image, names, refuse, what, sought=not hint)
     problems.extend(parent.problems)
     return parent
 

@@ -171,6 +171,24 @@ def test_a_parent_that_was_changed_since_is_not_taken(work: Workshop) -> None:
     assert codes(opened(child)) == []
 
 
+def test_of_two_with_the_parents_uuid_the_one_that_fits_is_taken(work: Workshop) -> None:
+    parent = made(work, name="two.vdi")
+    whole = parent.read_bytes()
+    child = work.folder / "child.vdi"
+    work.run("qemu-img", "create", "-q", "-f", "vdi", child, str(len(CONTENT)))
+    child.write_bytes(child_of(whole, child.read_bytes()))
+    # An older copy, or a later one: the first by its name, and not the one that the child was made over.
+    (work.folder / "one.vdi").write_bytes(with_header(whole, uuidModify=b"written to since"))
+    found = opened(child)
+    assert codes(found) == []
+    assert found.source is not None
+    assert_holds(found.source, CONTENT)
+    (work.folder / "three.vdi").write_bytes(whole)
+    found = opened(child)
+    assert codes(found) == [Code.AMBIGUOUS]
+    assert "three.vdi, two.vdi" in found.container.problems[0].message
+
+
 def test_a_disk_that_is_its_own_parent(work: Workshop) -> None:
     path = made(work)
     image = path.read_bytes()
