@@ -63,7 +63,7 @@ def _by_arrays(
 
 
 def _turn_most(np: ModuleType, words: Any) -> None:
-    """Diffuser B of all words but the last at once: what is mixed into them comes later, and is as yet old."""
+    """Diffuser B of all words but the last at once: what is mixed into them comes later, and is still old."""
     mixed = words[_FARTHEST:].copy()
     for first, rotation in enumerate(_ROTATIONS_B):
         if rotation:
