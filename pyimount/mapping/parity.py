@@ -9,7 +9,7 @@ from functools import lru_cache
 from itertools import groupby
 from typing import NamedTuple, TypeAlias
 
-from pyimount.mapping.raid import Array, Bytes, Devices, Piece
+from pyimount.mapping.raid import COMPARED, Array, Bytes, Devices, Piece
 from pyimount.sources.errors import ReadError
 
 _BANDS_BYTES = 16 << 20
@@ -126,6 +126,17 @@ class ParitySource(Array):
         # They repeat: after as many stripes as there are devices at most.
         self._stripe = lru_cache(maxsize=256)(self._laid_out)
         super().__init__(devices, size, row=chunk * self._width)
+
+    def agrees(self) -> bool:
+        """Whether the first stripe's parity is that of its data; where a device is missing nothing tells."""
+        length = min(COMPARED, self._chunk)
+        if any(device is None or device.trusted < length for device in self._devices):
+            return True
+        first = self._stripe_of(0)
+        total = 0
+        for slot in (*first.data, first.p):
+            total ^= int.from_bytes(self._device(slot).read(0, length), "big")
+        return total == 0
 
     def _unit(self, offset: int) -> tuple[int, int]:
         start = offset // self._chunk * self._chunk
