@@ -17,11 +17,13 @@ from pyimount.sources.source import Source
 
 _ROTATIONS_A, _CYCLES_A = (9, 0, 13, 0), 5
 _ROTATIONS_B, _CYCLES_B = (0, 10, 0, 25), 3
+_FARTHEST = 5
+"""What is mixed into a word stands so many words from it at most."""
 _WORD = 32
 _KEY = 32
 """Bytes of a sector's key."""
 
-_FEW = 128 << 10
+_FEW = 64 << 10
 """So many bytes cost less as whole numbers than numpy's arrays do for any: measured."""
 
 _LARGE = 512 << 10
@@ -51,17 +53,35 @@ def _by_arrays(
     np: ModuleType, data: bytes, sector_keys: bytes, count: int, others: tuple[_Others, _Others]
 ) -> bytes:
     words = np.frombuffer(data, "<u4").reshape(-1, count).T.astype("<u4", order="C")
-    _turn(np, words, _ROTATIONS_B, _CYCLES_B, others[0])
-    _turn(np, words, _ROTATIONS_A, _CYCLES_A, others[1])
+    for _ in range(_CYCLES_B):
+        _turn_most(np, words)
+        _turn(np, words, _ROTATIONS_B, 1, others[0], range(count - _FARTHEST, count))
+    _turn(np, words, _ROTATIONS_A, _CYCLES_A, others[1], range(count))
     keys = np.frombuffer(sector_keys, "<u4").reshape(-1, _KEY // 4)
     plain = words.T.reshape(-1, 4 * count // _KEY, _KEY // 4) ^ keys[:, None, :]
     return bytes(plain.tobytes())
 
 
-def _turn(np: ModuleType, words: Any, rotations: Sequence[int], cycles: int, others: _Others) -> None:
+def _turn_most(np: ModuleType, words: Any) -> None:
+    """Diffuser B of all words but the last at once: what is mixed into them comes later, and is still old."""
+    mixed = words[_FARTHEST:].copy()
+    for first, rotation in enumerate(_ROTATIONS_B):
+        if rotation:
+            some = mixed[first::4]
+            wrapped = np.right_shift(some, 32 - rotation)
+            np.left_shift(some, rotation, out=some)
+            np.bitwise_or(some, wrapped, out=some)
+    np.bitwise_xor(mixed, words[2 : 2 - _FARTHEST], out=mixed)
+    np.add(words[:-_FARTHEST], mixed, out=words[:-_FARTHEST])
+
+
+def _turn(  # noqa: PLR0917
+    np: ModuleType, words: Any, rotations: Sequence[int], cycles: int, others: _Others, numbers: range
+) -> None:
     mixed, wrapped = np.empty_like(words[0]), np.empty_like(words[0])
     for _ in range(cycles):
-        for number, (near, far) in enumerate(others):
+        for number in numbers:
+            near, far = others[number]
             rotation = rotations[number % 4]
             if rotation:
                 np.left_shift(words[far], rotation, out=mixed)
