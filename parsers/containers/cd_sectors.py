@@ -24,6 +24,9 @@ FORM_2 = 0x20
 FRAMES = 75
 """Sectors in a second, by which places on a CD are named."""
 
+NRG_MARKS = ((b"NER5", -12), (b"NERO", -8))
+"""What stands near the end of a file that says itself, behind its sectors, where which tracks lie (NRG)."""
+
 _EDC_POLYNOMIAL = 0xD8018001
 _RUN = 64
 

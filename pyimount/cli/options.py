@@ -10,7 +10,7 @@ from pyimount import cli
 from pyimount.sources.urls import is_url
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from pyimount.cli.examiners_log import Log
     from pyimount.keys import Keyring
@@ -236,6 +236,15 @@ def log_verified(options: argparse.Namespace, found: "Iterable[Verified]") -> No
     log: Log | None = getattr(options, "kept_log", None)
     if log is not None:
         log.verified(found)
+
+
+def log_written(
+    options: argparse.Namespace, path: str | None, size: int, hashes: "Mapping[str, str]", unread: int
+) -> None:
+    """The same with what was written, and where to; None: standard output."""
+    log: Log | None = getattr(options, "kept_log", None)
+    if log is not None:
+        log.written(path, size, hashes, unread)
 
 
 def told(options: argparse.Namespace) -> dict[str, Any]:

@@ -242,17 +242,14 @@ class SignatureTable(Generic[Declaration]):
     def _look(self, view: View, places: tuple[_Place, ...]) -> set[int]:
         found: set[int] = set()
         size = view.size
-        seen = view.glances(
-            [
-                (
-                    place.offset if place.offset >= 0 else size // place.align * place.align + place.offset,
-                    place.length,
-                )
-                for place in places
-            ]
-        )
-        for place, magic in zip(places, seen, strict=True):
-            if owners := place.by_magic.get(magic):
+        there = [
+            ((at, length), by_magic)
+            for offset, align, length, by_magic in places
+            if 0 <= (at := offset if offset >= 0 else size // align * align + offset) <= size - length
+        ]
+        seen = view.glances([place for place, _ in there])
+        for magic, (_, by_magic) in zip(seen, there, strict=True):
+            if owners := by_magic.get(magic):
                 found.update(owners)
         return found
 

@@ -22,6 +22,8 @@ _FEWEST = 4
 """Of a line that has no room, so many characters have to be shown for it to say anything."""
 _MARK = 14.0
 _MARGIN = 2.0
+_APART = 40.0
+"""What lies between the pictures of an image and of one within it."""
 
 _LIGHT = {
     "paper": "#ffffff", "ink": "#1b1b1b", "edge": "#4a4a4a", "hatch": "#8a8a8a", "used": "#1f4e79",
@@ -78,12 +80,24 @@ STYLE = (
 
 
 def drawing(scan: Scan) -> str:
-    """The picture as a file of its own."""
-    shown = picture(scan)
+    """The picture as a file of its own; the images in the files of volumes follow, each beneath a line."""
+    parts = [scan, *(image.scan for image in scan.images_within())]
     style = f"<style>{STYLE}.pyimount{{background:var(--p-paper)}}</style>"
-    size = f'width="{_n(shown.width + 4)}" height="{_n(shown.height + 4)}"'
-    opening = f'<svg xmlns="{NAMESPACE}" {size} {_opening(scan, shown)}'
-    return f'<?xml version="1.0" encoding="UTF-8"?>\n{opening}{style}{_inner(shown, None)}</svg>\n'
+    width, height, inner = 0.0, 0.0, []
+    for number, part in enumerate(parts):
+        shown = picture(part)
+        width = max(width, shown.width)
+        if number:
+            inner.append(f'<path class="i" d="M0 {_n(height + _APART / 2)}H{_n(shown.width)}"/>')
+            height += _APART
+        size = f'y="{_n(height)}" width="{_n(shown.width + 4)}" height="{_n(shown.height + 4)}"'
+        name = f"w{number}" if number else ""
+        inner.append(f"<svg {size} {_opening(part, shown, name)}{_inner(shown, None, name)}</svg>")
+        height += shown.height + 4
+    heading = f'role="group" aria-labelledby="heading"><title id="heading">{_heading(scan)}</title>'
+    place = f'width="{_n(width + 4)}" height="{_n(height)}" viewBox="0 0 {_n(width + 4)} {_n(height)}"'
+    opening = f'<svg xmlns="{NAMESPACE}" class="pyimount" {place} {heading}'
+    return f'<?xml version="1.0" encoding="UTF-8"?>\n{opening}{style}{"".join(inner)}</svg>\n'
 
 
 def inline(scan: Scan, *, link: Callable[[Box], str | None] | None = None, name: str = "") -> str:

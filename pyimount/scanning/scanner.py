@@ -458,15 +458,19 @@ class _Scanner:
     def _bytes_of(self, volume: Mapped, members: Sequence[Member]) -> tuple[Source | None, list[Problem]]:
         if volume.hidden or not volume.readable:
             return None, []
-        from pyimount.mapping.kinds import open_mapped
+        from pyimount.mapping.kinds import disagreement, open_mapped
 
         problems: list[Problem] = []
         with self._net.under(problems):
             try:
                 inputs = by_members(members, volume.members)
-                return open_mapped(volume.kind, volume.parameters, inputs), problems
+                source = open_mapped(volume.kind, volume.parameters, inputs)
+                wrong = disagreement(source)
             except (OpenError, ReadError, BudgetError) as error:
                 problems.append(Problem(Code.UNSUPPORTED, f"cannot be read: {error}"))
+            else:
+                problems += [wrong] if wrong else []
+                return source, problems
         return None, problems
 
     def _shadows(self, volume: VolumeLayer, task: Task) -> Iterator[Task]:

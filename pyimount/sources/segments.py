@@ -114,12 +114,12 @@ class _Folder:
         self.alike: dict[str, dict[Name, int]] = {}
         """By stem, in lower case: EWF's segments are one set in whatever case their names are."""
         self.sheets: set[str] = set()
-        """The stems of CUE sheets, in lower case."""
+        """The stems of the files that say which tracks of a CD lie in which files, in lower case."""
 
     def add(self, name: str, size: int) -> None:
         """Take in a file."""
         self.sizes[name] = size
-        if extension(name) == "cue":
+        if extension(name) in _SHEETS:
             self.sheets.add(name.rpartition(".")[0].lower())
         for parts in splits(name):
             self.alike.setdefault(parts.stem.lower(), {})[parts] = size
@@ -141,10 +141,11 @@ def _list(path: str) -> _Folder:
     return folder
 
 
-_PACKED_SUFFIXES = frozenset(("bz2", "gz", "lz4", "xz", "zip", "zst"))
+_PACKED_SUFFIXES = frozenset(("bz2", "gz", "lz4", "lzma", "xz", "zip", "zst"))
 """In a folder only what is called an image inside is one: ``disk.img.gz``."""
 _ONE_IMAGE = IMAGE_SUFFIXES | _PACKED_SUFFIXES
-_TRACK_SUFFIXES = frozenset(("bin", "img", "iso", "wav"))
+_TRACK_SUFFIXES = frozenset(("bin", "img", "iso", "mdf", "sub", "wav"))
+_SHEETS = frozenset(("ccd", "cue", "mds", "toc"))
 _EXTENT_ENDS = ("-flat", "-delta", "-rdm", "-rdmp")
 _BUNDLES = (("DiskDescriptor.xml",), ("Info.plist", "Info.bckup"), ("file_000.aff",))
 """A Parallels disk, Apple's sparse bundle and an AFD are folders with these files, opened by the first."""
@@ -188,7 +189,7 @@ def _is_image(name: str) -> bool:
 def _is_extent(folder: _Folder, name: str) -> bool:
     """Whether this is a part of an image that another file names.
 
-    Of a VMDK that its descriptor names (``disk-flat.vmdk``, ``disk-s001.vmdk``), or of a CD by its CUE sheet.
+    Of a VMDK that its descriptor names (``disk-flat.vmdk``, ``disk-s001.vmdk``), or of a CD by its sheet.
     """
     stem, _, suffix = name.lower().rpartition(".")
     if suffix == "vmdk":

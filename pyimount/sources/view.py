@@ -158,19 +158,25 @@ class View:
 
     def glances(self, places: Sequence[tuple[int, int]]) -> list[bytes]:
         """What ``glance`` gives for each of these places, ``(offset, length)``, with less work for many."""
+        found: list[bytes | None] = []
         unknown: dict[tuple[int, int], bytes] = {}
         for place in places:
             offset, length = place
             end = offset + length
+            at = bisect_right(self._starts, offset) - 1
+            if at >= 0 and end <= (start := self._starts[at]) + len(run := self._runs[start]):
+                found.append(run[offset - start : end - start])
+                continue
+            found.append(None)
             if 0 <= offset < end <= self.size:
-                at = bisect_right(self._starts, offset) - 1
-                if at < 0 or end > (start := self._starts[at]) + len(self._runs[start]):
-                    unknown[place] = b""
+                unknown[place] = b""
         together = self._together([*unknown])
-        if together is None:
-            return [self.glance(*place) for place in places]
-        unknown.update(zip(unknown, together, strict=True))
-        return [unknown[place] if place in unknown else self.glance(*place) for place in places]
+        # Where they cannot be had together, each is read by itself.
+        unknown = {} if together is None else dict(zip(unknown, together, strict=True))
+        return [
+            data if data is not None else unknown[place] if place in unknown else self.glance(*place)
+            for data, place in zip(found, places, strict=True)
+        ]
 
     def peek(self, offset: int, length: int) -> bytes:
         """Bytes at ``offset``; fewer than ``length`` where the layer ends, none outside it.
@@ -213,17 +219,29 @@ class View:
         return None
 
     def _fetch(self, offset: int, length: int) -> bytes:
+        lost = self._noted_as_lost(offset, length)
+        if lost is not None:
+            raise type(lost)(str(lost))
         try:
-            if self._lost:
-                self._ask(offset, length)
             return self.source.read_at(offset, length)
         except ReadError as error:
             self._note_lost(error, offset, length)
             self._note(error, offset, length)
             raise
 
+    def _noted_as_lost(self, offset: int, length: int) -> ReadError | None:
+        """Why this cannot be read, where that is known, and noted: one failure is enough for all of it."""
+        last = offset + length
+        for start, end, error in self._lost:
+            if offset < end and start < last:
+                if offset < start or end < min(last, self.size):
+                    self._note_lost(error, offset, length)
+                self._note(error, offset, length)
+                return error
+        return None
+
     def _ask(self, offset: int, length: int) -> None:
-        """Raise ReadError again for what is known to be lost: one failure is enough for all of it."""
+        """Raise ReadError again for what is known to be lost."""
         for start, end, error in self._lost:
             if offset < end and start < offset + length:
                 raise type(error)(str(error))
@@ -248,9 +266,14 @@ class View:
                 runs[:] = _joined(runs)
 
     def _try(self, offset: int, length: int) -> bytes:
+        # An array without enough members is asked for hundreds of places: no exception for each of them.
+        if self._lost and self._noted_as_lost(offset, length) is not None:
+            return b""
         try:
-            return self._fetch(offset, length)
-        except ReadError:
+            return self.source.read_at(offset, length)
+        except ReadError as error:
+            self._note_lost(error, offset, length)
+            self._note(error, offset, length)
             return b""
 
     def read(self, offset: int, length: int) -> bytes:

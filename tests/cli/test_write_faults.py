@@ -85,16 +85,16 @@ def test_each_act_of_a_copy(kind: str, fault: dict[str, Any], image: Path, tmp_p
     wanted = content(whole)
     assert len(wanted) >= 6
     assert len(acts) > 30
-    for number in first_and_last(acts):
+    for number, act in enumerate(first_and_last(acts)):
         target = tmp_path / f"at{number}"
-        ended = with_fault(copy(target), number, counted=counted, **fault)
-        assert ended == (-signal.SIGKILL if kind == "is the last" else 0), (number, acts[number - 1])
+        ended = with_fault(copy(target), act, counted=counted, **fault)
+        assert ended == (-signal.SIGKILL if kind == "is the last" else 0), act
         # What goes by a file's own name is that file, whole.
         for name, what in content(target).items() if target.exists() else ():
             if what[0] == "file" and name in wanted and "pyimount." not in name:
-                assert what[3] == wanted[name][3], (number, acts[number - 1], name)
+                assert what[3] == wanted[name][3], (act, name)
         assert in_a_child(copy(target, "--resume")) == 0
-        assert content(target) == wanted, (number, acts[number - 1])
+        assert content(target) == wanted, act
 
 
 @kinds
@@ -113,15 +113,15 @@ def test_each_act_of_installing_the_helper(kind: str, fault: dict[str, Any]) -> 
     try:
         acts = recorded(install, folder.with_suffix(".acts"), counted)
         assert len(acts) > 8
-        for number in range(1, len(acts) + 1):
+        for act in acts:
             for there in (None, old):
                 subprocess.run(["rm", "-rf", folder], check=True)
                 if there is not None:
                     helper_archive.install(str(folder / "libexec" / "helper"), there, 0o755)
-                with_fault(install, number, counted=counted, **fault)
+                with_fault(install, act, counted=counted, **fault)
                 stands = folder / "libexec" / "helper"
                 now = stands.read_bytes() if stands.exists() else None
-                assert now in (there, new), (number, acts[number - 1])
+                assert now in (there, new), act
                 install()
                 assert [(each.name, each.read_bytes()) for each in stands.parent.iterdir()] == [
                     ("helper", new)
@@ -202,7 +202,7 @@ def test_each_act_of_keeping_how_far_a_verification_is(
 
     acts = recorded(verify(state), tmp_path / "acts", counted)
     assert list(tmp_path.glob("state*")) == []
-    for number in range(1, len(acts) + 1):
-        with_fault(verify(state), number, counted=counted, **fault)
+    for act in acts:
+        with_fault(verify(state), act, counted=counted, **fault)
         assert in_a_child(verify(state)) == 0
-        assert list(tmp_path.glob("state*")) == [], (number, acts[number - 1])
+        assert list(tmp_path.glob("state*")) == [], act

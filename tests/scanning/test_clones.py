@@ -360,6 +360,30 @@ def test_one_disk_imaged_later_does_not_take_the_others_away(level: int, tmp_pat
     assert codes(scan) == {"copies-differ", "missing-member"}
 
 
+@pytest.mark.parametrize("level", [1, 4, 5, 6, 10])
+def test_disks_of_two_arrays_that_only_their_contents_tell_apart(level: int, tmp_path: Path) -> None:
+    """Each has its place, and all the same count and time: but they do not hold what one array does."""
+    data = content(96 * KIB)
+
+    def made(data: bytes) -> list[bytes]:
+        if level == 1:
+            return members([data, data], level=1, layout=0)
+        if level == 10:
+            return members(copied(data, 4, 2, 1), level=10, layout=0x102)
+        return members(with_parity(data, level, 2 if level > 4 else 0), level=level, layout=2)
+
+    one, other = made(data), made(data[::-1])
+    whole = detect(written(tmp_path, **{f"d{at}": image for at, image in enumerate(one)}))
+    assert not codes(whole)
+    scan = detect(written(tmp_path, **{f"d{at}": image for at, image in enumerate([*one[:-1], other[-1]])}))
+    checked(scan)
+    (found,) = [volume for volume in scan.volumes if volume.mapping]
+    assert "copies-differ" in [problem.code.value for problem in found.problems]
+    # One that is missing says nothing of the others.
+    lacking = detect(written(tmp_path, **{f"d{at}": image for at, image in enumerate(one[1:])}))
+    assert "copies-differ" not in codes(lacking)
+
+
 @pytest.mark.parametrize("number", [0, 1])
 def test_an_older_image_of_a_disk_is_read_by_itself(number: int, tmp_path: Path) -> None:
     new = [lvm(each, b"new ") for each in (0, 1)]
