@@ -68,8 +68,8 @@ class Device:
         return self._source.read_runs([(self._start + at, length) for at, length in runs])
 
     def agrees(self) -> bool:
-        """As of the array that this is a part of, of its own bytes."""
-        return agrees(self._source) if self._start == 0 else True
+        """As of an array, where these are the first bytes of one."""
+        return self._start != 0 or agrees(self._source, self.size)
 
     def lost_around(self, at: int) -> tuple[int, int] | None:
         """The run of the data around a byte that is known not to be had; None where none is."""
@@ -102,12 +102,14 @@ class Array(Source):
         # Whole rows, so that none is reckoned back twice.
         self._window = min(max(1, _WINDOW // row) * row, _LARGEST_WINDOW)
 
-    def agrees(self) -> bool:
+    def agrees(self, within: int) -> bool:  # noqa: ARG002  (levels with copies need it)
         """Whether copies of the array's first bytes are alike, as far as there are any.
 
-        Raises ReadError where one is not to be had.
+        ``within``: so many bytes are of this array, what follows is laid out otherwise. Raises ReadError
+        where a copy is not to be had.
         """
-        first = self._devices[0] if self._devices else None
+        # One of no size holds nothing of it: the part of a reshape that has not begun.
+        first = next((each for each in self._devices if each is None or each.size), None)
         return first is None or first.agrees()
 
     @abstractmethod
@@ -229,12 +231,13 @@ class LinearSource(Array):
             slot += 1
 
 
-def agrees(source: Source) -> bool:
+def agrees(source: Source, within: int | None = None) -> bool:
     """Whether what has the same first bytes more than once, or their parity, has them alike.
 
-    Of what is no array nothing is known. Raises ReadError where a copy is not to be had.
+    Of what is no array nothing is known. ``within``: bytes that are looked at, all when None. Raises
+    ReadError where a copy is not to be had.
     """
-    return not isinstance(source, Array) or source.agrees()
+    return not isinstance(source, Array) or source.agrees(source.size if within is None else within)
 
 
 class Zone(Record):
@@ -315,9 +318,9 @@ class MirrorSource(Array):
         self._order = tuple(range(len(self._devices)) if order is None else order)
         self._step = step or size
 
-    def agrees(self) -> bool:
+    def agrees(self, within: int) -> bool:
         """Whether all legs have the same first bytes, those that are in step."""
-        length = min(COMPARED, self.size, self._step)
+        length = min(COMPARED, within, self.size, self._step)
         legs = [device for device in self._devices if device is not None and device.trusted >= self.size]
         return len({device.read(0, length) for device in legs}) < 2 and all(each.agrees() for each in legs)
 
@@ -420,10 +423,10 @@ class Raid10Source(Array):
         self._layout = layout
         self._chunk = chunk
 
-    def agrees(self) -> bool:
+    def agrees(self, within: int) -> bool:
         """Whether the copies of the first chunks are alike, of so many that every device is asked."""
         length = min(COMPARED, self._chunk)
-        for number in range(min(len(self._devices), self.size // self._chunk)):
+        for number in range(min(len(self._devices), min(within, self.size) // self._chunk)):
             copies = set()
             for slot, at in self._layout.copies(number):
                 device = self._devices[slot]

@@ -10,6 +10,7 @@ import pytest
 
 from pyimount.mapping import md
 from pyimount.mapping.assembly import Mapped
+from pyimount.mapping.kinds import disagreement
 from pyimount.sources.source import Source
 from tests.kept import put
 from tests.mapping.md_members import CHUNK, DATA_OFFSET, content, copied, members, with_parity
@@ -54,6 +55,7 @@ def read(images: Sequence[bytes], lost: Sequence[int] = ()) -> tuple[Mapped, byt
     (volume,) = md.assemble(there).volumes
     assert volume.readable, volume.problems
     source: Source = opened(md, volume, there)
+    assert disagreement(source) is None
     return volume, source.read_at(0, source.size)
 
 
