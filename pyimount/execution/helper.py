@@ -196,10 +196,11 @@ class Service:
         return {"done": True}
 
     def _take_keys(self, value: Any, files: list[int]) -> dict[str, Any]:
-        """The keys for one step, which comes after them."""
-        if files or not isinstance(value["step"], int) or len(value["keys"]) > KEYS_CAP:
+        """The keys for the step that comes next; those for another one are forgotten."""
+        keys = value["keys"]
+        if files or not isinstance(value["step"], int) or not isinstance(keys, list) or len(keys) > KEYS_CAP:
             raise Refused("keys that are none")
-        self._keys[value["step"]] = value["keys"]
+        self._keys = {value["step"]: keys}
         return {"done": True}
 
     def _step(self, value: Any, files: list[int]) -> dict[str, Any]:
@@ -286,7 +287,9 @@ def _identities(said: Any, count: int) -> list[tuple[int, int, int] | None]:
     if not isinstance(said, list) or len(said) not in (0, count):
         raise Refused("images and what they are do not fit")
     for each in said:
-        if each is not None and not (len(each) == 3 and all(isinstance(one, int) for one in each)):
+        if each is not None and not (
+            len(each) == 3 and all(type(n) is int and 0 <= n < 1 << 64 for n in each)
+        ):
             raise Refused("an image that is none")
     return [None if each is None else tuple(each) for each in said]
 

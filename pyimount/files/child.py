@@ -13,6 +13,7 @@ import socket
 import sys
 import time
 from contextlib import ExitStack
+from functools import partial
 
 from pyimount.confinement.everything import load_everything
 from pyimount.confinement.messages import MessageError, receive
@@ -53,8 +54,9 @@ def main() -> int:
         # Shut in, this process makes no socket of anything.
         shelf = borrowed(request["lent"], channels[0]) if "lent" in request else None
         shut_in(
-            user, namespaces=left, with_parent=True, lasting=True, memory=MEMORY, load_first=load_everything
-        )
+            user, namespaces=left, with_parent=True, lasting=True, memory=MEMORY,
+            load_first=partial(load_everything, foreign=True),
+        )  # fmt: skip
         descriptors: dict[str, int] = {}
         while len(descriptors) < request["images"]:
             paths, opened = receive(other)

@@ -25,8 +25,8 @@ _TYPES = {Kind.FILE: "file", Kind.FOLDER: "directory", Kind.LINK: "link"}
 class PyimountFileSystem(AbstractFileSystem):  # type: ignore[misc]
     """The files of the volumes of an image.
 
-    ``fo``: the path of the image, as fsspec hands it on; ``keys``: as ``detect`` takes them; ``scan``: one
-    that was made before, in place of both. ``in_process``: as ``open_filesystem`` has it.
+    ``fo``: the path of the image, or its URL, as fsspec hands it on; ``keys``: as ``detect`` takes them;
+    ``scan``: one that was made before, in place of both. ``in_process``: as ``open_filesystem`` has it.
     """
 
     protocol = "pyimount"
@@ -45,10 +45,10 @@ class PyimountFileSystem(AbstractFileSystem):  # type: ignore[misc]
         **more: Any,
     ) -> None:
         super().__init__(**more)
-        if target_protocol not in (None, "file", "local") or target_options:
-            raise ValueError("an image has to be a file of this machine")
+        if target_options:
+            raise ValueError("how to get at an image elsewhere is for its own packages' configuration")
         self._keys = keys if isinstance(keys, Keyring) else Keyring(keys)
-        self._scan = scan if scan is not None else detect(fo.removeprefix("file://"), keys=self._keys)
+        self._scan = scan if scan is not None else detect(_image(fo, target_protocol), keys=self._keys)
         self._in_process = in_process
         self._opened: dict[int, FileSystem] = {}
         # fsspec's callers close files, and never what these are of.
@@ -122,6 +122,13 @@ class PyimountFileSystem(AbstractFileSystem):  # type: ignore[misc]
     def close(self) -> None:
         """End the readers; so does forgetting this."""
         _close_all(self._opened)
+
+
+def _image(fo: str, protocol: str | None) -> str:
+    """What fsspec hands on as an image as ``detect`` takes it: a path, or a URL."""
+    if protocol in (None, "file", "local"):
+        return fo.removeprefix("file://")
+    return fo if "://" in fo else f"{protocol}://{fo}"
 
 
 def _close_all(opened: dict[int, FileSystem]) -> None:

@@ -348,6 +348,16 @@ def test_an_image_within_one_elsewhere(tmp_path: Path, capfd: pytest.CaptureFixt
         assert told[0] == told[1]
 
 
+def test_fsspec_opens_files_in_images_elsewhere(demo: Path) -> None:
+    data = demo.read_bytes()
+    memory = fsspec.filesystem("memory")
+    memory.pipe_file("/evidence/disk.img", data)
+    with serving({"disk.img": data}) as server:
+        for image in (server.url("disk.img"), "memory://evidence/disk.img", f"file://{demo}"):
+            with fsspec.open(f"pyimount://3/$Boot::{image}") as file:
+                assert file.read(8)[3:7] == b"NTFS"
+
+
 def test_a_change_is_told_by_its_code(demo: Path) -> None:
     with serving({"disk.img": demo.read_bytes()}, "changes") as server:
         server.after = 1 << 20

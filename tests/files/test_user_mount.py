@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -105,3 +106,19 @@ def test_an_image_within_is_shown(tmp_path: Path, at: Path) -> None:
     )
     done = mount("--user", tmp_path / "other", "--within", "0:/none.img", outer)
     assert (done.returncode, done.stderr) == (4, "pyimount: 0:/none.img: no such file or directory\n")
+
+
+def test_a_server_that_is_killed_leaves_what_unmount_takes_down(
+    tmp_path: Path, at: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    image = made(tmp_path, "-t", "ext4")
+    assert mount("--user", at, image).returncode == 0
+    found = subprocess.run(["pgrep", "-f", f"mount --user {at} "], capture_output=True, text=True, check=True)
+    for number in found.stdout.split():
+        os.kill(int(number), signal.SIGKILL)
+    with pytest.raises(OSError, match="connect"):  # it is not any more, or is just being ended
+        list(at.iterdir())
+    assert [each["images"] for each in user_mounts() if str(image) in each["images"]] == [[str(image)]]
+    assert main(["unmount", str(image)]) == 0
+    assert list(at.iterdir()) == []
+    assert mount("--user", at, image).returncode == 0, "and it can be mounted again"

@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import signal
 import socket
 import stat
@@ -22,7 +23,7 @@ from pyimount.execution.helper import Service
 from pyimount.execution.ledger import Ledger
 from pyimount.keys import Keyring
 from pyimount.mounting import mounting
-from pyimount.planning.steps import AttachLoop, ExposeRaw, MakeDirectory, Mount, Result
+from pyimount.planning.steps import AttachLoop, ExposeRaw, MakeDirectory, Mount, Result, Step
 from tests.mounting.hostile_fuse import LOOKUP, HostileFuse
 from tests.mounting.images import attached, check, content, digest, make, traces
 from tests.needing import needs, needs_root
@@ -357,6 +358,10 @@ MESSAGES: list[tuple[Any, str]] = [
     ({"begin": {"session": "0badcafe"}}, "no such message"),
     ({"keys": {"step": "x", "keys": []}}, "keys that are none"),
     ({"keys": {"step": 1, "keys": [0] * 2000}}, "keys that are none"),
+    ({"keys": {"step": 1, "keys": {}}}, "keys that are none"),
+    ({"begin": {**BEGIN["begin"], "images": ["/x"], "lying": [[1, 2, 10**4000]]}}, "image that is none"),
+    ({"begin": {**BEGIN["begin"], "images": ["/x"], "lying": [[1, 2, -1]]}}, "image that is none"),
+    ({"begin": {**BEGIN["begin"], "images": ["/x"], "lying": [[True, 2, 3]]}}, "image that is none"),
 ]
 
 
@@ -364,6 +369,46 @@ MESSAGES: list[tuple[Any, str]] = [
 def test_messages_that_are_none(talk: Talk, message: Any, why: str) -> None:
     assert why in talk(message)["refused"]
     assert talk(BEGIN) == {"done": True}, "it goes on"
+
+
+def test_keys_do_not_heap_up(base: Path) -> None:
+    """Root keeps those for one step: as many as a user sends else take his memory, and then the machine's."""
+    one, other = socket.socketpair()
+    with one, other:
+        service = Service(one, USER, str(base))
+        for number in range(100):
+            service._take_keys({"step": number, "keys": [["p", "00"]]}, [])
+        assert service._keys == {99: [["p", "00"]]}
+
+
+JUNK: tuple[Any, ...] = (
+    None, True, 0, 1, -1, 1 << 31, 1 << 63, 1 << 70, 10**4000, 1.5, "", "a", "\0", "\ud800", "..",
+    "/etc/passwd", "a" * 5000, "\u0663", [], [[]], [None], [1, 2, 3], {}, {"": 1}, {"result": 1},
+    {"result": 1 << 70}, [["a", "b"]],
+)  # fmt: skip
+
+
+def test_any_message_has_an_answer(talk: Talk) -> None:
+    dice = random.Random(12)  # noqa: S311
+    steps = {each.__name__: each for each in every_step(Step)}
+    asked = ("greeting", "begin", "files", "keys", "undo", "preview", "list", "whose")
+    names = ("session", "images", "lying", "step", "keys", "only", "lazy", "word", "path", "spelt")
+    talk(BEGIN)
+    for _ in range(400):
+        if dice.random() < 0.5:
+            kind = dice.choice(sorted(steps))
+            fields = {name: dice.choice(JUNK) for name in steps[kind].fields if dice.random() < 0.9}
+            message: Any = {"step": {"step": kind, **fields, "id": dice.choice((1, 2, *JUNK))}}
+        else:
+            said = {name: dice.choice(JUNK) for name in names if dice.random() < 0.9}
+            message = {dice.choice(asked): dice.choice((said, dice.choice(JUNK)))}
+        assert talk(message).keys() & {"done", "refused", "failed"}
+
+
+def every_step(kind: type[Step]) -> Iterator[type[Step]]:
+    for each in kind.__subclasses__():
+        yield each
+        yield from every_step(each)
 
 
 def begin(talk: Talk, image: Path) -> None:

@@ -396,7 +396,8 @@ def test_an_export_reads_from_front_to_back_in_few_requests(tmp_path: Path) -> N
 
 @contextmanager
 def object_store() -> Iterator[str]:
-    """A real S3 interface on this machine: moto's server."""
+    """A real S3 interface on this machine: moto's server. What was known of an earlier one is forgotten."""
+    pytest.importorskip("s3fs").S3FileSystem.clear_instance_cache()
     code = (
         "from moto.server import ThreadedMotoServer; import sys; "
         "server = ThreadedMotoServer('127.0.0.1', 0); server.start(); "
