@@ -14,7 +14,7 @@ from typing import Any, cast
 
 from dissect.util.stream import RunlistStream
 
-from pyimount.files.adapters import btrfs_items
+from pyimount.files.adapters import btrfs_items, xfs_items
 from pyimount.files.opening import Given
 from pyimount.files.reading import Broken, Node, Refused, Unreadable, Volume
 from pyimount.files.records import Kind, Stat, Stream, kind_of
@@ -147,12 +147,8 @@ def _xfs(node: Any) -> dict[str, Any]:
         "links": inode.di_nlink, "inode": node.inum, "allocated": inode.di_nblocks * node.xfs.block_size,
         "modified": node.mtime_ns, "accessed": node.atime_ns, "changed": node.ctime_ns,
         "born": node.crtime_ns if inode.di_version >= 3 else None,
+        "device": xfs_items.device(node) if kind_of(inode.di_mode) is Kind.DEVICE else None,
     }  # fmt: skip
-
-
-def _xfs_entries(node: Any) -> Iterator[tuple[str, Any]]:
-    for each in node.iterdir():
-        yield each.filename, each
 
 
 def _squashfs(node: Any) -> dict[str, Any]:
@@ -335,7 +331,8 @@ def _apfs_entries(node: Any) -> Iterator[tuple[str, Any]]:
 
 FAMILIES: Mapping[str, Family] = {
     "xfs": Family(
-        open=partial(_open, "dissect.xfs", "XFS"), figures=_xfs, entries=_xfs_entries,
+        open=partial(_open, "dissect.xfs", "XFS"), figures=_xfs, entries=xfs_items.entries,
+        attributes=xfs_items.attributes,
         key=lambda node: int(node.inum), at=lambda fs, key: fs.get_inode(key),
     ),
     "btrfs": Family(
