@@ -58,8 +58,8 @@ test: $(VENV)/.with-test lint  ## everything that must hold
 fuzz: $(VENV)/.with-fuzz  ## coverage-guided fuzzing of all formats, for SECONDS; what it finds is in build/fuzz
 	$(BIN)/python -m tests.fuzz guided --seconds $(SECONDS) --seed $(SEED) $(TARGETS)
 
-bench: $(VENV)/.with-bench  ## how fast, beside the other tools on this machine
-	$(BIN)/python -m tests.benchmarks
+bench: $(VENV)/.with-bench  ## how fast, beside the other tools on this machine (NAMES=…: these parts)
+	$(BIN)/python -m tests.benchmarks $(NAMES)
 
 docs: $(VENV)/.with-docs  ## the site, with the manual and the reference, in build/site
 	rm -rf build/site

@@ -77,7 +77,7 @@ class Record:
                 if name in named:
                     raise TypeError(f"{type(self).__name__} got two values for {name}")
                 named[name] = value
-        if not named.keys() <= self._names:
+        if not self._names.issuperset(named):
             raise TypeError(f"{type(self).__name__} has no field {', '.join(named.keys() - self._names)}")
         if not self._required <= named.keys():
             raise TypeError(f"{type(self).__name__} lacks {', '.join(self._required - named.keys())}")
@@ -111,4 +111,11 @@ class Record:
 
     def replaced(self, **changes: Any) -> Self:
         """A copy with these fields changed."""
-        return type(self)(**{**self.__getstate__(), **changes})
+        made = object.__new__(type(self))
+        fields = made.__dict__
+        fields.update(self.__dict__)
+        fields.update(changes)
+        if not self._names.issuperset(fields):
+            # There is no such field, or a cached property keeps something beside the fields.
+            return type(self)(**{**self.__getstate__(), **changes})
+        return made

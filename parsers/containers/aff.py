@@ -129,7 +129,9 @@ def open(container: Container, image: Image) -> Opened:  # noqa: A001
         message = f"{missing} of {wanted} pages are not in the image, and read as zeros"
         problems.append(Problem(Code.TRUNCATED if index.cut else Code.DAMAGED, message))
     pages = _Pages(index, page_size, size)
-    opened = told(ChunkSource(size, page_size, pages.load, image.meter), size)
+    far = any(file.is_far for file in index.files)
+    locate = pages.locate if far else None
+    opened = told(ChunkSource(size, page_size, pages.load, image.meter, locate=locate), size)
     return opened.replaced(stored=_stored(index, page_size, size))
 
 
@@ -325,6 +327,13 @@ class _Pages:
         except ReadError as error:
             raise ReadError(f"page {number} of the image: {error}") from error
         return page[:wanted].ljust(wanted, b"\0")
+
+    def locate(self, number: int) -> tuple[Source, int, int] | None:
+        """Where a page stands, as ChunkSource wants it."""
+        segment = self._index.page(number)
+        if segment is None or segment.size > packed_bound(self._page_size):
+            return None
+        return self._index.files[segment.file], segment.at, segment.size
 
     def _unpack(self, segment: _Segment) -> bytes:
         bound = packed_bound(self._page_size) if segment.flag & COMPRESSED else self._page_size

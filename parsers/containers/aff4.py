@@ -86,6 +86,7 @@ def _disk(container: Container, volumes: Volumes, urn: str, *, alone: bool) -> O
         part=None if alone else urn,
         stored=stored_of(
             urn,
+            disk=source,
             maps=streams.maps,
             streams=streams.chunked,
             volumes=[*volumes.open_ones.values()],

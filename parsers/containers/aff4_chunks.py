@@ -58,11 +58,16 @@ class Bevies:
 
     def packed(self, bevy: int, number: int, bound: int) -> bytes:
         """A chunk as it is stored, ``bound`` bytes at most; raises ReadError."""
+        data, offset, length = self.place(bevy, number, bound)
+        return data.read_at(offset, length)
+
+    def place(self, bevy: int, number: int, bound: int) -> tuple[Source, int, int]:
+        """Where a chunk stands: in what, at which of its bytes, and how many; raises ReadError."""
         data = self._member(f"{bevy:08}")
         offset, length = self._place(bevy, number, data.size)
         if not 0 <= length <= bound or offset + length > data.size:
             raise ReadError(f"it takes {length} bytes at {offset} of a segment of {data.size}")
-        return data.read_at(offset, length)
+        return data, offset, length
 
     def _place(self, bevy: int, number: int, end: int) -> tuple[int, int]:  # noqa: ARG002
         size = BEVY_INDEX_POINT.size
@@ -120,6 +125,13 @@ class Chunks:
             return self._load(number)
         except (ReadError, ShortRead) as error:
             raise ReadError(f"chunk {number} of the stream: {error}") from error
+
+    def locate(self, number: int) -> tuple[Source, int, int] | None:
+        """Where a chunk stands, as ChunkSource wants it."""
+        try:
+            return self._bevies.place(*divmod(number, self._per_bevy), packed_bound(self._chunk_size))
+        except (ShortRead, NotThisFormat):
+            return None  # reading it says so
 
     def _load(self, number: int) -> bytes:
         bevy, within = divmod(number, self._per_bevy)

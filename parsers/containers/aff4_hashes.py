@@ -7,9 +7,11 @@ the map's.
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 
-from pyimount.formats.stored import CheckedBytes, Stored, StoredHash
+from pyimount.formats.stored import CheckedBytes, Places, Stored, StoredHash
 from pyimount.parsers.containers.aff4_volumes import Volume
+from pyimount.parsers.containers.runs import RunSource
 from pyimount.parsers.containers.turtle import Term
 from pyimount.problems import Code, Problem
 from pyimount.records import Record
@@ -38,6 +40,7 @@ class Chunked(Record, kw_only=True):
 def stored_of(
     image: str,
     *,
+    disk: Source | None,
     maps: Sequence[tuple[str, Volume]],
     streams: Sequence[Chunked],
     volumes: Sequence[Volume],
@@ -46,14 +49,14 @@ def stored_of(
 ) -> Stored:
     """All that the volumes keep of an image, its maps and its streams.
 
-    ``statements``: of each object, by the properties' names in small letters.
+    ``disk``: the image's bytes. ``statements``: of each object, by the properties' names in small letters.
     """
     keeping = _Keeping(statements, meter)
     checked = []
     hashes = keeping.linear(image) or next((found for urn, _ in maps if (found := keeping.linear(urn))), ())
     if hashes:
         checked.append(CheckedBytes(hashes=hashes))
-    checked += [each for stream in streams if (each := keeping.stream(stream)) is not None]
+    checked += [each for stream in streams if (each := keeping.stream(stream, disk)) is not None]
 
     def structures() -> Iterator[Problem]:
         for volume in volumes:
@@ -93,8 +96,8 @@ class _Keeping:
             if name in LINEAR
         )
 
-    def stream(self, stream: Chunked) -> CheckedBytes | None:
-        """A stream with its hashes and those of its blocks."""
+    def stream(self, stream: Chunked, disk: Source | None) -> CheckedBytes | None:
+        """A stream with its hashes and those of its blocks; ``disk``: what it is a part of."""
         hashes = self.linear(stream.urn)
         algorithms = self._block_algorithms(stream)
         if not hashes and not algorithms:
@@ -118,7 +121,14 @@ class _Keeping:
                     )
 
         name = f"the stream {stream.urn}"
-        return CheckedBytes(name=name, source=stream.source, hashes=hashes, runs=runs if algorithms else None)
+        places: Places | None = None
+        if disk is stream.source:
+            places = iter
+        elif isinstance(disk, RunSource):
+            places = partial(disk.places_of, stream.source)
+        return CheckedBytes(
+            name=name, source=stream.source, hashes=hashes, runs=runs if algorithms else None, places=places
+        )
 
     @staticmethod
     def _block_algorithms(stream: Chunked) -> list[str]:

@@ -111,7 +111,8 @@ class Streams:
         meter = self._volumes.image.meter
         chunks = Chunks(bevies(volume, urn, meter), chunk_size, per_bevy, size, compression or "")
         worth = OWN_WORTH if compression in (SNAPPY, ALWAYS_SNAPPY, LZ4) else 1
-        source = ChunkSource(size, chunk_size, chunks.load, meter, worth)
+        locate = chunks.locate if volume.directory.file.is_far else None
+        source = ChunkSource(size, chunk_size, chunks.load, meter, worth, locate)
         self.chunked.append(
             Chunked(urn=urn, volume=volume, source=source, chunk_size=chunk_size, per_bevy=per_bevy)
         )

@@ -3,7 +3,7 @@
 Layout: see ``cd_sectors`` and ``cue_sheet``. Each data track is a disk; what is sound is only named.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from pyimount.formats import Container, ContainerFormat, Json, NotThisFormat, Opened, Signature
 from pyimount.formats.container import several
@@ -12,6 +12,7 @@ from pyimount.parsers.containers.cd_sectors import (
     BLOCK,
     MODE_2,
     MODE_AT,
+    NRG_MARKS,
     RAW,
     SYNC,
     SectorSource,
@@ -27,11 +28,14 @@ from pyimount.sources.view import View
 
 STRIDES = (RAW, RAW + 16, RAW + 96)
 """Bytes from one raw sector to the next: alone, with its Q subchannel, with all its subchannels."""
+_FILES_CAP = 99
 
 
 def parse(view: View) -> Container:
     """What the first sector says, and how far the next one is."""
     stride = _stride(view)
+    if any(view.size + at > 0 and view.peek(view.size + at, len(mark)) == mark for mark, at in NRG_MARKS):
+        raise NotThisFormat("a file that says at its end where its tracks lie")
     mode = view.read(MODE_AT, 1)[0]
     if mode > MODE_2:
         raise NotThisFormat(f"a sector of mode {mode}")
@@ -52,7 +56,7 @@ def open(container: Container, image: Image) -> Opened:  # noqa: A001
     stride = _stride(View(file))
     if stride == RAW and (found := _sheet_beside(image)) is not None:
         name, tracks = found
-        return open_tracks(container, [(image.names[0], file, tracks)], sheet=name)
+        return open_tracks(container, [(image.names[0], file, tracks)], said={"cue": name})
     sectors = file.size // stride
     count = data_run(sectors, lambda number: is_data(file, number * stride))
     problems = [*container.problems]
@@ -99,10 +103,10 @@ def open_tracks(
     container: Container,
     files: Sequence[tuple[str, Source | None, Sequence[Extent]]],
     *,
-    sheet: str,
+    said: Mapping[str, Json],
     problems: Sequence[Problem] = (),
 ) -> Opened:
-    """The data tracks in files, each a disk; ``sheet``: the name of the CUE sheet."""
+    """The data tracks in files, each a disk. ``said``: further details, the sheet that names them."""
     tracks: list[Json] = []
     disks: list[Opened] = []
     for name, file, places in files:
@@ -120,7 +124,7 @@ def open_tracks(
             source = SectorSource(file, place.offset, count, track.shape)
             wrong = [Problem(Code.TRUNCATED, f"{name} ends within track {track.number}")] if cut else []
             disks.append(_track(container, source, track.number, track.mode, [*problems, *wrong]))
-    details: dict[str, Json] = {"cue": sheet, "tracks": tracks}
+    details: dict[str, Json] = {**said, "tracks": tracks}
     if not disks:
         kinds = "no data track, only sound" if not problems else "no data track that could be opened"
         wrong = [*container.problems, *problems, Problem(Code.UNSUPPORTED, f"the CD has {kinds}")]
@@ -128,6 +132,37 @@ def open_tracks(
         return Opened(container=made, source=None)
     alone = len(disks) == 1
     return several([_told(each, details, alone=alone) for each in disks])
+
+
+def open_by_sheet(
+    container: Container,
+    image: Image,
+    places: Sequence[Extent],
+    *,
+    said: Mapping[str, Json],
+    problems: Sequence[Problem] = (),
+) -> Opened:
+    """The data tracks in the files, beside the image's own, that a sheet names; as ``open_tracks``."""
+    files = []
+    wrong = [*problems]
+    for name in list(dict.fromkeys(place.track.file for place in places))[:_FILES_CAP]:
+        source: Source | None = None
+        try:
+            source = image.open_named(_spelled(name, image))
+        except OpenError as error:
+            wrong.append(Problem(Code.MISSING_SEGMENT, str(error)))
+        files.append((_base(name), source, [place for place in places if place.track.file == name]))
+    return open_tracks(container, files, said=said, problems=wrong)
+
+
+def _spelled(name: str, image: Image) -> str:
+    """The name of a file as its folder has it: sheets come from where upper and lower case are one."""
+    base = _base(name)
+    names = image.broker.names_in(image.paths[0])
+    if base in names:
+        return name
+    alike = sorted(each for each in names if each.lower() == base.lower())
+    return alike[0] if len(alike) == 1 else name
 
 
 def _track(

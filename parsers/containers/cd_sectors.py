@@ -5,7 +5,7 @@ https://ecma-international.org/publications-and-standards/standards/ecma-130/; t
 and Sony, "System Description CD-ROM XA", which the CD-i "Green Book" has, too.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 
 from pyimount.records import Record
@@ -23,6 +23,9 @@ FORM_2 = 0x20
 """The bit of a subheader's submode that says so."""
 FRAMES = 75
 """Sectors in a second, by which places on a CD are named."""
+
+NRG_MARKS = ((b"NER5", -12), (b"NERO", -8))
+"""What stands near the end of a file that says itself, behind its sectors, where which tracks lie (NRG)."""
 
 _EDC_POLYNOMIAL = 0xD8018001
 _RUN = 64
@@ -54,6 +57,24 @@ class SectorSource(Source):
         self._file = file
         self._start = start
         self._shape = shape
+
+    @property
+    def is_far(self) -> bool:
+        """As Source's."""
+        return self._file.is_far
+
+    def expect(self, runs: Sequence[tuple[int, int]]) -> None:
+        """As Source's."""
+        stride = self._shape.stride
+        self._file.expect(
+            [
+                (
+                    self._start + offset // BLOCK * stride,
+                    ((offset + length - 1) // BLOCK - offset // BLOCK + 1) * stride,
+                )
+                for offset, length in runs
+            ]
+        )
 
     def _read(self, offset: int, length: int) -> bytes:
         first, last = offset // BLOCK, (offset + length - 1) // BLOCK

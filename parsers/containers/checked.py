@@ -66,6 +66,19 @@ class CheckedSource(Source):
         """Of the runs that were begun: how far each is summed, and the sum."""
         self._lock = allocate_lock()
 
+    @property
+    def is_far(self) -> bool:
+        """As Source's."""
+        return self._inner.is_far
+
+    def expect(self, runs: Sequence[tuple[int, int]]) -> None:
+        """As Source's."""
+        self._inner.expect(runs)
+
+    def beneath(self, offset: int) -> tuple[Source, int]:
+        """As Source's."""
+        return self._inner.beneath(offset)
+
     def _read(self, offset: int, length: int) -> bytes:
         data = self._inner.read_at(offset, length)
         end = offset + len(data)

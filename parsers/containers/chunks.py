@@ -74,7 +74,8 @@ class ChunkSource(Source):
             except SourceError:  # reading it says so
                 continue
             if place is not None:
-                wanted.setdefault(place[0], []).append(place[1:])
+                source, at = place[0].beneath(place[1])
+                wanted.setdefault(source, []).append((at, place[2]))
         for source, places in wanted.items():
             source.expect(places)
 

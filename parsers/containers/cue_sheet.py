@@ -20,7 +20,9 @@ SHAPES = {
     "MODE1/2352": Shape(RAW),
     "MODE2/2048": Shape(BLOCK, plain=True),
     "MODE2/2336": Shape(RAW - USER_DATA, head=USER_DATA),
+    "MODE1/2448": Shape(RAW + 96),
     "MODE2/2352": Shape(RAW),
+    "MODE2/2448": Shape(RAW + 96),
     "CDI/2336": Shape(RAW - USER_DATA, head=USER_DATA),
     "CDI/2352": Shape(RAW),
 }
@@ -29,7 +31,7 @@ STRIDES = {AUDIO: RAW, "CDG": 2448, "MODE2/2324": 2324}
 """Bytes of a sector of what holds no blocks of a disk."""
 
 _LINE = re.compile(r'\s*([A-Za-z]+)\s+(?:"([^"]*)"|(\S+))\s*(.*?)\s*$')
-_INDEX = re.compile(r"([0-9]{1,3}):([0-9]{1,2}):([0-9]{1,2})$")
+_INDEX = re.compile(r"([0-9]{1,3}):([0-9]{1,2}):([0-9]{1,2})")
 
 
 class Track(Record):
@@ -66,14 +68,24 @@ class Extent(Record):
 
 def read_sheet(data: bytes) -> tuple[Track, ...]:
     """The tracks of a sheet; raises NotThisFormat where it is none."""
+    wide = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}.get(data[:2])
     try:
-        text = data.decode("utf-8-sig")
+        text = data.decode(wide or "utf-8-sig")
     except UnicodeDecodeError:
         text = data.decode("cp1252", "replace")
     tracks = tuple(_tracks(text))
     if not tracks:
         raise NotThisFormat("a text that names no track of a CD")
     return tracks
+
+
+def frames(time: str) -> int | None:
+    """The sectors that ``minutes:seconds:frames`` are; None for what is no such text."""
+    place = _INDEX.fullmatch(time)
+    if place is None:
+        return None
+    minute, second, frame = map(int, place.groups())
+    return (minute * 60 + second) * FRAMES + frame
 
 
 def _tracks(text: str) -> Iterator[Track]:
@@ -88,12 +100,9 @@ def _tracks(text: str) -> Iterator[Track]:
         elif word == "TRACK" and re.fullmatch("[0-9]{1,2}", value):
             number, mode, pregap = int(value), rest.upper(), None
         elif word == "INDEX" and number is not None and file is not None and mode is not None:
-            place = _INDEX.match(rest)
-            index = decimal(value, 2)
-            if place is None or index is None:
+            at, index = frames(rest), decimal(value, 2)
+            if at is None or index is None:
                 raise NotThisFormat(f"a track that begins at {rest!r:.40}")
-            minute, second, frame = map(int, place.groups())
-            at = (minute * 60 + second) * FRAMES + frame
             if index == 0:
                 pregap = at
             elif index == 1:

@@ -6,6 +6,7 @@ https://github.com/libyal/libewf/blob/main/documentation/Expert%20Witness%20Comp
 
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from pyimount.formats import Container, ContainerFormat, Json, NotThisFormat, Opened, Signature
 from pyimount.formats.image import Image
@@ -34,6 +35,7 @@ from pyimount.parsers.containers.ewf_stored import stored_of
 from pyimount.parsers.containers.segment_sets import in_order
 from pyimount.problems import Code, Problem
 from pyimount.sources.errors import MissingBytes, ReadError
+from pyimount.sources.source import Source
 from pyimount.sources.view import ShortRead, View
 
 CHUNK_COMPRESSED, CHUNK_PATTERN = 0x1, 0x4
@@ -92,7 +94,9 @@ def open_image(container: Container, image: Image) -> Opened:
         method = segments[0].header.compression_method
         chunks = _Chunks(tables, chunk_size, made.size, method)
         worth = BZIP2_WORTH if method == BZIP2 else 1
-        source = ChunkSource(made.size, chunk_size, chunks.load, image.meter, worth)
+        far = any(table.source.is_far for table in tables)
+        locate = chunks.locate if far else None
+        source = ChunkSource(made.size, chunk_size, chunks.load, image.meter, worth, locate)
         problems += _wrong_count(tables, -(-made.size // chunk_size))
     return Opened(
         container=made.replaced(problems=(*made.problems, *problems)),
@@ -237,12 +241,24 @@ class _Chunks:
         except ReadError as error:
             raise ReadError(f"chunk {number} of the image: {error}") from error
 
-    def _load(self, number: int) -> bytes:
+    def locate(self, number: int) -> tuple[Source, int, int] | None:
+        """Where a chunk stands, as ChunkSource wants it; None: nowhere, as one that repeats a pattern."""
+        table, entry = self._entry(number)
+        if entry.chunk_data_flags & CHUNK_COMPRESSED and entry.chunk_data_flags & CHUNK_PATTERN:
+            return None
+        # One that is stored as it is has its checksum behind it.
+        size = min(entry.chunk_data_size, packed_bound(self._chunk_size) + 4)
+        return table.source, entry.chunk_data_offset, size
+
+    def _entry(self, number: int) -> tuple[Table, Any]:
         at = bisect_right(self._firsts, number) - 1
         if at < 0 or number - self._firsts[at] >= self._tables[at].entries.count:
             raise MissingBytes("no table that is here lists it")
         table = self._tables[at]
-        entry = parse_struct(table.entries.raw(number - table.first), TABLE_ENTRY)
+        return table, parse_struct(table.entries.raw(number - table.first), TABLE_ENTRY)
+
+    def _load(self, number: int) -> bytes:
+        table, entry = self._entry(number)
         wanted = min(self._chunk_size, self._size - number * self._chunk_size)
         if entry.chunk_data_flags & CHUNK_COMPRESSED:
             if entry.chunk_data_flags & CHUNK_PATTERN:

@@ -322,6 +322,11 @@ def _position(stream: Stream) -> int:
     return stream.position
 
 
+def _cut_off() -> None:
+    """The end of what ends too early."""
+    raise ReadError("it ends before its last checksum, which was not compared")
+
+
 def open_packed(container: Container, source: PackedSource, kept: Pieces | None = None) -> Opened:
     """The disk in a source, which is measured where its size is not known.
 
@@ -334,7 +339,8 @@ def open_packed(container: Container, source: PackedSource, kept: Pieces | None 
         return Opened(container=container.replaced(problems=(*problems, empty)), source=None)
     stored = None
     if kept is not None:
-        checked = CheckedBytes(name=f"the file in the {container.type}", pieces=kept, end=source.finish)
+        end = source.finish if problem is None else _cut_off
+        checked = CheckedBytes(name=f"the file in the {container.type}", pieces=kept, end=end)
         stored = Stored(checked=(checked,))
     opened = container.replaced(size=source.size, problems=problems)
     return Opened(container=opened, source=source, stored=stored)

@@ -2,7 +2,7 @@
 
 from _thread import allocate_lock  # threading takes long to import
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Literal
 
 from pyimount.formats import Container, Opened
@@ -15,6 +15,8 @@ from pyimount.sources.source import Source
 
 _PAGE = 4096
 _PAGES_KEPT = 64
+_PLACES_CAP = 1 << 22
+"""So many runs are looked at for where some bytes stand on the disk."""
 
 
 class Run:
@@ -61,10 +63,35 @@ class RunSource(Source):
                 if count <= 0:
                     break
                 if run.source is not None:
-                    wanted.setdefault(run.source, []).append((run.offset, count))
+                    source, at = run.source.beneath(run.offset)
+                    wanted.setdefault(source, []).append((at, count))
                 offset += count
         for source, places in wanted.items():
             source.expect(places)
+
+    def places_of(self, source: Source, wanted: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+        """Where on this disk the bytes of ``source`` in these runs stand: offset and size of each."""
+        offset = 0
+        for _ in range(_PLACES_CAP):
+            if offset >= self.size:
+                return
+            try:
+                run = self._locate(offset)
+            except ReadError:
+                return  # what lies behind is not known to be those bytes
+            count = min(run.length, self.size - offset)
+            if count <= 0:
+                return
+            inner: Iterable[tuple[int, int]] = ()
+            if run.source is source:
+                inner = wanted
+            elif isinstance(run.source, RunSource):
+                inner = run.source.places_of(source, wanted)
+            for start, size in inner:
+                low, high = max(start, run.offset), min(start + size, run.offset + count)
+                if low < high:
+                    yield offset + low - run.offset, high - low
+            offset += count
 
     def _read(self, offset: int, length: int) -> bytes:
         pieces = []

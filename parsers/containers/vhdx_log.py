@@ -5,7 +5,7 @@ https://learn.microsoft.com/en-us/openspecs/windows_protocols/ms-vhdx/b8e2ef9e-c
 """
 
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from heapq import heappop, heappush
 from typing import Any
 
@@ -106,6 +106,15 @@ class ReplayedFile(Source):
         self._sectors = dict(_not_zeroed(sectors, zeros))
         self._zeros = list(_merged([(start, end) for start, end, _ in zeros]))
         self._starts = [start for start, _ in self._zeros]
+
+    @property
+    def is_far(self) -> bool:
+        """As Source's."""
+        return self._file.is_far
+
+    def expect(self, runs: Sequence[tuple[int, int]]) -> None:
+        """As Source's: of what was replayed too much is fetched, and nothing is lost by it."""
+        self._file.expect(runs)
 
     def _read(self, offset: int, length: int) -> bytes:
         first, end = offset // SECTOR * SECTOR, offset + length

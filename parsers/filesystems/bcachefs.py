@@ -88,6 +88,14 @@ MEMBER_V1_SIZE = 56
 GROUP_SIZE = 48
 
 JOURNAL, MEMBERS_V1, CRYPT, DISK_GROUPS, CLEAN, MEMBERS_V2 = 0, 1, 2, 5, 6, 11
+CLEAN_HEAD, ENTRY_HEAD, USAGE_HEAD = 16, 8, 32
+"""Bytes before the clean section's first entry, of an entry's head, before a device's counts."""
+DEVICE_USAGE = 8
+"""The type of an entry of the journal that says how many buckets a device has of each kind."""
+USABLE = (0, 5, 8, 9)
+"""Kinds of buckets that new data may take: free, cached, awaiting garbage collection, and discard."""
+ENTRIES = 4096
+"""So many entries are walked, at most."""
 FIELDS = 64
 """So many fields are walked, at most; there are fifteen kinds."""
 SUPERBLOCK_CAP = 1 << 20
@@ -194,6 +202,10 @@ def _identity(view: View, offset: int) -> Identity:
     this = members[sb.dev_idx] if sb.dev_idx < len(members) else {}
     uuid, block_size = uuid_text(sb.user_uuid), sb.block_size * SECTOR
     own = this.get("size")
+    bucket, buckets = this.get("bucket_size"), this.get("buckets")
+    usable = _usable_buckets(fields.get(CLEAN, b""), sb.dev_idx)
+    if not isinstance(bucket, int) or not isinstance(buckets, int) or (usable or 0) > buckets:
+        bucket, usable = 0, None
     encrypted = CRYPT in fields and bool(sb.flags[1] >> 10 & 15)
     if encrypted:
         problems.append(Problem(Code.LOCKED, "the contents are encrypted; a passphrase opens them"))
@@ -233,6 +245,8 @@ def _identity(view: View, offset: int) -> Identity:
     return Identity(
         type="bcachefs",
         fstype="bcachefs",
+        free=None if usable is None or not clean else usable * bucket,
+        free_from="device usage in the superblock's clean section" if usable is not None and clean else None,
         free_unknown="its counters lie in its b-trees, which are not read",
         label=text(sb.label),
         uuid=uuid,
@@ -261,6 +275,32 @@ def _identity(view: View, offset: int) -> Identity:
         details=details,
         problems=tuple(problems),
     )
+
+
+def _usable_buckets(clean: bytes, device: int) -> int | None:
+    """How many buckets of a device new data may take: free, or as soon as they are discarded; None: not told.
+
+    It was written when the file system was last unmounted, up to version 1.9 (Linux 6.10): later ones count
+    in a b-tree. Cached data give way, too, and so does Linux count them.
+    """
+    at = CLEAN_HEAD
+    for _ in range(ENTRIES):
+        if at + ENTRY_HEAD > len(clean):
+            break
+        u64s, kind = unpack_from("<HxxB", clean, at)
+        end = at + ENTRY_HEAD + u64s * 8
+        if end > len(clean):
+            break
+        if kind == DEVICE_USAGE and end - at >= USAGE_HEAD and unpack_from("<I", clean, at + 8)[0] == device:
+            counts = [count for count, _, _ in iter_unpack("<QQQ", _whole(clean[at + USAGE_HEAD : end], 24))]
+            return sum(counts[state] for state in USABLE if state < len(counts)) if counts else None
+        at = end
+    return None
+
+
+def _whole(data: bytes, size: int) -> bytes:
+    """As much of these bytes as whole entries of a size take."""
+    return data[: len(data) // size * size]
 
 
 def _checksum(kind: int, raw: bytes) -> bytes | None:

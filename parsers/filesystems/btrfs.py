@@ -21,7 +21,7 @@ from pyimount.formats import (
     Signature,
     Usage,
 )
-from pyimount.formats.allocation import Allocation, Reader, TooMuch
+from pyimount.formats.allocation import Allocation, Elsewhere, Reader, TooMuch
 from pyimount.formats.checksums import crc32c, xxh64
 from pyimount.formats.layouts import layout, parse_struct
 from pyimount.formats.notation import flag_names, text, uuid_text
@@ -238,8 +238,7 @@ def _identity(view: View, offset: int, *problems_so_far: Problem) -> Identity:
         checked=checked,
         details=_details(sb, name) | ({} if offset == PRIMARY else {"copy_at": offset}),
         problems=tuple(problems),
-        allocation=None if group or wrong else Allocation(view, partial(count_free, _trees(sb, data))),
-        free_unknown="it is that of all devices together" if group else None,
+        allocation=None if wrong else Allocation(view, partial(count_free, _trees(sb, data))),
     )
 
 
@@ -253,14 +252,16 @@ def devices(view: View) -> Mapping[str, str]:
         data = view.read(parse(view).offset, SIZE)
         items = device_items(_trees(parse_struct(data, SUPERBLOCK), data), Reader(view))
         return {uuid: str(number) for number, raw in items if (uuid := uuid_text(raw)) is not None}
-    except (NotThisFormat, ShortRead, TooMuch):
+    except (Elsewhere, NotThisFormat, ShortRead, TooMuch):
         return EMPTY
 
 
 def _trees(sb: Any, data: bytes) -> FileSystem:
     return FileSystem(
         device=sb.dev_item.devid,
+        devices=sb.num_devices,
         total=sb.dev_item.total_bytes,
+        all_total=sb.total_bytes,
         used=sb.bytes_used,
         node_size=sb.nodesize,
         root=sb.root,

@@ -1,4 +1,4 @@
-"""What btrfs' trees say: what is free in one of one device, by its chunks and block groups; its devices.
+"""What btrfs' trees say: what is free, by its chunks and block groups; its devices.
 
 Layout: btrfs.readthedocs.io, "On-disk format", "Btree", "BLOCK_GROUP_ITEM", "CHUNK_ITEM"
 https://btrfs.readthedocs.io/en/latest/dev/On-disk-format.html
@@ -6,13 +6,17 @@ https://btrfs.readthedocs.io/en/latest/dev/On-disk-format.html
 Used is what ``btrfs filesystem usage`` calls so: what the block groups have in use, times the copies that
 their profile keeps; free is all else, allocated to block groups or not. statfs shows less by the global
 reserve, which no structure on the disk says. What an unreplayed log holds is not counted.
+
+Of one device of several the figures are the device's own, as its size is: what of a block group lies on it
+is known where it has all of it, a copy or the only one, and not where it has stripes. Those of all devices
+together are details.
 """
 
 from collections.abc import Iterator
 from struct import Struct
 
-from pyimount.formats import NotThisFormat
-from pyimount.formats.allocation import Reader, Space
+from pyimount.formats import Json, NotThisFormat
+from pyimount.formats.allocation import Elsewhere, Reader, Space
 from pyimount.records import Record
 
 KEY = Struct("<QBQ")
@@ -47,27 +51,44 @@ MAX_NODES = 1 << 16
 
 
 class Chunk(Record):
-    """A run of logical addresses, ``start`` and ``size``, and ``at``: where it lies on this device."""
+    """A run of logical addresses, ``start`` and ``size``, and ``at``: where it lies on this device.
+
+    ``own``: how many of its ``stripes`` are on this device.
+    """
 
     start: int
     size: int
     profile: int
     stripes: int
+    own: int
     at: int | None
 
-    @property
-    def copies(self) -> int:
-        """How often each byte in it is on devices."""
-        if self.profile & (RAID5 | RAID6):
-            raise NotThisFormat("parity on one device")
-        return COPIES.get(self.profile, 1)
+    def on_devices(self, used: int) -> int:
+        """What ``used`` bytes in it take on all devices: with their copies, or their parity."""
+        parity = {RAID5: 1, RAID6: 2}.get(self.profile)
+        if parity is None:
+            return used * COPIES.get(self.profile, 1)
+        if self.stripes <= parity:
+            raise NotThisFormat(f"a chunk of {self.stripes} stripes with parity on {parity} of them")
+        return used * self.stripes // (self.stripes - parity)
+
+    def on_this(self, used: int) -> int | None:
+        """What ``used`` bytes in it take on this device; None where nothing tells."""
+        if self.profile & ~LINEAR == 0 or self.stripes == 1 or not self.own:
+            return used * self.own
+        return None
 
 
 class FileSystem(Record, kw_only=True):
-    """What the superblock says: addresses are logical, sizes bytes; ``system``: its array of chunks."""
+    """What the superblock says: addresses are logical, sizes bytes; ``system``: its array of chunks.
+
+    ``devices``: how many it has; ``total``: the size of this one, ``all_total``: of all.
+    """
 
     device: int
+    devices: int
     total: int
+    all_total: int
     used: int
     node_size: int
     root: int
@@ -77,34 +98,48 @@ class FileSystem(Record, kw_only=True):
 
 
 def count_free(fs: FileSystem, reader: Reader) -> Space:
-    """Free and used bytes of the device."""
+    """Free and used bytes of the device, and of all together where there are others."""
     trees = _Trees(fs, reader)
     trees.chunks = [_chunk(fs, key[2], data) for key, data in _system(fs)]
     trees.chunks = [
         _chunk(fs, key[2], data) for key, data in trees.items(fs.chunk_root) if key[1] == CHUNK_ITEM
     ]
-    copies = {chunk.copies for chunk in trees.chunks}
-    if len(copies) == 1:
+    copies = {chunk.on_devices(1) for chunk in trees.chunks if not chunk.profile & (RAID5 | RAID6)}
+    if fs.devices == 1 and len(copies) == 1:
         # The sum over all block groups stands in the superblock, without their copies.
         used = fs.used * copies.pop()
         return Space(free=fs.total - used, used=used, found="superblock and chunk tree")
     tree = trees.root_of(BLOCK_GROUP_TREE if fs.block_group_tree else EXTENT_TREE)
-    used = logical = 0
+    everywhere = logical = 0
+    here: int | None = 0
     for chunk in trees.chunks:
         in_use, _, _ = BLOCK_GROUP.unpack_from(trees.find(tree, (chunk.start, BLOCK_GROUP_ITEM, chunk.size)))
         if in_use > chunk.size:
             raise NotThisFormat(f"{in_use} bytes used in a block group of {chunk.size}")
-        used += in_use * chunk.copies
+        everywhere += chunk.on_devices(in_use)
         logical += in_use
+        own = chunk.on_this(in_use)
+        here = None if here is None or own is None else here + own
     if logical != fs.used:
         raise NotThisFormat(f"the block groups have {logical} bytes in use, the superblock says {fs.used}")
-    return Space(free=fs.total - used, used=used, found="block group items")
+    if fs.devices == 1:
+        return Space(free=fs.total - everywhere, used=everywhere, found="block group items")
+    if everywhere > fs.all_total:
+        raise NotThisFormat(f"{everywhere} bytes used on devices of {fs.all_total}")
+    together: dict[str, Json] = {
+        "all_devices": {"size": fs.all_total, "free": fs.all_total - everywhere, "used": everywhere}
+    }
+    if here is None:
+        together["free_unknown"] = "how full the stripes on this device are stands nowhere"
+        return Space(free=None, found="block group items", details=together)
+    return Space(free=fs.total - here, used=here, found="block group items", details=together)
 
 
 def device_items(fs: FileSystem, reader: Reader) -> Iterator[tuple[int, bytes]]:
     """The number and UUID of every device of the file system, from its chunk tree.
 
-    Raises NotThisFormat where that is damaged or not on this device; TooMuch, ShortRead as the reader does.
+    Raises NotThisFormat where that is damaged, Elsewhere where it is on another device; TooMuch and
+    ShortRead as the reader does.
     """
     trees = _Trees(fs, reader)
     trees.chunks = [_chunk(fs, key[2], data) for key, data in _system(fs)]
@@ -131,14 +166,11 @@ def _chunk(fs: FileSystem, start: int, data: bytes) -> Chunk:
     size, _, _, kind, _, _, _, stripes, _ = CHUNK.unpack_from(data)
     if len(data) < CHUNK.size + stripes * STRIPE.size or not stripes or not size:
         raise NotThisFormat(f"a chunk of {size} bytes in {stripes} stripes")
-    profile, at = kind & PROFILES, None
-    if profile & ~LINEAR == 0 or stripes == 1:
-        for number in range(stripes):
-            device, offset = STRIPE.unpack_from(data, CHUNK.size + number * STRIPE.size)
-            if device == fs.device:
-                at = offset
-                break
-    return Chunk(start, size, profile, stripes, at)
+    profile = kind & PROFILES
+    places = [STRIPE.unpack_from(data, CHUNK.size + number * STRIPE.size) for number in range(stripes)]
+    own = [offset for device, offset in places if device == fs.device]
+    whole = profile & ~LINEAR == 0 or stripes == 1
+    return Chunk(start, size, profile, stripes, len(own), own[0] if own and whole else None)
 
 
 class _Trees:
@@ -210,7 +242,7 @@ class _Trees:
         for chunk in self.chunks:
             if chunk.start <= address < chunk.start + chunk.size:
                 if chunk.at is None:
-                    raise NotThisFormat(f"the node at {address} is not on this device")
+                    raise Elsewhere(f"the node at {address}, which tells it, is on another device")
                 return chunk.at + address - chunk.start
         raise NotThisFormat(f"no chunk for the node at {address}")
 

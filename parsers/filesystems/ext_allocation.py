@@ -9,14 +9,14 @@ it.
 """
 
 from collections.abc import Iterator
-from struct import unpack
+from struct import iter_unpack
 
 from pyimount.formats import NotThisFormat
 from pyimount.formats.allocation import PIECE, Reader, Space
 from pyimount.records import Record
 
-BITMAP_AT, FREE_AT, BITMAP_HIGH_AT, FREE_HIGH_AT = 0, 12, 32, 44
-"""In a descriptor: the block of its block bitmap (32 bits), free clusters (16), and the upper halves."""
+_FIELDS = "I8xH18x"
+"""Of a descriptor: the block of its block bitmap, and free clusters; the upper halves lie alike behind."""
 SMALL, LARGE = 32, 64
 """Bytes in a descriptor; from LARGE on, it has the upper halves."""
 
@@ -90,14 +90,16 @@ def _tables(groups: Groups, reader: Reader) -> Iterator[bytes]:
 def _sum(groups: Groups, table: bytes) -> int:
     """The free clusters in these descriptors, which must be plausible."""
     size = groups.descriptor_size
-    words, longs = unpack(f"<{len(table) // 2}H", table), unpack(f"<{len(table) // 4}I", table)
-    free = words[FREE_AT // 2 :: size // 2]
-    bitmaps = longs[BITMAP_AT // 4 :: size // 4]
     if size >= LARGE:
-        high = words[FREE_HIGH_AT // 2 :: size // 2]
-        free = tuple(low | upper << 16 for low, upper in zip(free, high, strict=True))
-        above = longs[BITMAP_HIGH_AT // 4 :: size // 4]
-        bitmaps = tuple(low | upper << 32 for low, upper in zip(bitmaps, above, strict=True))
+        bitmaps, free, above, high = zip(
+            *iter_unpack(f"<{_FIELDS}{_FIELDS}{size - LARGE}x", table), strict=True
+        )
+        if any(high):
+            free = tuple(low | upper << 16 for low, upper in zip(free, high, strict=True))
+        if any(above):
+            bitmaps = tuple(low | upper << 32 for low, upper in zip(bitmaps, above, strict=True))
+    else:
+        bitmaps, free = zip(*iter_unpack(f"<{_FIELDS}", table), strict=True)
     if max(free) > groups.clusters_per_group:
         raise NotThisFormat(f"{max(free)} free clusters in a group of {groups.clusters_per_group}")
     if not 0 < min(bitmaps) <= max(bitmaps) < groups.blocks:

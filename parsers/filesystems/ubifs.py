@@ -1,14 +1,17 @@
 """UBIFS, the file system inside a UBI volume.
 
-Layout: linux/fs/ubifs/ubifs-media.h, ``struct ubifs_ch`` and ``struct ubifs_sb_node``
+Layout: linux/fs/ubifs/ubifs-media.h, ``struct ubifs_ch``, ``ubifs_sb_node`` and ``ubifs_mst_node``
 http://www.linux-mtd.infradead.org/doc/ubifs.html
 """
 
 import zlib
+from functools import partial
+from typing import Any
 
 from construct import Bytes, Const, Int8ul, Int16ul, Int32ul, Int64ul, Struct
 
 from pyimount.formats import Format, Identity, NotThisFormat, Signature, Usage
+from pyimount.formats.allocation import Allocation, Reader, Space
 from pyimount.formats.layouts import layout, parse_struct
 from pyimount.formats.notation import flag_names, uuid_text
 from pyimount.problems import Code, Problem
@@ -50,9 +53,37 @@ SUPERBLOCK = layout(
         "ro_compat_version" / Int32ul,
     )
 )
-NODE_SIZE = 4096
-SB_NODE = 6
+MASTER = layout(
+    lambda: Struct(
+        "magic" / Const(MAGIC),
+        "crc" / Int32ul,
+        "sqnum" / Int64ul,
+        "len" / Int32ul,
+        "node_type" / Int8ul,
+        "group_type" / Int8ul,
+        "ch_padding" / Bytes(2),
+        "highest_inum" / Int64ul,
+        "cmt_no" / Int64ul,
+        "flags" / Int32ul,
+        "log_lnum" / Int32ul,
+        "root_lnum" / Int32ul,
+        "root_offs" / Int32ul,
+        "root_len" / Int32ul,
+        "gc_lnum" / Int32ul,
+        "ihead_lnum" / Int32ul,
+        "ihead_offs" / Int32ul,
+        "index_size" / Int64ul,
+        "total_free" / Int64ul,
+        "total_dirty" / Int64ul,
+        "total_used" / Int64ul,
+    )
+)
+NODE_SIZE, MASTER_SIZE = 4096, 512
+SB_NODE, MASTER_NODE = 6, 7
+MASTER_LEBS = (1, 2)
+"""Both have the same; the newest node is the last one in each."""
 _AFTER_CRC = 8
+_RUN = 1 << 16
 
 COMPRESSORS = {0: "none", 1: "lzo", 2: "zlib", 3: "zstd"}
 KEY_HASHES = {0: "r5", 1: "test"}
@@ -87,7 +118,7 @@ def parse(view: View) -> Identity:
     return Identity(
         type="ubifs",
         fstype="ubifs",
-        free_unknown="its counters lie in the master node, which is not read",
+        allocation=Allocation(view, partial(_count_free, sb)),
         uuid=uuid_text(sb.uuid),
         version=f"w{sb.fmt_version}r{sb.ro_compat_version}",
         fs_size=sb.leb_cnt * sb.leb_size,
@@ -114,6 +145,45 @@ def parse(view: View) -> Identity:
         },
         problems=problems,
     )
+
+
+def _count_free(sb: Any, reader: Reader) -> Space:
+    """What was free when the last commit ended: empty, or taken by what is no longer used.
+
+    What the journal holds beyond that is not counted; Linux keeps some back for its index and for deletions.
+    """
+    main = (sb.leb_cnt - 1 - len(MASTER_LEBS) - sb.log_lebs - sb.lpt_lebs - sb.orph_lebs) * sb.leb_size
+    for number in MASTER_LEBS:
+        master = _master(sb, reader, number * sb.leb_size)
+        if master is None:
+            continue
+        free = master.total_free + master.total_dirty
+        if free + master.total_used + master.index_size > main:
+            raise NotThisFormat(f"{free} bytes free, {master.total_used} used, in a main area of {main}")
+        return Space(
+            free=free,
+            found="master node",
+            details={"dirty": master.total_dirty, "commit": master.cmt_no, "index_size": master.index_size},
+        )
+    raise NotThisFormat("no master node in either of its places")
+
+
+def _master(sb: Any, reader: Reader, start: int) -> Any | None:
+    """The newest master node in an eraseblock, if one there is whole: they follow one another."""
+    step = -(-MASTER_SIZE // sb.min_io_size) * sb.min_io_size
+    found, at, run, begun = None, 0, b"", 0
+    while at + MASTER_SIZE <= sb.leb_size:
+        if at + MASTER_SIZE > begun + len(run):
+            run, begun = reader.read(start + at, min(_RUN, sb.leb_size - at)), at
+        raw = run[at - begun : at - begun + MASTER_SIZE]
+        if not raw.startswith(MAGIC):
+            break
+        node = parse_struct(raw, MASTER)
+        checked = zlib.crc32(raw[_AFTER_CRC:]) ^ 0xFFFFFFFF == node.crc
+        if checked and (node.node_type, node.len) == (MASTER_NODE, MASTER_SIZE):
+            found = node
+        at += step
+    return found
 
 
 FORMAT = Format(

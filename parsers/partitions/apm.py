@@ -17,6 +17,8 @@ from pyimount.sources.view import View
 
 MAGIC = b"ER"
 ENTRY_MAGIC = b"PM"
+BOOT_SIGNATURE = b"\x55\xaa"
+"""What ends the first sector of a disk that has an MBR instead."""
 
 DRIVER_DESCRIPTOR_MAP = layout(
     lambda: Struct(
@@ -94,11 +96,20 @@ _ENTRY_SIZE = 136
 
 def parse(view: View) -> Table:
     """Read the map; the block that its numbers count in is the one in which its first entry is found."""
-    descriptor = parse_struct(view.read(0, 512), DRIVER_DESCRIPTOR_MAP)
-    unit = _block_size(view, descriptor.sbBlkSize)
+    head, problems = view.read(0, 512), []
+    told = int.from_bytes(head[2:4], "big") if head.startswith(MAGIC) else None
+    unit = _block_size(view, told)
     first = parse_struct(view.read(unit, _ENTRY_SIZE), ENTRY)
     count = first.pmMapBlkCnt
-    problems = []
+    if told is None:
+        if head.endswith(BOOT_SIGNATURE) or text(first.pmParType, "mac-roman") != MAP_TYPE:
+            raise NotThisFormat("no driver descriptor map before what may be a map's entry")
+        problems.append(Problem(Code.DAMAGED, "the driver descriptor map in the first block is missing"))
+    elif unit != told and unit != BLOCK_SIZES[0]:
+        message = (
+            f"the driver descriptor map tells of blocks of {told} bytes; the map stands in blocks of {unit}"
+        )
+        problems.append(Problem(Code.NOT_AS_TOLD, message))
     if not 0 < count <= MAP_CAP:
         message = f"the map claims {count} entries; {MAP_CAP} at most were looked at"
         problems.append(Problem(Code.DAMAGED, message))
@@ -107,13 +118,15 @@ def parse(view: View) -> Table:
         message = f"entry {len(entries) + 1} of {count}, at byte {(len(entries) + 1) * unit}, is none"
         problems.append(Problem(Code.DAMAGED, message))
     partitions = [_partition(number, entry, unit) for number, entry in enumerate(entries, 1)]
-    details: dict[str, Json] = {
-        "block_size": descriptor.sbBlkSize,
-        "block_count": descriptor.sbBlkCount,
-        "device_type": descriptor.sbDevType,
-        "drivers": descriptor.sbDrvrCount,
-        "map_entries": count,
-    }
+    details: dict[str, Json] = {"map_entries": count}
+    if told is not None:
+        descriptor = parse_struct(head, DRIVER_DESCRIPTOR_MAP)
+        details |= {
+            "block_size": told,
+            "block_count": descriptor.sbBlkCount,
+            "device_type": descriptor.sbDevType,
+            "drivers": descriptor.sbDrvrCount,
+        }
     own = next((partition.size for partition in partitions if partition.type == MAP_TYPE), 0)
     return Table(
         pttype="mac",
@@ -129,18 +142,26 @@ def parse(view: View) -> Table:
     )
 
 
-def _block_size(view: View, told: int) -> int:
+def _block_size(view: View, told: int | None) -> int:
     """Bytes in a block: as told, if the map stands there; hybrid discs may tell of 2048 and mean 512."""
     small = BLOCK_SIZES[0]
     head = view.glance(small, _ENTRY_SIZE)
     in_small = head[:2] == ENTRY_MAGIC
     # Where a map of small blocks is so long that it reaches that place, its own entry stands there.
-    reaches = in_small and parse_struct(head, ENTRY).pmMapBlkCnt * small >= told
+    reaches = told is not None and in_small and parse_struct(head, ENTRY).pmMapBlkCnt * small >= told
     if told in BLOCK_SIZES and not reaches and view.glance(told, 2) == ENTRY_MAGIC:
         return told
-    if in_small:
-        return small
+    for unit in BLOCK_SIZES:
+        first = view.glance(unit, _ENTRY_SIZE)
+        # Elsewhere than where it is said to be, it must say itself what it is.
+        if first[:2] == ENTRY_MAGIC and (unit == small or _names_map(first)):
+            return unit
     raise NotThisFormat("no partition map after the driver descriptor map")
+
+
+def _names_map(entry: bytes) -> bool:
+    """Whether an entry is that of the map itself."""
+    return len(entry) == _ENTRY_SIZE and text(parse_struct(entry, ENTRY).pmParType, "mac-roman") == MAP_TYPE
 
 
 def _entries(view: View, unit: int, count: int) -> Iterator[Any]:
@@ -172,7 +193,11 @@ FORMAT = TableFormat(
     title="Apple partition map",
     specification="https://developer.apple.com/library/archive/documentation/mac/Devices/Devices-126.html",
     parse=parse,
-    signatures=(Signature(MAGIC, 0),),
+    signatures=(
+        Signature(MAGIC, 0),
+        # Without the block before it; two zeros follow its mark.
+        *(Signature(ENTRY_MAGIC + b"\0\0\0\0", unit) for unit in BLOCK_SIZES),
+    ),
     types=("mac",),
     vstypes=("apm", "mac"),
 )

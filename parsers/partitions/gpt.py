@@ -118,7 +118,9 @@ def parse(view: View) -> Table:
     if chosen is None or chosen.worth == 0:
         chosen = _unchecked(view, sector, primary, backup)
         problems = [_checksums_wrong(primary, backup)]
-        if primary is None or (backup is not None and primary.array != backup.array):
+        if primary is None:
+            problems.append(Problem(Code.BACKUP_USED, "the primary table is missing; its backup was read"))
+        elif backup is not None and primary.array != backup.array:
             problems.append(Problem(Code.COPIES_DIFFER, "the two copies of the table do not agree"))
     else:
         problems = [*_copy_problems(view, primary, backup, chosen, ignored=ignored)]

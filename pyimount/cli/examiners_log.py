@@ -9,7 +9,7 @@ import json
 import os
 import stat
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -52,6 +52,7 @@ class Log:
         self._images: dict[str, dict[str, Any]] = {}
         self._problems: dict[str, int] = {}
         self._hashes: list[dict[str, Any]] = []
+        self._written: dict[str, Any] | None = None
         named = [*getattr(options, "images", ()), *getattr(options, "others", ())]
         named += [options.image] if isinstance(getattr(options, "image", None), str) else []
         self._file = _opened(self._path, named)
@@ -82,6 +83,15 @@ class Log:
                     "computed": dict(each.hashes),
                 }
             )
+
+    def written(self, path: str | None, size: int, hashes: Mapping[str, str], unread: int) -> None:
+        """Note what was written: where to, how many bytes, their hashes, how many could not be read."""
+        self._written = {
+            "path": None if path is None else os.path.abspath(path),
+            "size": size,
+            "hashes": dict(hashes),
+            "unread": unread,
+        }
 
     def _count(self, problems: Iterable[Problem]) -> None:
         for problem in problems:
@@ -128,6 +138,7 @@ class Log:
             "folder": None if cli.is_homeless() else os.getcwd(),
             "images": list(self._images.values()),
             "hashes": self._hashes,
+            "written": self._written,
             "problems": {"count": sum(self._problems.values()), "codes": self._problems},
             "exit_status": status,
             "result": ended,

@@ -5,27 +5,37 @@ image; 2:/vms/a.vmdk::1 and ::disk are those of an image that is a file of volum
 written decrypted, what is assembled or mapped as one volume.
 Zeros become holes in the file. Without -o the bytes go to standard output.
 
-Exit status: 0 all bytes were written; 1 they were not; 2 the arguments are wrong.
+With --verify the images that the bytes come from are held against what they keep of themselves, as by
+'pyimount verify': a disk, and what is one run of it, while it is written. The findings go to standard output,
+or to standard error where that takes the bytes.
+
+Exit status: 0 all bytes were written; 1 they were not; 2 the arguments are wrong; with --verify, 6 an image
+does not match what it keeps, or 7 it keeps nothing of its bytes.
 """
 
 import argparse
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO
 
 import pyimount
 from pyimount import cli
 from pyimount.cli import options as shared
-from pyimount.layers import Layer, Scan
+from pyimount.cli.progress import shown
+from pyimount.cli.writing import Different, Writing
+from pyimount.layers import DiskLayer, Layer, Scan
 from pyimount.mapping import open_layer
-from pyimount.sources.errors import OpenError, ReadError, SourceError
+from pyimount.sources.errors import OpenError, SourceError
 from pyimount.sources.source import Source
+from pyimount.verifying.sums import ALGORITHMS
 from pyimount.wording import printable
 
 if TYPE_CHECKING:
     from pyimount.keys import Keyring
+    from pyimount.verifying.passes import Sink
+    from pyimount.verifying.records import Verified
 
 EXAMPLES = """examples:
   pyimount export disk.E01 disk -o disk.raw          the disk in a container
@@ -33,11 +43,9 @@ EXAMPLES = """examples:
   pyimount export disk.E01 2.0 --ask -o plain.img    what a key opens
   pyimount export disk.E01 2:/a.vmdk::1 -o x.img     of a disk image within
   pyimount export sda.img sdb.img 1.1.0 | sha256sum  an array's volume
+  pyimount export --verify --hash sha256 --log case.log disk.E01 disk -o disk.raw
+      and what the image keeps compared, in the same pass
 """
-
-_PIECE = 1 << 20
-_UNIT = 4096
-"""So many bytes around an unreadable one are given up."""
 
 _WHOLE_DISK = "disk"
 
@@ -52,6 +60,16 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     shared.add_output(parser)
     parser.add_argument("--resume", action="store_true", help="go on with a FILE that was not finished")
+    parser.add_argument(
+        "--verify", action="store_true", help="hold the images against what they keep of themselves as well"
+    )
+    parser.add_argument(
+        "--hash",
+        action="append",
+        choices=ALGORITHMS,
+        default=[],
+        help="compute this hash of what is written; may be given several times",
+    )
     shared.add_keys(parser)
     shared.add_told(parser)
     shared.add_log(parser)
@@ -88,7 +106,7 @@ def run(options: argparse.Namespace) -> int:
         return 1
     try:
         with open_layer(scan, layer, keys=keyring) as source:
-            return _write(source, options)
+            return _write(source, options, scan, layer)
     except SourceError as error:
         cli.complain(str(error))
         return 1
@@ -101,6 +119,11 @@ def _write_within(scan: Scan, keyring: "Keyring | None", options: argparse.Names
     from pyimount.keys import Keyring
 
     address, _, index = options.index.rpartition("::")
+    if options.verify:
+        cli.complain(
+            "--verify is for images that are files of this machine: export the one within, and verify it"
+        )
+        return cli.EXIT_USAGE
     with Level(scan, keyring or Keyring(), shared.told(options)["budget"]) as files:
         try:
             image = paths.image_at(files, f"{address}::")
@@ -125,28 +148,33 @@ def _layer(scan: Scan, index: str) -> Layer:
     return scan.disks[0]
 
 
-def _write(source: Source, options: argparse.Namespace) -> int:
+def _write(
+    source: Source, options: argparse.Namespace, scan: Scan | None = None, layer: Layer | None = None
+) -> int:
+    """Write the bytes and say what came of it; ``scan``, ``layer``: of what, where it may be verified."""
+    found: list[Verified] = []
     try:
-        if options.output is None:
-            unread = _copy(source, sys.stdout.buffer, 0)
-        else:
-            # O_EXCL: nothing that is there is written over, also through a link.
-            flags = os.O_WRONLY if options.resume else os.O_WRONLY | os.O_CREAT | os.O_EXCL
-            with open(os.open(options.output, flags | getattr(os, "O_BINARY", 0), 0o666), "wb") as target:
-                at = os.fstat(target.fileno()).st_size if options.resume else 0
-                if at > source.size:
-                    cli.complain(
-                        f"{options.output}: is longer than what is to be written; not the same volume?"
-                    )
-                    return 1
-                at = at // _PIECE * _PIECE
-                target.seek(at)
-                unread = _copy(source, target, at, holes=True)
+        with _target(options) as (target, begun):
+            if begun > source.size:
+                cli.complain(f"{options.output}: is longer than what is to be written; not the same volume?")
+                return 1
+            is_file = options.output is not None
+            anew = bool(options.hash or options.verify)
+            writing = Writing(source, target, begun=begun, anew=anew, holes=is_file, hashes=options.hash)
+            if options.verify and scan is not None and layer is not None:
+                found = _verified(scan, layer, writing, options)
+            with shown(options.index) as progress:
+                writing.rest(progress)
+            if is_file:
                 target.truncate(source.size)
+            target.flush()
     except BrokenPipeError:
         raise
     except FileExistsError:
         cli.complain(f"{options.output}: is there already; --resume goes on with it, or name another")
+        return 1
+    except Different as error:
+        cli.complain(f"{options.output}: {error}; not the same volume?")
         return 1
     except OSError as error:
         again = (
@@ -154,50 +182,106 @@ def _write(source: Source, options: argparse.Namespace) -> int:
         )
         cli.complain(f"{options.output or 'standard output'}: {error.strerror}{again}")
         return 1
-    if unread:
-        cli.complain(f"{unread} bytes could not be read; in their place stand zeros")
-        return 1
-    return 0
-
-
-def _copy(source: Source, target: BinaryIO, at: int, *, holes: bool = False) -> int:
-    """Copy from ``at`` on; returns how many bytes could not be read."""
-    unread = 0
-    with _progress(source.size, at) as advance:
-        while at < source.size:
-            length = min(_PIECE, source.size - at)
-            data, lost = _read(source, at, length)
-            unread += lost
-            if holes and data.count(0) == len(data):
-                target.seek(len(data), os.SEEK_CUR)
-            else:
-                target.write(data)
-            at += length
-            advance(length)
-    return unread
-
-
-def _read(source: Source, at: int, length: int) -> tuple[bytes, int]:
-    """Bytes, with zeros in place of those that cannot be read, and how many these are."""
-    try:
-        return source.read_at(at, length), 0
-    except ReadError:
-        if length <= _UNIT:
-            return bytes(length), length
-    pieces = [_read(source, each, min(_UNIT, at + length - each)) for each in range(at, at + length, _UNIT)]
-    return b"".join(data for data, _ in pieces), sum(lost for _, lost in pieces)
+    return _told(writing, found, options)
 
 
 @contextmanager
-def _progress(size: int, done: int) -> Iterator[Callable[[int], None]]:
-    """A bar on a terminal's standard error, nothing elsewhere."""
-    if not sys.stderr.isatty():
-        yield lambda _: None
+def _target(options: argparse.Namespace) -> Iterator[tuple[BinaryIO, int]]:
+    """What is written to, and how much of it an earlier run wrote. Raises OSError."""
+    if options.output is None:
+        yield sys.stdout.buffer, 0
         return
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
+    # O_EXCL: nothing that is there is written over, also through a link.
+    flags = os.O_RDWR | (0 if options.resume else os.O_CREAT | os.O_EXCL)
+    descriptor = os.open(options.output, flags | getattr(os, "O_BINARY", 0), 0o666)
+    with open(descriptor, "r+b") as target:
+        yield target, os.fstat(descriptor).st_size if options.resume else 0
 
-    columns = (BarColumn(), DownloadColumn(binary_units=True), TransferSpeedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task("", total=size, completed=done)
-        yield lambda length: bar.advance(task, length)
+
+def _verified(scan: Scan, layer: Layer, writing: Writing, options: argparse.Namespace) -> "list[Verified]":
+    """What came of verifying the images of a layer, which is written in the same pass where it is one run."""
+    from pyimount.verifying import verify
+    from pyimount.verifying.places import segments_of, with_places
+
+    start = _start(scan, layer)
+    images: dict[tuple[str, ...], list[DiskLayer]] = {}
+    below = _disks_of(scan, layer)
+    for disk in scan.disks:
+        images.setdefault(disk.paths, []).append(disk)
+    found: list[Verified] = []
+    for disks in images.values():
+        if not any(disk.id in below for disk in disks):
+            continue
+        sinks: dict[int, Sink] = {}
+        if start is not None:
+            number = next(number for number, disk in enumerate(disks, 1) if disk.id in below)
+            sinks[number] = _sink(writing, start)
+        segments = segments_of(disks[0])
+        with shown(os.path.basename(disks[0].paths[0])) as progress:
+            verified = verify(segments, allow=options.allow, progress=progress, sinks=sinks)
+        if any(each.problems for each in verified):
+            verified = with_places(verified, segments, files=True)
+        found += verified
+    return found
+
+
+def _sink(writing: Writing, start: int) -> "Sink":
+    """What takes a disk's bytes, and writes those from ``start`` on that are wanted."""
+
+    def take(at: int, data: bytes | None, length: int) -> None:
+        low, high = max(start, at), min(start + writing.source.size, at + length)
+        if low < high:
+            writing.take(low - start, None if data is None else data[low - at : high - at], high - low)
+
+    return take
+
+
+def _start(scan: Scan, layer: Layer) -> int | None:
+    """Where a layer begins on its disk, of which it is one run of bytes, as they are; else None."""
+    start = 0
+    while not isinstance(layer, DiskLayer):
+        offset = layer.recipe.parameters.get("offset")
+        if layer.recipe.kind != "slice" or not isinstance(offset, int):
+            return None
+        start += offset
+        layer = scan.parents(layer)[0]
+    return start
+
+
+def _disks_of(scan: Scan, layer: Layer) -> set[int]:
+    """The disks that hold the bytes of a layer."""
+    found: set[int] = set()
+    seen: set[int] = set()
+    waiting = [layer]
+    while waiting:
+        each = waiting.pop()
+        if isinstance(each, DiskLayer):
+            found.add(each.id)
+        elif each.id not in seen:
+            seen.add(each.id)
+            waiting += scan.parents(each)
+    return found
+
+
+def _told(writing: Writing, found: "list[Verified]", options: argparse.Namespace) -> int:
+    """Say what came of it; returns the exit status."""
+    from pyimount.verifying.passes import label
+    from pyimount.verifying.records import EXIT_STATUS, Status, worst
+
+    to = sys.stderr if options.output is None else sys.stdout
+    status = Status.MATCHES
+    if found:
+        from pyimount.cli.verify import tell
+
+        status = worst(found)
+        for each in found:
+            tell(each, (), to)
+    for algorithm, value in writing.hashes.items():
+        print(f"{label(algorithm)} of what was written: {value}", file=to)
+    shared.log_verified(options, found)
+    shared.log_written(options, options.output, writing.position, writing.hashes, writing.unread)
+    if writing.unread:
+        cli.complain(f"{writing.unread} bytes could not be read; in their place stand zeros")
+        if status is not Status.DIFFERS:
+            return 1
+    return EXIT_STATUS[status]

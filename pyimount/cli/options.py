@@ -10,7 +10,7 @@ from pyimount import cli
 from pyimount.sources.urls import is_url
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from pyimount.cli.examiners_log import Log
     from pyimount.keys import Keyring
@@ -114,8 +114,8 @@ def image(text: str) -> str:
         from pyimount.sources.urls import shown
 
         raise argparse.ArgumentTypeError(
-            f"{shown(text)}: this is a URL: 'pyimount detect' and 'pyimount export' read it, "
-            "to be mounted it must be a file here: fetch it first"
+            f"{shown(text)}: this is a URL: 'pyimount detect', 'export', 'ls', 'cat' and 'cp' read it, "
+            "here it must be a file of this machine: fetch it first"
         )
     return image_or_url(text)
 
@@ -236,6 +236,15 @@ def log_verified(options: argparse.Namespace, found: "Iterable[Verified]") -> No
     log: Log | None = getattr(options, "kept_log", None)
     if log is not None:
         log.verified(found)
+
+
+def log_written(
+    options: argparse.Namespace, path: str | None, size: int, hashes: "Mapping[str, str]", unread: int
+) -> None:
+    """The same with what was written, and where to; None: standard output."""
+    log: Log | None = getattr(options, "kept_log", None)
+    if log is not None:
+        log.written(path, size, hashes, unread)
 
 
 def told(options: argparse.Namespace) -> dict[str, Any]:

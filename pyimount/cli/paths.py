@@ -18,7 +18,7 @@ from pyimount.inside.images import Level, NoImage
 from pyimount.inside.tree import Files, NoTree, Place
 from pyimount.keys import Keyring
 from pyimount.layers import Scan, VolumeLayer
-from pyimount.problems import Code, Problem
+from pyimount.problems import NOT_DONE, Code, Problem
 from pyimount.sources.errors import OpenError, SourceError
 from pyimount.wording import printable
 
@@ -42,10 +42,13 @@ FAILURES = (OSError, KeyError, CannotRead, NoTree, NoImage, SourceError, BadPath
 def add_image(parser: argparse.ArgumentParser) -> None:
     """Add the image and what belongs to it."""
     parser.add_argument(
-        "image", type=shared.image, metavar="IMAGE", help="a disk image, one of its segments, or their folder"
+        "image",
+        type=shared.image_or_url,
+        metavar="IMAGE",
+        help="a disk image, one of its segments, their folder, or a URL",
     )
     parser.add_argument(
-        "--with", dest="others", action="append", default=[], metavar="FILE",
+        "--with", dest="others", action="append", default=[], type=shared.image_or_url, metavar="FILE",
         help="another image of the same set: a disk of an array, say",
     )  # fmt: skip
 
@@ -124,6 +127,12 @@ class Asked:
 
     def ended(self) -> int:
         """Say what is wrong with whole volumes; the exit status."""
+        for layer, problem in self.files.scan.all_problems():
+            # What was not looked into for no fault of the image's may be why nothing was found there.
+            if problem.code in NOT_DONE or problem.code is Code.READ_ERROR:
+                self.failed |= problem.code in NOT_DONE
+                where = f"volume {layer.index}: " if isinstance(layer, VolumeLayer) else ""
+                self._say(printable(f"{where}{problem.message}"))
         for level in self.files.levels():
             if level.address:
                 # What an image within lacks nobody has told yet, as detect does of the outermost.
@@ -132,6 +141,9 @@ class Asked:
                     problems += disk.problems
                 for problem in problems:
                     self._say(f"{printable(level.address)}: {printable(problem.message)}")
+            for said in level.changed():
+                self.failed = True
+                self._say(printable(said))
             for volume, problem in level.problems():
                 # What another library has read instead is no failure.
                 self._say(f"{printable(level.prefix)}volume {volume.index}: {printable(problem.message)}")

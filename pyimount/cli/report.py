@@ -35,12 +35,13 @@ EXAMPLES = """examples:
   pyimount report --hash sha256 disk.E01 -o case.html   and its hashes, all of it read
   pyimount report --svg disk.img -o disk.svg     the picture alone
   pyimount report --ask disk.img -o case.html    ask for a passphrase, draw what is behind the lock
+  pyimount report --within disk.E01 -o case.html and the disk images in its files
 """
 
 _TOLD = (
     "offset", "size", "sector_size", "vstype", "vstypes", "fstypes", "allow", "header", "try_veracrypt",
     "max_seconds", "max_read", "max_derivation", "max_derivation_memory", "search", "align", "free", "hash",
-    "svg",
+    "svg", "within",
 )  # fmt: skip
 """The options that a report names with their values: all but keys, which it must not keep."""
 _KEYS = ("key", "keys", "key_file", "ask")
@@ -65,6 +66,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "status 6: it does not match); may be given several times",
     )
     parser.add_argument("--svg", action="store_true", help="the picture alone, as an SVG file")
+    parser.add_argument(
+        "--within",
+        action="store_true",
+        help="look through the files of each volume for disk images, and draw and tell of these as well",
+    )
     shared.add_search(parser)
     shared.add_keys(parser)
     shared.add_told(parser)
@@ -83,13 +89,20 @@ def run(options: argparse.Namespace) -> int:
         cli.complain("--hash goes with the whole report: a picture has no place for hashes")
         return cli.EXIT_USAGE
     begun = datetime.now(UTC)
+    told = shared.scan_options(options)
     try:
-        scan = pyimount.detect(options.images, keys=shared.keyring(options), **shared.scan_options(options))
+        keyring = shared.keyring(options)
+        scan = pyimount.detect(options.images, keys=keyring, **told)
     except (ValueError, OpenError) as error:
         cli.complain(str(error))
         return cli.EXIT_USAGE
     if shared.misplaced(options, scan):
         return cli.EXIT_USAGE
+    if options.within:
+        from pyimount.inside.finding import with_images
+        from pyimount.keys import Keyring
+
+        scan = with_images(scan, keyring or Keyring(), told["budget"])
     shared.tell_unread(scan.disks)
     found = _verified(options, scan) if options.hash else None
     if options.svg:
@@ -113,23 +126,18 @@ def run(options: argparse.Namespace) -> int:
 
 def _verified(options: argparse.Namespace, scan: "Scan") -> "list[tuple[DiskLayer, Verified]]":
     """Each disk, read to its end, and what came of holding it against what its image stores."""
-    from pyimount.sources.segments import Segments
     from pyimount.verifying import verify
+    from pyimount.verifying.places import segments_of
 
     found: list[tuple[DiskLayer, Verified]] = []
     images: dict[tuple[str, ...], list[DiskLayer]] = {}
     for disk in scan.disks:
         if disk.size is not None:
             images.setdefault(disk.paths, []).append(disk)
-    for paths, disks in images.items():
-        recipe = disks[0].recipe.parameters
-        named, holes = recipe.get("paths"), recipe.get("holes")
-        segments = Segments(
-            tuple(str(each) for each in named) if isinstance(named, list) else paths,
-            split=recipe.get("split") is True,
-            holes=tuple(each for each in holes if isinstance(each, int)) if isinstance(holes, list) else (),
+    for disks in images.values():
+        found += zip(
+            disks, verify(segments_of(disks[0]), hashes=options.hash, allow=options.allow), strict=False
         )
-        found += zip(disks, verify(segments, hashes=options.hash, allow=options.allow), strict=False)
     return found
 
 

@@ -14,13 +14,13 @@ Of several images, the first of 6, 1, 7 that is one's.
 import argparse
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, TextIO
 
 import pyimount
 from pyimount import cli
 from pyimount.cli import options as shared
+from pyimount.cli.progress import shown
 from pyimount.cli.signals import EXIT_SIGNAL, Ended, raising
 from pyimount.problems import told
 from pyimount.sources.errors import NoFilesLeft
@@ -32,7 +32,6 @@ from pyimount.wording import printable, size_text
 
 if TYPE_CHECKING:
     from pyimount.sources.segments import Segments
-    from pyimount.verifying.verify import Progress
 
 EXAMPLES = """examples:
   pyimount verify disk.E01                          all that the image keeps of itself
@@ -102,7 +101,7 @@ def run(options: argparse.Namespace) -> int:
                 shared.log_verified(options, verified)
                 if not options.json:
                     for each in verified:
-                        _print(each, options)
+                        tell(each, options.hash, sys.stdout)
     except NotResumable as error:
         cli.complain(str(error))
         return cli.EXIT_USAGE
@@ -123,41 +122,13 @@ def _one(segments: "Segments", options: argparse.Namespace) -> tuple[Verified, .
     state = State(options.state, segments.paths, options.hash) if options.state else None
     if state is not None and state.resumed:
         cli.complain(f"{options.state}: going on where it was")
-    with _progress(os.path.basename(segments.paths[0])) as progress:
+    with shown(os.path.basename(segments.paths[0])) as progress:
         verified = verify(segments, hashes=options.hash, allow=options.allow, progress=progress, state=state)
     if not any(each.problems for each in verified):
         return verified  # What reads volumes and files is not even loaded.
     from pyimount.verifying.places import with_places
 
     return with_places(verified, segments, files=options.files)
-
-
-@contextmanager
-def _progress(name: str) -> "Iterator[Progress | None]":
-    """What shows on a terminal how far it is, how fast, and how long it will take; None elsewhere."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        DownloadColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-        TransferSpeedColumn,
-    )
-
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        DownloadColumn(binary_units=True),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(printable(name), total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 _FILES_TOLD = 8
@@ -169,30 +140,36 @@ _WORDS = {
 }
 
 
-def _print(verified: Verified, options: argparse.Namespace) -> None:
+def tell(verified: Verified, asked: Sequence[str], to: TextIO) -> None:
+    """Print for people what came of it; ``asked``: the hashes that were asked for."""
+    for line in _lines(verified, asked):
+        print(line, file=to)
+
+
+def _lines(verified: Verified, asked: Sequence[str]) -> Iterator[str]:
     path = printable(verified.paths[0])
     disk = f", disk {verified.index}" if verified.index else ""
-    print(f"{path}{disk}: {_WORDS[verified.status]}")
+    yield f"{path}{disk}: {_WORDS[verified.status]}"
     if verified.container is not None:
         segments = f" in {len(verified.paths)} files" if len(verified.paths) > 1 else ""
-        print(f"  {verified.container}{segments}, a disk of {size_text(verified.size)}")
+        yield f"  {verified.container}{segments}, a disk of {size_text(verified.size)}"
     for check in verified.checks:
-        print(f"  {_check_text(check)}")
+        yield f"  {_check_text(check)}"
     if verified.structural and verified.status is not Status.UNREADABLE:
-        print(f"  checksums of the container's own: {verified.structural}")
+        yield f"  checksums of the container's own: {verified.structural}"
     if verified.status in (Status.MATCHES, Status.NOTHING) and verified.size is not None:
         if verified.covered == 0:
-            print("  nothing is kept of the disk's bytes: whether they changed cannot be told")
+            yield "  nothing is kept of the disk's bytes: whether they changed cannot be told"
         elif verified.covered < verified.size:
-            print(f"  something is kept of {verified.covered} of {verified.size} bytes alone")
+            yield f"  something is kept of {verified.covered} of {verified.size} bytes alone"
     stored = {check.algorithm for check in verified.checks if check.what == "the disk"}
     for algorithm, value in verified.hashes:
-        if algorithm in options.hash and algorithm not in stored:
-            print(f"  {label(algorithm)} of the disk: {value or 'not known: not all could be read'}")
+        if algorithm in asked and algorithm not in stored:
+            yield f"  {label(algorithm)} of the disk: {value or 'not known: not all could be read'}"
     for problem in told(verified.problems):
-        print(f"  ! {printable(problem.message)}")
+        yield f"  ! {printable(problem.message)}"
     for place in verified.places:
-        print(f"  ! {_place_text(place)}")
+        yield f"  ! {_place_text(place)}"
 
 
 def _check_text(check: Check) -> str:

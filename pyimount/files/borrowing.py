@@ -1,4 +1,4 @@
-"""In a reader: images that are files within another image, whose bytes whoever started it gives on demand."""
+"""In a reader: images that are no files of this machine, whose bytes whoever started it gives on demand."""
 
 import socket
 from collections import OrderedDict

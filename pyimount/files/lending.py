@@ -1,4 +1,6 @@
-"""Images that are files within another image, lent to a reader: it asks for their bytes, and gets them.
+"""Images that are no files of this machine, lent to a reader: it asks for their bytes, and gets them.
+
+They are files within another image, or lie elsewhere.
 
 It asks over a socket of its own, since it may do so at any time while it works on what it was asked.
 """
@@ -22,7 +24,8 @@ class Lender:
 
     def __init__(self, shelf: Shelf, names: list[str], stack: ExitStack) -> None:
         self._sources = [shelf.open(name) for name in names]
-        self.offer = [shelf.volume, *([source.path, source.size] for source in self._sources)]
+        sizes = (source.size for source in self._sources)
+        self.offer = [shelf.volume, *map(list, zip(names, sizes, strict=True))]
         self._socket, self.theirs = socket.socketpair()
         for end in (self._socket, self.theirs):
             end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, wire.PIECE)

@@ -181,6 +181,11 @@ class Libraries:
             self._readers.remove(reader)
             self._note(Code.DAMAGED, f"{reader.library} died {DEATHS} times, and is not asked any more")
 
+    def changed(self) -> Problem | None:
+        """The problem that the image is no longer what was opened, whatever a library makes of that."""
+        said = self._shelf.changed() if self._shelf is not None else ()
+        return Problem(Code.CHANGED, said[0]) if said else None
+
     def close(self) -> None:
         """End those that run."""
         while self._running:
@@ -229,7 +234,10 @@ class Asking:
             if failed is not None:
                 self._libraries.taken_over(self._path, failed, reader)
             return Answered(said, data, reader.library)
-        raise Damaged(failed or Problem(Code.DAMAGED, "no library is left that reads it"), self._path)
+        changed = self._libraries.changed()
+        raise Damaged(
+            changed or failed or Problem(Code.DAMAGED, "no library is left that reads it"), self._path
+        )
 
 
 def _failed(said: Mapping[str, Any], path: str) -> Problem:

@@ -17,11 +17,13 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Self, TypeVar, cast
 
 from pyimount.confinement.messages import MessageError
 from pyimount.files import wire
+from pyimount.files.elsewhere import shelf_for
 from pyimount.files.libraries import Answered, Asking, CannotRead, Damaged, Libraries, problem_of
 from pyimount.files.records import Kind, Run, Stat, Stream
 from pyimount.keys import Keyring
 from pyimount.layers import Scan, VolumeLayer
 from pyimount.problems import Code, Problem
+from pyimount.sources.errors import SourceError
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -80,7 +82,14 @@ class FileSystem:
     ) -> None:
         self.volume = volume
         self.type = volume.type or ""
-        self._libraries = Libraries(scan, volume, keys, in_process=in_process, library=library, shelf=shelf)
+        self._own_shelf = shelf_for(scan) if shelf is None else None
+        try:
+            self._libraries = Libraries(
+                scan, volume, keys, in_process=in_process, library=library, shelf=shelf or self._own_shelf
+            )
+        except (CannotRead, SourceError):
+            self._close_shelf()
+            raise
         self.folds = self._libraries.folds
         self.problems = self._libraries.problems
 
@@ -122,6 +131,11 @@ class FileSystem:
     def close(self) -> None:
         """End the readers."""
         self._libraries.close()
+        self._close_shelf()
+
+    def _close_shelf(self) -> None:
+        if self._own_shelf is not None:
+            self._own_shelf.close()
 
     def __enter__(self) -> Self:
         return self
@@ -213,7 +227,7 @@ class Entry:
                     yield entry
             count += len(lines)
             next_ = said.get("more")
-            if not isinstance(next_, int):
+            if not isinstance(next_, int) or not lines:
                 self.problems += _problems(said.get("problems"))
                 return
             more = next_

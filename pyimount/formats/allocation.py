@@ -21,6 +21,10 @@ class TooMuch(Exception):  # noqa: N818  (a signal between parser and scan)
     """The structures cost more than may be read; the message says what they would."""
 
 
+class Elsewhere(Exception):  # noqa: N818  (as above)
+    """The structures lie on another device of the file system; the message says which."""
+
+
 class Space(Record, kw_only=True):
     """What allocation structures say: ``free`` and ``used`` bytes, and ``found``, the name of the structures.
 
@@ -88,7 +92,8 @@ class Reader:
 class Allocation(Record):
     """The allocation structures of a volume: its ``view``, and what counts by them what is free there.
 
-    ``count`` raises NotThisFormat where they are damaged, and what the Reader raises.
+    ``count`` raises NotThisFormat where they are damaged, Elsewhere where they are not in the view, and what
+    the Reader raises.
     """
 
     view: View

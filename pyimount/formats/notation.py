@@ -4,7 +4,6 @@ import time
 from collections.abc import Mapping
 
 # Where others count from, in seconds from 1970.
-_UNIX_EPOCH = 0
 _FILETIME_EPOCH = -11_644_473_600
 _HFS_EPOCH = -2_082_844_800
 
@@ -49,36 +48,37 @@ def hexadecimal(word: str, digits: int = 16) -> int | None:
     return int(plain, 16)
 
 
-def _iso(epoch: int, ticks: int, per_second: int) -> str | None:
-    if ticks == 0:
-        return None
-    seconds, micros = divmod(ticks * 1_000_000 // per_second, 1_000_000)
+def _iso(seconds: int, micros: int) -> str | None:
     # Not datetime, which takes longer to import than all else here; and not every system's gmtime
     # goes before 1970.
-    cycles, rest = divmod(epoch + seconds, _CYCLE)
-    moment = time.gmtime(rest)
-    year = moment.tm_year + 400 * cycles
+    cycles, rest = divmod(seconds, _CYCLE)
+    year, month, day, hour, minute, second, *_ = time.gmtime(rest)
+    year += 400 * cycles
     if not 1 <= year <= 9999:
         return None
     fraction = f".{micros:06}" if micros else ""
-    return f"{year:04}{time.strftime('-%m-%dT%H:%M:%S', moment)}{fraction}Z"
+    return f"{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}{fraction}Z"
 
 
 def unix_time(seconds: int, nanoseconds: int = 0) -> str | None:
     """Seconds since 1970 as ISO 8601 UTC; None for zero (never) and for what no calendar has."""
     if seconds == 0:
         return None
-    return _iso(_UNIX_EPOCH, seconds * 1_000_000_000 + nanoseconds, 1_000_000_000)
+    more, nanoseconds = divmod(nanoseconds, 1_000_000_000)
+    return _iso(seconds + more, nanoseconds // 1000)
 
 
 def filetime(ticks: int) -> str | None:
     """Windows' 100 ns since 1601 as ISO 8601 UTC; None for zero."""
-    return _iso(_FILETIME_EPOCH, ticks, 10_000_000)
+    if ticks == 0:
+        return None
+    seconds, rest = divmod(ticks, 10_000_000)
+    return _iso(_FILETIME_EPOCH + seconds, rest // 10)
 
 
 def hfs_time(seconds: int, *, local: bool = False) -> str | None:
     """Apple's seconds since 1904 as ISO 8601; without a zone where the format keeps local time."""
-    moment = _iso(_HFS_EPOCH, seconds, 1)
+    moment = _iso(_HFS_EPOCH + seconds, 0) if seconds else None
     return moment.removesuffix("Z") if moment and local else moment
 
 

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from pyimount.sources.source import Source
 
 
+Places = Callable[[Sequence[tuple[int, int]]], Iterator[tuple[int, int]]]
+
+
 class StoredHash(Record, kw_only=True):
     """A hash or checksum that is kept of a run of bytes.
 
@@ -51,8 +54,9 @@ class CheckedBytes(Record, kw_only=True):
     """Bytes of which something is kept.
 
     ``name``: what they are, in a person's words; ``source``: None for the disk itself. ``hashes``: of all
-    of them. ``runs``: gives the hashes of parts, in their order and without overlaps. ``pieces``: what
-    reading compares. ``end``: called when all was read; raises ReadError where something that follows the
+    of them. ``runs``: gives the hashes of parts, in their order and without overlaps. ``places``: where on
+    the disk runs of these bytes lie (offset and size, of each and of the answers). ``pieces``: what reading
+    compares. ``end``: called when all was read; raises ReadError where something that follows the
     last byte does not match.
     """
 
@@ -60,6 +64,7 @@ class CheckedBytes(Record, kw_only=True):
     source: Source | None = None
     hashes: tuple[StoredHash, ...] = ()
     runs: Callable[[], Iterator[StoredHash]] | None = None
+    places: Places | None = None
     pieces: Pieces | None = None
     end: Callable[[], None] | None = None
 

@@ -69,6 +69,7 @@ class Disk:
         """What ``dissect`` sees otherwise than pyimount; None where it was not asked."""
         self._part: Part | None = None
         self._raw_path: str | None = None
+        self._others_said = False
         self.volumes = VolumeSystem(parent=self, vstype=vstype, volume_detector=volume_detector)
         self.view = self.view_with(self.volumes.vstype)
 
@@ -97,7 +98,15 @@ class Disk:
 
         Raises SubsystemError, ArgumentError.
         """
-        return self.case.scan(self, self.view)
+        scan = self.case.scan(self, self.view)
+        of_file = [layer for layer in scan.disks if layer.paths[0] == self.paths[0]]
+        if len(of_file) > 1 and not self._others_said:
+            self._others_said = True
+            logger.warning(
+                "%s holds %d disks, and this interface shows the first alone; 'pyimount detect' lists, and"
+                " 'pyimount mount' mounts all of them", self, len(of_file),
+            )  # fmt: skip
+        return scan
 
     @property
     def layer(self) -> DiskLayer:

@@ -6,9 +6,10 @@ Paths are resolved here, links within them too: never out of the volume or the t
 import errno
 import os
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Self
 
+from pyimount.files.elsewhere import shelf_for
 from pyimount.files.libraries import readers_of
 from pyimount.files.records import Kind
 from pyimount.files.system import CannotRead, Entry, FileSystem, open_filesystem
@@ -81,7 +82,8 @@ class Files:
     ) -> None:
         self.scan = scan
         self.keys = keys
-        self.shelf = shelf
+        self._own_shelf = shelf_for(scan) if shelf is None else None
+        self.shelf = shelf or self._own_shelf
         self.address = address
         self.prefix = f"{address}::" if address else ""
         self._in_process = in_process
@@ -257,11 +259,17 @@ class Files:
                 for problem in files.problems:
                     yield files.volume, problem
 
+    def changed(self) -> Sequence[str]:
+        """What says that images elsewhere are no longer what was scanned."""
+        return self._own_shelf.changed() if self._own_shelf is not None else ()
+
     def close(self) -> None:
         """End all readers."""
         for files in self._opened.values():
             if isinstance(files, FileSystem):
                 files.close()
+        if self._own_shelf is not None:
+            self._own_shelf.close()
 
     def __enter__(self) -> Self:
         return self

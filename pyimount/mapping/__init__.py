@@ -120,6 +120,9 @@ class Opener:
             header = self._header(parameters)
             keys = self._keys_for(layer)
             return reopen(layer.recipe.kind, self._parent(layer), parameters, keys, header, meter=self._meter)
+        if parameters.keys() <= {"inputs"}:
+            why = next((f": {each.message}" for each in layer.problems), "")
+            raise OpenError(f"volume {layer.index} has no bytes that can be read{why}")
         inputs = parameters.get("inputs")
         members = inputs if isinstance(inputs, list) else list(layer.parents)
         return open_mapped(
@@ -135,6 +138,8 @@ class Opener:
         path = parameters.get("header")
         if not isinstance(path, str):
             return None
+        if self._shelf is not None:
+            return self._shelf.open(path, self._meter)
         header = Broker(descriptors=self._descriptors).open(path, self._meter)
         self._stack.callback(header.close)
         return header
@@ -163,7 +168,12 @@ class Opener:
         if self._shelf is not None:
             broker: Broker = ShelfBroker(self._shelf)
         else:
-            broker = Broker(_texts(recipe.get("allow")), self._descriptors)
+            marks = recipe.get("marks")
+            broker = Broker(
+                _texts(recipe.get("allow")),
+                self._descriptors,
+                marks=marks if isinstance(marks, Mapping) else None,
+            )
         image, opened = open_image(segments, broker, self._meter)
         self._stack.callback(image.close)
         # A file may hold several disks.

@@ -24,9 +24,9 @@ from pyimount.mapping.bitlocker_keys import (
 )
 from pyimount.mapping.bitlocker_sectors import DiffusedSectors, sector_cipher
 from pyimount.mapping.boot_sectors import BOOT_SECTOR_SIZE, is_boot_sector
+from pyimount.mapping.elephant import in_windows
 from pyimount.mapping.errors import DamagedHeader, Unsupported, WrongKey
 from pyimount.mapping.sectorcipher import SECTOR, SectorCipher
-from pyimount.mapping.windows import WindowSource
 from pyimount.parsers.encryption.bitlocker import (
     BOOT_SECTOR,
     DECRYPTED,
@@ -90,7 +90,7 @@ def reopen(
     only = guid if isinstance(guid, str) else None
     opened = _open(source, _read_volume(source), key, only, meter or Meter()).source
     # Of the diffuser a sector costs nearly as much as a window does.
-    return WindowSource(opened) if isinstance(opened, BitLockerSource) and opened.is_diffused else opened
+    return in_windows(opened) if isinstance(opened, BitLockerSource) and opened.is_diffused else opened
 
 
 def _open(source: Source, volume: Volume, key: Key | None, only: str | None, meter: Meter) -> Unlocked:

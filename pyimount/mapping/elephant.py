@@ -12,6 +12,8 @@ from types import ModuleType
 from typing import Any
 
 from pyimount.mapping.optional_numpy import numpy
+from pyimount.mapping.windows import WindowSource
+from pyimount.sources.source import Source
 
 _ROTATIONS_A, _CYCLES_A = (9, 0, 13, 0), 5
 _ROTATIONS_B, _CYCLES_B = (0, 10, 0, 25), 3
@@ -22,8 +24,16 @@ _KEY = 32
 _FEW = 128 << 10
 """So many bytes cost less as whole numbers than numpy's arrays do for any: measured."""
 
+_LARGE = 512 << 10
+"""With numpy's arrays so many bytes cost as much as eight reads of 4 KiB do by themselves: measured."""
+
 _Others = Sequence[tuple[int, int]]
 """For each word in turn, the two that are mixed into it."""
+
+
+def in_windows(source: Source) -> Source:
+    """The bytes of a source whose sectors are diffused, for small reads: in windows that pay."""
+    return WindowSource(source) if numpy() is None else WindowSource(source, _LARGE, after=4)
 
 
 def undiffuse(data: bytes, sector_keys: bytes, sector_size: int) -> bytes:

@@ -101,15 +101,15 @@ def lost_chunks(
     np = numpy()
     arithmetic: _Arithmetic = _Integers() if np is None else _Arrays(np)
     length = max(len(run) for run in (p, q) if run is not None)
-    made = {slot: memoryview(bytearray(length)) for slot in lost}
+    made: dict[int, list[bytes | memoryview]] = {slot: [] for slot in lost}
     for at in range(0, length, _AT_ONCE):
         part = slice(at, min(at + _AT_ONCE, length))
         solving = _Stripe(arithmetic, part.stop - at, powers)
         some = {slot: arithmetic.run(run[part]) for slot, run in there.items()}
         some_p, some_q = (None if run is None else arithmetic.run(run[part]) for run in (p, q))
         for slot, run in zip(lost, solving.solved(some, lost, some_p, some_q), strict=True):
-            made[slot][part] = arithmetic.data(run, solving.length)
-    return made
+            made[slot].append(arithmetic.data(run, solving.length))
+    return {slot: memoryview(runs[0] if len(runs) == 1 else b"".join(runs)) for slot, runs in made.items()}
 
 
 class _Stripe:

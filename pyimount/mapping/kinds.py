@@ -78,6 +78,23 @@ def open_mapped(kind: str, parameters: Details, inputs: Sequence[Source]) -> Sou
     return cast("Source", _module(kind).open_mapped(parameters, inputs))
 
 
+def disagreement(source: Source) -> Problem | None:
+    """What is said of an assembled volume whose members do not have the same first bytes, if they should."""
+    from pyimount.mapping.raid import COMPARED, agrees
+
+    try:
+        if agrees(source):
+            return None
+    except ReadError:
+        # What cannot be read is said where it is read.
+        return None
+    message = (
+        f"its members do not agree on the first {COMPARED} bytes of what they hold: they are of two machines,"
+        " were imaged at different times, or were not in step; what is read is what the first of them has"
+    )
+    return Problem(Code.COPIES_DIFFER, message)
+
+
 def unlock(
     kind: str, source: Source, keys: Sequence[Key], header: Source | None = None, *, meter: Meter
 ) -> tuple[Unlocked | None, tuple[Problem, ...]]:

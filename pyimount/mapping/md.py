@@ -46,11 +46,19 @@ class _Refused(Exception):  # noqa: N818  (an answer, not an error)
 def assemble(members: Sequence[Member]) -> Assembly:
     """The array that these members of one group make up.
 
-    Of members that contradict each other those count that agree with the newest.
+    Of members that contradict each other those count that agree with the newest; where these are too few
+    for the array, and older ones are enough for all of it, those.
     """
     newest = newest_of(members)
-    facts = newest.details
     active, stale, problems = sorted_out(members, newest)
+    if stale and not _is_enough(newest.details, active):
+        older = newest_of(stale)
+        together = sorted_out(stale, older)
+        if _is_enough(older.details, together[0]):
+            problems.append(_written_later(active, older))
+            newest, (active, stale, more) = older, together
+            problems += more
+    facts = newest.details
     old = tuple(each.id for each in stale)
     slots: list[Member | None] = [*active]
     try:
@@ -72,6 +80,28 @@ def assemble(members: Sequence[Member]) -> Assembly:
     )
     whole = all(member is not None and trusted_bytes(member) is None for member in slots)
     return Assembly(volumes=(volume,), complete=whole, stale=old, unused=_unused(members, slots, stale))
+
+
+def _is_enough(facts: Details, active: Sequence[Member]) -> bool:
+    """Whether all that the array holds can be had from these members."""
+    level, disks = facts.get("level"), figure_of(facts, "raid_disks")
+    there = {member.details.get("device_role") for member in active if trusted_bytes(member) is None}
+    if level == "raid1":
+        return bool(there)
+    # Of a RAID10 any one can be missed; often more, by their places.
+    return len(there) + {"raid4": 1, "raid5": 1, "raid6": 2, "raid10": 1}.get(str(level), 0) >= disks
+
+
+def _written_later(later: Sequence[Member], older: Member) -> Problem:
+    """What is said where the newest members are too few for the array, and older ones are enough."""
+    count = figure_of(older.details, "events")
+    last = max(figure_of(member.details, "events") for member in later)
+    message = (
+        f"{', '.join(member.index for member in later)} was written last after more events than the others"
+        f" ({last}, they after {count}): it was imaged later, or is of another machine; the array is read"
+        " without it, as they are enough for all of it"
+    )
+    return Problem(Code.COPIES_DIFFER, message)
 
 
 def _unused(

@@ -9,7 +9,7 @@ from functools import lru_cache
 from itertools import groupby
 from typing import NamedTuple, TypeAlias
 
-from pyimount.mapping.raid import Array, Bytes, Devices, Piece
+from pyimount.mapping.raid import COMPARED, Array, Bytes, Devices, Piece
 from pyimount.sources.errors import ReadError
 
 _BANDS_BYTES = 16 << 20
@@ -100,7 +100,17 @@ class ParitySource(Array):
     That is done band by band: the same part of all chunks of a stripe.
     """
 
-    __slots__ = ("_band_size", "_chunk", "_last", "_layout", "_level", "_stripe", "_width")
+    __slots__ = (
+        "_band_size",
+        "_chunk",
+        "_is_whole",
+        "_last",
+        "_layout",
+        "_level",
+        "_seen",
+        "_stripe",
+        "_width",
+    )
 
     _last: _Band
 
@@ -110,9 +120,23 @@ class ParitySource(Array):
         self._band_size = max(_LEAST_BAND, _BANDS_BYTES // len(devices))
         # The chunks next to a lost one are mostly asked for next, and had to be read for it.
         self._last = 0, 0, {}
+        # Those before it have just been read: of one band, by slot, where each begins and its bytes.
+        self._seen: tuple[tuple[int, int], dict[int, tuple[int, bytes]]] = (-1, -1), {}
+        self._is_whole = all(devices)
         # They repeat: after as many stripes as there are devices at most.
         self._stripe = lru_cache(maxsize=256)(self._laid_out)
         super().__init__(devices, size, row=chunk * self._width)
+
+    def agrees(self) -> bool:
+        """Whether the first stripe's parity is that of its data; where a device is missing nothing tells."""
+        length = min(COMPARED, self._chunk)
+        if any(device is None or device.trusted < length for device in self._devices):
+            return True
+        first = self._stripe_of(0)
+        total = 0
+        for slot in (*first.data, first.p):
+            total ^= int.from_bytes(self._device(slot).read(0, length), "big")
+        return total == 0
 
     def _unit(self, offset: int) -> tuple[int, int]:
         start = offset // self._chunk * self._chunk
@@ -142,11 +166,25 @@ class ParitySource(Array):
     def _at_once(self, pieces: Sequence[Piece]) -> Sequence[Bytes]:
         start, end, _ = self._last
         if all(self._has(slot, at + length) and not start <= at < end for slot, at, length, _ in pieces):
-            return super()._at_once(pieces)
+            found = super()._at_once(pieces)
+            if not self._is_whole and len(pieces) == 1 and isinstance(found[0], bytes):
+                self._note(pieces[0], found[0])
+            return found
         data: list[Bytes] = []
         for _, group in groupby(pieces, self._band_of):
             data += self._in_band([*group])
         return data
+
+    def _note(self, piece: Piece, data: bytes) -> None:
+        """Keep what was read for a lost chunk of its band, which is mostly asked for next."""
+        band = self._band_of(piece)
+        noted, seen = self._seen
+        self._seen = band, {**(seen if noted == band else {}), piece[0]: (piece[1], data)}
+
+    def _seen_of(self, slot: int, start: int, end: int) -> bytes | None:
+        """What was just read of a device, where these bytes are among it."""
+        at, data = self._seen[1].get(slot, (0, b""))
+        return data[start - at : end - at] if at <= start and end <= at + len(data) else None
 
     def _band_of(self, piece: Piece) -> tuple[int, int]:
         """The stripe, and which part of its chunks."""
@@ -193,7 +231,8 @@ class ParitySource(Array):
             if slot in failed or len(runs) == self._width:
                 continue
             try:
-                runs[slot] = self._device(slot).read(start, end - start)
+                seen = self._seen_of(slot, start, end)
+                runs[slot] = self._device(slot).read(start, end - start) if seen is None else seen
             except ReadError as error:
                 failed.append(slot)
                 why = error

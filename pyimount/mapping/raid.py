@@ -19,6 +19,8 @@ from pyimount.sources.source import Source
 
 _WINDOW = 1 << 20
 _LARGEST_WINDOW = 8 << 20
+COMPARED = 4096
+"""Bytes from the start by which copies are held against each other: most file systems write there."""
 _WORTH_A_READ = 16 << 10
 """Pieces of so many bytes and more are read one by one."""
 
@@ -58,6 +60,17 @@ class Device:
             raise ReadError(f"a member of the array ends at {self._start + at + len(data)}")
         return data
 
+    def read_runs(self, runs: Sequence[tuple[int, int]]) -> list[bytes] | None:
+        """As Source's; None where ``read`` would raise for one of them."""
+        end = min(self.trusted, self._source.size - self._start)
+        if self._bad or any(at + length > end for at, length in runs):
+            return None
+        return self._source.read_runs([(self._start + at, length) for at, length in runs])
+
+    def agrees(self) -> bool:
+        """As of the array that this is a part of, of its own bytes."""
+        return agrees(self._source) if self._start == 0 else True
+
     def lost_around(self, at: int) -> tuple[int, int] | None:
         """The run of the data around a byte that is known not to be had; None where none is."""
         lost = self._source.lost_around(self._start + at)
@@ -88,6 +101,14 @@ class Array(Source):
         self.size = size
         # Whole rows, so that none is reckoned back twice.
         self._window = min(max(1, _WINDOW // row) * row, _LARGEST_WINDOW)
+
+    def agrees(self) -> bool:
+        """Whether copies of the array's first bytes are alike, as far as there are any.
+
+        Raises ReadError where one is not to be had.
+        """
+        first = self._devices[0] if self._devices else None
+        return first is None or first.agrees()
 
     @abstractmethod
     def _pieces(self, offset: int, length: int) -> Iterator[Piece]:
@@ -184,6 +205,18 @@ class LinearSource(Array):
         lost = self._device(slot).lost_around(at)
         return None if lost is None else (lost[0] + offset - at, lost[1] + offset - at)
 
+    def read_runs(self, runs: Sequence[tuple[int, int]]) -> list[bytes] | None:
+        """As Source's, where one device has all of them: most logical volumes are on one."""
+        slots = {
+            bisect_right(self._ends, at) for offset, length in runs for at in (offset, offset + length - 1)
+        }
+        slot = slots.pop() if len(slots) == 1 else None
+        device = None if slot is None else self._devices[slot]
+        if slot is None or device is None:
+            return None
+        start = self._ends[slot - 1] if slot else 0
+        return device.read_runs([(offset - start, length) for offset, length in runs])
+
     def _pieces(self, offset: int, length: int) -> Iterator[Piece]:
         slot = bisect_right(self._ends, offset)
         while length:
@@ -194,6 +227,14 @@ class LinearSource(Array):
             offset += part
             length -= part
             slot += 1
+
+
+def agrees(source: Source) -> bool:
+    """Whether what has the same first bytes more than once, or their parity, has them alike.
+
+    Of what is no array nothing is known. Raises ReadError where a copy is not to be had.
+    """
+    return not isinstance(source, Array) or source.agrees()
 
 
 class Zone(Record):
@@ -273,6 +314,12 @@ class MirrorSource(Array):
         super().__init__(devices, size)
         self._order = tuple(range(len(self._devices)) if order is None else order)
         self._step = step or size
+
+    def agrees(self) -> bool:
+        """Whether all legs have the same first bytes, those that are in step."""
+        length = min(COMPARED, self.size, self._step)
+        legs = [device for device in self._devices if device is not None and device.trusted >= self.size]
+        return len({device.read(0, length) for device in legs}) < 2 and all(each.agrees() for each in legs)
 
     def lost_around(self, offset: int) -> tuple[int, int] | None:
         """What every leg that is there lacks."""
@@ -372,6 +419,19 @@ class Raid10Source(Array):
         super().__init__(devices, layout.size)
         self._layout = layout
         self._chunk = chunk
+
+    def agrees(self) -> bool:
+        """Whether the copies of the first chunks are alike, of so many that every device is asked."""
+        length = min(COMPARED, self._chunk)
+        for number in range(min(len(self._devices), self.size // self._chunk)):
+            copies = set()
+            for slot, at in self._layout.copies(number):
+                device = self._devices[slot]
+                if device is not None and at + length <= device.trusted:
+                    copies.add(device.read(at, length))
+            if len(copies) > 1:
+                return False
+        return True
 
     def _unit(self, offset: int) -> tuple[int, int]:
         start = offset // self._chunk * self._chunk

@@ -175,14 +175,16 @@ def _with_left_over(chosen: Probe, reading: Reading, view: View) -> Probe:
     """The same with what a copy of an older format's superblock tells, where the newer one left it."""
     if reading.format.precedence is not Precedence.FILESYSTEM:
         return chosen
-    candidates, problems = [*chosen.candidates], [*chosen.problems]
-    other_formats = (
+    other_formats = [
         declared
         for declared in volume_signatures().lasting_hits(view)
         if declared is not reading.format
         and declared.name not in reading.format.tolerates
         and reading.format.name not in declared.tolerates
-    )
+    ]
+    if not other_formats:
+        return chosen
+    candidates, problems = [*chosen.candidates], [*chosen.problems]
     for other in _readings(other_formats, view, None):
         why = f"only copies of its superblock are left; {reading.format.title} was written over the first"
         candidates.append(Candidate(other.identity.type, other.identity.offset, why))
@@ -266,6 +268,8 @@ def _choose_reading(
             continue
         if other.format.name in chosen.format.tolerates or chosen.format.name in other.format.tolerates:
             why = f"stands beside {chosen.format.title} by design"
+        elif _are_one(other.identity, chosen.identity):
+            why = f"the same file system, as {chosen.format.title} reads it from another of its copies"
         elif _shows_through(other, chosen):
             why = f"{chosen.format.title} takes the bytes beneath it"
         elif chosen.identity.checked and not other.identity.checked:
@@ -276,6 +280,12 @@ def _choose_reading(
             problems.append(_ambiguous(chosen.identity.type, other.identity.type))
         candidates.append(Candidate(other.identity.type, other.identity.offset, why))
     return chosen
+
+
+def _are_one(one: Identity, other: Identity) -> bool:
+    """Whether two readings are of one file system, by all that it calls itself."""
+    names = [(each.type, each.uuid, each.label, each.fs_size) for each in (one, other)]
+    return one.uuid is not None and names[0] == names[1]
 
 
 _BENEATH = frozenset((Usage.RAID, Usage.CRYPTO))

@@ -7,7 +7,7 @@ it is passed over and all parsers are imported.
 """
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
 from importlib import import_module
 from typing import Any, Generic, NamedTuple, TypeVar, cast
@@ -19,9 +19,6 @@ PAGE = 4096
 """What a layer is looked at in, bytes: reads of less cost the same."""
 
 _GAP = 2 * PAGE
-
-HEAD = 8 * PAGE
-"""So much of a layer's start is always in one run, in bytes."""
 
 CONTAINER_ROOMS = ("containers",)
 TABLE_ROOMS = ("partitions",)
@@ -121,6 +118,50 @@ class _Place(NamedTuple):
     by_magic: dict[bytes, tuple[int, ...]]
 
 
+class _Group(NamedTuple):
+    """Places that lie close together, so that the bytes around all of them are had by one slice.
+
+    ``start``: where the first begins, from the end of a layer where it is negative; ``length``: of all;
+    ``looks``: where each begins in these bytes, the bytes with which a magic there begins, where it ends, and
+    what finds its owners.
+    """
+
+    start: int
+    length: int
+    looks: tuple[tuple[int, frozenset[int], int, Callable[[bytes], tuple[int, ...] | None]], ...]
+    places: tuple[_Place, ...]
+
+
+def _grouped(places: Iterable[_Place]) -> tuple[_Group, ...]:
+    groups: list[list[_Place]] = []
+    for place in sorted(places):
+        if (
+            groups
+            and place.offset < groups[-1][-1].offset + _GAP
+            and (place.offset < 0) == (groups[-1][0].offset < 0)
+        ):
+            groups[-1].append(place)
+        else:
+            groups.append([place])
+    return tuple(
+        _Group(
+            start := group[0].offset,
+            max(place.offset + place.length for place in group) - start,
+            tuple(
+                (
+                    place.offset - start,
+                    frozenset(magic[0] for magic in place.by_magic),
+                    place.offset - start + place.length,
+                    place.by_magic.get,
+                )
+                for place in group
+            ),
+            tuple(group),
+        )
+        for group in groups
+    )
+
+
 class SignatureTable(Generic[Declaration]):
     """The signatures of some formats, arranged so that one look at a view finds all that hit."""
 
@@ -129,13 +170,8 @@ class SignatureTable(Generic[Declaration]):
         self._places = self._arrange(0)
         self._copies = self._arrange(1, 2)
         self._lasting = self._arrange(2)
-        # Most places lie in the first pages: these are looked at without any reckoning.
-        self._head = tuple(
-            (place.offset, place.offset + place.length, place.by_magic.get)
-            for place in self._places
-            if 0 <= place.offset <= HEAD - place.length
-        )
-        self._beyond = self._places[len(self._head) :]
+        self._groups = _grouped(self._places)
+        self._align = max((place.align for place in self._places), default=1)
 
     def _arrange(self, *kinds: int) -> tuple[_Place, ...]:
         places: dict[tuple[int, int, int], dict[bytes, list[int]]] = {}
@@ -168,13 +204,22 @@ class SignatureTable(Generic[Declaration]):
 
     def hits(self, view: View) -> list[Declaration]:
         """The formats of which a signature stands at its place in ``view``, in their order."""
-        start, run = view.run(0, 1)
-        if start or len(run) < HEAD:
-            return self._load(self._look(view, self._places))
-        found = self._look(view, self._beyond)
-        for at, end, get in self._head:
-            if owners := get(run[at:end]):
-                found.update(owners)
+        found: set[int] = set()
+        size = view.size
+        round_size = size % self._align == 0
+        for start, length, looks, places in self._groups:
+            # Nearly always all of it has been read before, and there is nothing to reckon.
+            held = None
+            if start >= 0:
+                held = view.held(start, length)
+            elif round_size:
+                held = view.held(size + start, length)
+            if held is None:
+                found |= self._look(view, places)
+                continue
+            for at, first_bytes, end, owners_of in looks:
+                if held[at] in first_bytes and (owners := owners_of(held[at:end])):
+                    found.update(owners)
         return self._load(found)
 
     def copy_hits(self, view: View) -> list[Declaration]:
@@ -197,14 +242,14 @@ class SignatureTable(Generic[Declaration]):
     def _look(self, view: View, places: tuple[_Place, ...]) -> set[int]:
         found: set[int] = set()
         size = view.size
-        start, run = view.run(0, 1)
-        for offset, align, length, by_magic in places:
-            at = offset if offset >= 0 else size // align * align + offset
-            # Most places lie in the run of the one before; a slice costs a tenth of what a call does.
-            if not start <= at <= at + length <= start + len(run):
-                start, run = view.run(at, length)
-            owners = by_magic.get(run[at - start : at - start + length])
-            if owners:
+        there = [
+            ((at, length), by_magic)
+            for offset, align, length, by_magic in places
+            if 0 <= (at := offset if offset >= 0 else size // align * align + offset) <= size - length
+        ]
+        seen = view.glances([place for place, _ in there])
+        for magic, (_, by_magic) in zip(seen, there, strict=True):
+            if owners := by_magic.get(magic):
                 found.update(owners)
         return found
 

@@ -6,12 +6,12 @@ of any number of bytes. Two bytes are found by chance too often: formats whose s
 none, are not found so (``unsearched`` names them), nor those whose signatures count from the end of a volume.
 """
 
-import re
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from typing import NamedTuple, TypeAlias
 
 from pyimount.problems import Code
+from pyimount.recognition.anywhere import Magics
 from pyimount.recognition.probing import Probe, probe_as
 from pyimount.recognition.registry import Entry, plain_signatures
 from pyimount.sources.errors import ReadError
@@ -129,13 +129,13 @@ class Search:
         self._align = align or SECTOR
         self._step = align or WORD
         self._loose: dict[bytes, list[tuple[int, Entry]]] = {}
-        self._pattern: re.Pattern[bytes] | None = None
         if align is None:
-            # Measured: one pattern is the faster way for some thirty magics, a search each for hundreds.
             self._loose = _loose(FIRMWARE)
-            self._pattern = re.compile(b"|".join(map(re.escape, self._loose)), re.DOTALL)
         elif not by_sector:
             self._loose = _loose(None)
+        self._magics = Magics(
+            ((magic, offset) for magic, owners in self._loose.items() for offset, _ in owners), self._step
+        )
         self._found: list[tuple[int, Probe]] = []
         self.unreadable = 0
 
@@ -213,26 +213,11 @@ class Search:
             yield from self._anywhere(piece, at)
 
     def _anywhere(self, piece: bytes, at: int) -> Iterator[tuple[int, Entry]]:
-        for where, magic in self._magics(piece):
+        for where, magic in self._magics.places(piece, _PIECE):
             for offset, entry in self._loose[magic]:
                 start = at + where - offset
                 if start >= 0 and start % self._step == 0:
                     yield start, entry
-
-    def _magics(self, piece: bytes) -> Iterator[tuple[int, bytes]]:
-        """Where the magics stand in a piece, in no order."""
-        if self._pattern is not None:
-            hit = self._pattern.search(piece)
-            while hit is not None and hit.start() < _PIECE:
-                yield hit.start(), hit[0]
-                hit = self._pattern.search(piece, hit.start() + 1)
-            return
-        for magic in self._loose:
-            end = _PIECE + len(magic) - 1
-            where = piece.find(magic, 0, end)
-            while where >= 0:
-                yield where, magic
-                where = piece.find(magic, where + 1, end)
 
     def _read(self, at: int) -> bytes:
         """A piece and a little more; zeros for what cannot be read."""

@@ -42,9 +42,8 @@ def _taken(view: View, tables: list[Table], identities: list[Identity]) -> int:
 
 def _may_hold_records(view: View) -> bool:
     end = view.size // 512 * 512
-    for at in range(end - TAIL, end, _STEP):
-        if view.glance(at, len(_ONES)) == _ONES:
-            return True
+    if _ONES in view.glances([(at, len(_ONES)) for at in range(end - TAIL, end, _STEP)]):
+        return True
     # The anchor itself, on a disk of large sectors, or where it lies whole mebibytes early.
     places = (end - 4096, *(at - 512 for at in range(end - TAIL, end, _WHOLE)))
-    return any(view.glance(at, 4) in _MAGICS for at in places)
+    return any(magic in _MAGICS for magic in view.glances([(at, 4) for at in places]))

@@ -29,16 +29,23 @@ _BLKID_DETAILS = (
 _FACTS = ("fstype", "free", "used", "created", "modified", "mounted", "last_mountpoint", "state")
 
 
-def blocks(scan: Scan) -> Iterator[str]:
-    """One block for every disk and every volume, without the empty line between them."""
+def blocks(scan: Scan, outermost: str | None = None) -> Iterator[str]:
+    """One block for every disk and every volume, without the empty line between them.
+
+    Those of the images in a volume's files follow it; ``outermost``: the path of the image that they are in.
+    """
     for disk in scan.disks:
-        yield _block(_of_disk(disk))
+        yield _block(_of_disk(disk, outermost))
         for volume in scan.walk(disk):
-            yield _block(_of_volume(scan, disk, volume))
+            yield _block(_of_volume(scan, disk, volume, outermost))
+            if volume.id in scan.within:
+                for image in scan.within[volume.id].images:
+                    yield from blocks(image.scan, outermost or disk.paths[0])
 
 
-def _of_disk(disk: DiskLayer) -> Iterator[tuple[str, Any]]:
+def _of_disk(disk: DiskLayer, outermost: str | None) -> Iterator[tuple[str, Any]]:
     yield "DEVNAME", disk.paths[0]
+    yield "WITHIN", outermost
     yield "INDEX", disk.index
     yield "CONTAINER", disk.container.get("type")
     yield "SIZE", disk.size
@@ -48,8 +55,11 @@ def _of_disk(disk: DiskLayer) -> Iterator[tuple[str, Any]]:
     yield "PROBLEMS", ",".join(problem.code for problem in disk.problems)
 
 
-def _of_volume(scan: Scan, disk: DiskLayer, volume: VolumeLayer) -> Iterator[tuple[str, Any]]:
+def _of_volume(
+    scan: Scan, disk: DiskLayer, volume: VolumeLayer, outermost: str | None
+) -> Iterator[tuple[str, Any]]:
     yield "DEVNAME", disk.paths[0]
+    yield "WITHIN", outermost
     yield "INDEX", volume.index
     yield "NAME", volume.name
     yield "FLAG", volume.flag
@@ -87,7 +97,8 @@ def _of_volume(scan: Scan, disk: DiskLayer, volume: VolumeLayer) -> Iterator[tup
         yield "GROUP_ROLE", volume.group.role
         yield "GROUP_MEMBERS", volume.group.members
         yield "GROUP_PRESENT", volume.group.present
-    yield "PROBLEMS", ",".join(problem.code for problem in volume.problems)
+    found = scan.within[volume.id].problems if volume.id in scan.within else ()
+    yield "PROBLEMS", ",".join(problem.code for problem in (*volume.problems, *found))
 
 
 def _block(pairs: Iterator[tuple[str, Any]]) -> str:

@@ -4,10 +4,10 @@ No script, and nothing is asked of anywhere, which the file itself forbids (``Co
 """
 
 import io
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from html import escape
 
-from pyimount.layers import DiskLayer, Layer, Scan, VolumeLayer
+from pyimount.layers import DiskLayer, ImageWithin, Layer, Scan, VolumeLayer
 from pyimount.problems import Problem
 from pyimount.reports import facts, svg
 from pyimount.reports.picture import Box
@@ -20,36 +20,45 @@ _PAGE = (
     "body{margin:0 auto;padding:1rem;max-width:150rem;font:1rem/1.45 system-ui,sans-serif;"
     "background:var(--p-paper);color:var(--p-ink)}"
     "h1{font-size:1.5rem;margin:.2rem 0}h2{font-size:1.2rem;margin:1.6rem 0 .5rem}"
-    "h1,td,dd,summary,li{overflow-wrap:anywhere}"
+    "h1,h2,td,dt,dd,summary,li{overflow-wrap:anywhere}"
     "a{color:inherit}"
     ".skip{position:absolute;left:-999rem}.skip:focus{position:static}"
     ".scroll{overflow-x:auto;max-width:100%}"
+    ".scroll+.scroll,.scroll+details{margin-top:.5rem}"
     ".scroll>svg{display:block;width:100%;min-width:60rem}"
     ":focus-visible{outline:3px solid var(--p-focus);outline-offset:2px}"
     "pre{font:.85rem/1.4 ui-monospace,monospace;margin:0;padding:.5rem;border:1px solid var(--p-edge)}"
     "table{border-collapse:collapse;font-size:.9rem;width:100%;min-width:60rem}"
     "th,td{text-align:left;vertical-align:top;padding:.25rem .5rem;border:1px solid var(--p-edge)}"
-    "td:nth-child(3){min-width:8em}td:nth-child(8){min-width:12em}"
+    "td:nth-child(2){min-width:6.5em}td:nth-child(3){min-width:8em}td:nth-child(8){min-width:12em}"
     "td.n{text-align:right;white-space:nowrap;overflow-wrap:normal}"
     "thead th,tbody th{background:var(--p-strip)}"
     "tbody th{white-space:nowrap}"
     "tr:target>*{outline:3px solid var(--p-focus)}"
     ".wrong{color:var(--p-wrong)}"
-    "dl{display:grid;grid-template-columns:max-content 1fr;gap:.1rem .8rem;margin:.3rem 0}"
+    "dl{display:grid;grid-template-columns:fit-content(40%) minmax(0,1fr);gap:.1rem .8rem;margin:.3rem 0}"
     "dt{font-weight:600}dd{margin:0}"
+    "dl.facts{display:block;columns:26rem auto;column-gap:1.5rem;padding-left:1.1rem;font-size:.9rem}"
+    ".facts>div{display:grid;grid-template-columns:fit-content(50%) minmax(0,1fr);gap:.6rem;"
+    "break-inside:avoid}"
+    "details:has(:target)>summary{outline:3px solid var(--p-focus)}"
     "ul.key{display:flex;flex-wrap:wrap;gap:.3rem 1rem;padding:0;margin:.5rem 0;"
     "list-style:none;font-size:.9rem}"
     ".key svg{width:1.6rem;height:1rem;vertical-align:-.15rem;margin-right:.3rem}"
     "@media screen and (min-width:110rem){.pair{display:grid;grid-template-columns:3fr 2fr;gap:1rem}}"
     ".pair>section{min-width:0}"
-    "@media (max-width:40rem){dl{grid-template-columns:1fr}dd{margin:0 0 .3rem}}"
-    "@media print{html{color-scheme:light}body{padding:0;max-width:none;font-size:9pt}"
-    ".scroll{overflow:visible}table{min-width:0}.scroll>svg{min-width:0}pre{white-space:pre-wrap;overflow-wrap:anywhere}"
+    "@media (max-width:40rem){dl{grid-template-columns:minmax(0,1fr)}dd{margin:0 0 .3rem}}"
+    "@media print{html{color-scheme:light}body{padding:0 1px;max-width:none;font-size:9pt}"
+    ".scroll{overflow:visible}table,.scroll>svg{min-width:0}"
+    "pre{font-size:7pt;white-space:pre-wrap;overflow-wrap:anywhere}"
+    "table{font-size:8pt}th,td{padding:.1rem .3rem}tbody th{white-space:normal;overflow-wrap:anywhere}"
+    "td:nth-child(2){min-width:5em}td:nth-child(3),td:nth-child(8){min-width:0}"
+    "h2,summary{break-after:avoid}dl.facts{columns:2;font-size:8pt}"
     "tr{break-inside:avoid}.skip{display:none}details::details-content{content-visibility:visible;display:block}}"
 )
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 
-_HEADS = ("index", "kind", "label", "begins at", "size", "used", "free", "UUID", "all facts and problems")
+_HEADS = ("index", "kind", "label", "begins at", "size", "used", "free", "UUID", "problems", "facts")
 
 
 def document(
@@ -67,14 +76,16 @@ def document(
             f"<header><h1><bdi>{title}</bdi></h1><p>{_summary(scan)}</p></header><main>",
             _problems(scan),
             f'<div class="pair"><section><h2>Picture</h2>{_key()}',
-            _scrolled("Picture", svg.inline(scan, link=_row)),
+            _scrolled("Picture", svg.inline(scan, link=_row(""))),
             "</section>",
             "<section><h2>Tree</h2>",
             _scrolled("Tree", f"<pre>{escape(text_tree(scan))}</pre>"),
             "</section></div>",
             '<section><h2 id="table">Table</h2>',
-            _scrolled("Table", _table(scan)),
+            _scrolled("Table", _table(scan, "")),
             "</section>",
+            f"<section><h2>All facts</h2>{_all_facts(scan, '')}</section>",
+            *(_within(image, f"w{number}") for number, image in enumerate(scan.images_within(), 1)),
             _hashes(scan) if compared is None else _compared(compared),
             "<section><h2>This report</h2>",
             _pairs(run.items()),
@@ -88,6 +99,19 @@ def document(
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         '<meta name="referrer" content="no-referrer">'
         f"<title>{title}</title><style>{svg.STYLE}{_PAGE}</style></head><body>{body}</body></html>\n"
+    )
+
+
+def _within(image: ImageWithin, name: str) -> str:
+    """An image in the files of a volume: its picture, table and facts; ``name``: what its ids begin with."""
+    address = escape(printable(image.address))
+    problems = _problems(image.scan, f"{name}-")
+    return (
+        f'<section><h2 id="{name}"><bdi>Within: {address}</bdi></h2>{problems}'
+        + _scrolled(f"Picture of {address}", svg.inline(image.scan, link=_row(f"{name}-"), name=name))
+        + _scrolled(f"Table of {address}", _table(image.scan, f"{name}-"))
+        + _all_facts(image.scan, f"{name}-")
+        + "</section>"
     )
 
 
@@ -130,11 +154,13 @@ def _title(scan: Scan) -> str:
 def _summary(scan: Scan) -> str:
     locked = sum(volume.locked is True for volume in scan.volumes)
     problems = sum(1 for _ in scan.all_problems())
+    images = sum(1 for _ in scan.images_within())
     counts = [
         _count(len(scan.disks), "disk"),
         _count(sum(volume.flag == "alloc" and not volume.hidden for volume in scan.volumes), "volume"),
         f"{locked} locked",
         _count(problems, "problem"),
+        *([_count(images, "disk image") + " in their files"] if images else []),
     ]
     return escape(", ".join(counts) + ".")
 
@@ -143,18 +169,23 @@ def _count(number: int, word: str) -> str:
     return f"{number} {word}{'' if number == 1 else 's'}"
 
 
-def _problems(scan: Scan) -> str:
+def _problems(scan: Scan, at: str = "") -> str:
+    """All that is wrong, with links to the rows; ``at``: what the ids of these begin with."""
     found = list(scan.all_problems())
+    looked = ((scan.by_id(number), within) for number, within in scan.within.items())
+    found += ((volume, problem) for volume, within in looked for problem in within.problems)
     if not found:
         return ""
     lines = "".join(
-        f'<li>{_where(layer)}<span class="wrong">{_problem(problem)}</span></li>' for layer, problem in found
+        f'<li>{_where(layer, at)}<span class="wrong">{_problem(problem)}</span></li>'
+        for layer, problem in found
     )
-    return f"<section><h2>Problems</h2><ul>{lines}</ul></section>"
+    head = "h3" if at else "h2"
+    return f"<section><{head}>Problems</{head}><ul>{lines}</ul></section>"
 
 
-def _where(layer: Layer | None) -> str:
-    return "" if layer is None else f'<a href="#v{layer.id}"><bdi>{escape(facts.name(layer))}</bdi></a> '
+def _where(layer: Layer | None, at: str) -> str:
+    return "" if layer is None else f'<a href="#{at}v{layer.id}"><bdi>{escape(facts.name(layer))}</bdi></a> '
 
 
 def _problem(problem: Problem) -> str:
@@ -162,8 +193,8 @@ def _problem(problem: Problem) -> str:
     return f"<strong>{escape(problem.code)}</strong>: <bdi>{escape(printable(problem.message))}</bdi>{times}"
 
 
-def _row(box: Box) -> str | None:
-    return f"#v{box.layers[0].id}" if box.layers else None
+def _row(at: str) -> Callable[[Box], str | None]:
+    return lambda box: f"#{at}v{box.layers[0].id}" if box.layers else None
 
 
 def _key() -> str:
@@ -194,22 +225,22 @@ def _sample(shape: str, word: str) -> str:
     return f'<svg aria-hidden="true" viewBox="0 0 24 15">{shape}</svg>{word}'
 
 
-def _table(scan: Scan) -> str:
+def _table(scan: Scan, at: str) -> str:
     heads = "".join(f'<th scope="col">{head}</th>' for head in _HEADS)
     rows = []
     for disk in scan.disks:
-        rows.append(_disk_row(disk))
-        rows.extend(_volume_row(volume) for volume in scan.walk(disk))
+        rows.append(_disk_row(disk, at))
+        rows.extend(_volume_row(volume, at) for volume in scan.walk(disk))
     return f"<table><thead><tr>{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
 
 
-def _disk_row(disk: DiskLayer) -> str:
+def _disk_row(disk: DiskLayer, at: str) -> str:
     kind = " ".join(filter(None, (str(disk.container.get("type", "")), disk.pttype)))
     cells = (printable(kind), facts.name(disk), "", size_text(disk.size), "", "", disk.ptuuid)
-    return _cells(disk, printable(disk.index or "disk"), cells)
+    return _cells(disk, printable(disk.index or "disk"), cells, at)
 
 
-def _volume_row(volume: VolumeLayer) -> str:
+def _volume_row(volume: VolumeLayer, at: str) -> str:
     start = "" if volume.disk_offset is None else str(volume.disk_offset)
     if not start and volume.offset is not None:
         start = f"+{volume.offset}"
@@ -222,29 +253,48 @@ def _volume_row(volume: VolumeLayer) -> str:
         "" if volume.free is None else size_text(volume.free),
         volume.uuid or volume.part_uuid,
     )
-    return _cells(volume, printable(volume.index), cells)
+    return _cells(volume, printable(volume.index), cells, at)
 
 
 _NUMBER = ' class="n"'
 
 
-def _cells(layer: Layer, index: str, cells: Iterable[str | None]) -> str:
+def _cells(layer: Layer, index: str, cells: Iterable[str | None], at: str) -> str:
     made = "".join(
         f"<td{_NUMBER if 2 <= column <= 5 else ''}><bdi>{escape(printable(cell or ''))}</bdi></td>"
         for column, cell in enumerate(cells)
     )
     wrong = "".join(f'<div class="wrong">{_problem(problem)}</div>' for problem in layer.problems)
-    summary = f"<summary>{len(facts.all_facts(layer))} facts</summary>"
-    told = f"<details>{summary}{_pairs(facts.all_facts(layer))}</details>"
-    return f'<tr id="v{layer.id}"><th scope="row">{escape(index)}</th>{made}<td>{wrong}{told}</td></tr>'
+    count = len(facts.all_facts(layer))
+    # What leads into a closed one opens it.
+    told = f'<a href="#{at}f{layer.id}" aria-label="{count} facts of {escape(index, quote=True)}">{count}</a>'
+    return (
+        f'<tr id="{at}v{layer.id}"><th scope="row">{escape(index)}</th>{made}<td>{wrong}</td>'
+        f"<td{_NUMBER}>{told}</td></tr>"
+    )
+
+
+def _all_facts(scan: Scan, at: str) -> str:
+    """Every fact of each layer, closed on a screen, open on paper."""
+    layers: list[Layer] = []
+    for disk in scan.disks:
+        layers += (disk, *scan.walk(disk))
+    parts = []
+    for layer in layers:
+        own = facts.all_facts(layer)
+        pairs = "".join(f"<div>{_pair(key, value)}</div>" for key, value in own)
+        called = escape(printable(f"{facts.name(layer)}: {_count(len(own), 'fact')}"))
+        told = f'<dl class="facts" id="{at}f{layer.id}">{pairs}</dl>'
+        parts.append(f"<details><summary><bdi>{called}</bdi></summary>{told}</details>")
+    return "".join(parts)
 
 
 def _pairs(pairs: Iterable[tuple[str, str]]) -> str:
-    lines = (
-        f"<dt>{escape(printable(key))}</dt><dd><bdi>{escape(printable(value))}</bdi></dd>"
-        for key, value in pairs
-    )
-    return f"<dl>{''.join(lines)}</dl>"
+    return f"<dl>{''.join(_pair(key, value) for key, value in pairs)}</dl>"
+
+
+def _pair(key: str, value: str) -> str:
+    return f"<dt>{escape(printable(key))}</dt><dd><bdi>{escape(printable(value))}</bdi></dd>"
 
 
 def _hashes(scan: Scan) -> str:

@@ -31,6 +31,8 @@ _ROOM_EACH = 20.0
 _FOR_NEEDS = 0.7
 """The part of a crowded row that goes to what boxes need; sizes get the rest."""
 _MOST_NEEDED = 800.0
+_A_LITTLE = 1.02
+"""A box that is wider than its share by no more than this is to scale, as far as one sees."""
 _LANES = 6
 """Rows for volumes of one parent that lie over one another."""
 
@@ -357,10 +359,13 @@ def _places(
     places = {edges[0]: 0.0}
     for edge, (width, _) in zip(edges[1:], dealt, strict=True):
         places[edge] = places[edges[number_of[edge] - 1]] + width
+    whole = sum(sizes)
     widened = {
         (item.start, item.end)
         for item in items
         if not all(dealt[number][1] for number in range(number_of[item.start], number_of[item.end]))
+        # One that has its share all the same, of the whole row say, is not wider for what lies over it.
+        and places[item.end] - places[item.start] > _A_LITTLE * room * (item.end - item.start) / whole
     }
     return places, widened
 

@@ -14,10 +14,16 @@ from pyimount.wording import printable
 
 NAMESPACE = "http://www.w3.org/2000/svg"
 
-_CHARACTER = 6.7
-"""How wide a character is, in units of the picture: a little more than most are."""
+_NARROW, _WIDE = frozenset(" .,:;'|!()[]/-fijlrtI"), frozenset("mwMW@%…")
+_CHARACTER = 7.4
+"""How wide most characters are, in units of the picture, in the widest of the usual fonts."""
+_BOLD = 1.13
+_FEWEST = 4
+"""Of a line that has no room, so many characters have to be shown for it to say anything."""
 _MARK = 14.0
 _MARGIN = 2.0
+_APART = 40.0
+"""What lies between the pictures of an image and of one within it."""
 
 _LIGHT = {
     "paper": "#ffffff", "ink": "#1b1b1b", "edge": "#4a4a4a", "hatch": "#8a8a8a", "used": "#1f4e79",
@@ -74,12 +80,24 @@ STYLE = (
 
 
 def drawing(scan: Scan) -> str:
-    """The picture as a file of its own."""
-    shown = picture(scan)
+    """The picture as a file of its own; the images in the files of volumes follow, each beneath a line."""
+    parts = [scan, *(image.scan for image in scan.images_within())]
     style = f"<style>{STYLE}.pyimount{{background:var(--p-paper)}}</style>"
-    size = f'width="{_n(shown.width + 4)}" height="{_n(shown.height + 4)}"'
-    opening = f'<svg xmlns="{NAMESPACE}" {size} {_opening(scan, shown)}'
-    return f'<?xml version="1.0" encoding="UTF-8"?>\n{opening}{style}{_inner(shown, None)}</svg>\n'
+    width, height, inner = 0.0, 0.0, []
+    for number, part in enumerate(parts):
+        shown = picture(part)
+        width = max(width, shown.width)
+        if number:
+            inner.append(f'<path class="i" d="M0 {_n(height + _APART / 2)}H{_n(shown.width)}"/>')
+            height += _APART
+        size = f'y="{_n(height)}" width="{_n(shown.width + 4)}" height="{_n(shown.height + 4)}"'
+        name = f"w{number}" if number else ""
+        inner.append(f"<svg {size} {_opening(part, shown, name)}{_inner(shown, None, name)}</svg>")
+        height += shown.height + 4
+    heading = f'role="group" aria-labelledby="heading"><title id="heading">{_heading(scan)}</title>'
+    place = f'width="{_n(width + 4)}" height="{_n(height)}" viewBox="0 0 {_n(width + 4)} {_n(height)}"'
+    opening = f'<svg xmlns="{NAMESPACE}" class="pyimount" {place} {heading}'
+    return f'<?xml version="1.0" encoding="UTF-8"?>\n{opening}{style}{"".join(inner)}</svg>\n'
 
 
 def inline(scan: Scan, *, link: Callable[[Box], str | None] | None = None, name: str = "") -> str:
@@ -194,31 +212,46 @@ def _words(box: Box) -> Iterator[str]:
     width = box.width - len(_shown_marks(box)) * _MARK
     layer = box.layer
     if layer is None:
-        first, second = f"{len(box.layers)} more", "in the table"
+        first, second = [f"{len(box.layers)} more", f"{len(box.layers)}"], "in the table"
     elif box.kind == "strip":
-        first, second = f"{printable(str(layer.pttype))} table", ""
+        first, second = [f"{printable(str(layer.pttype))} table"], ""
     else:
-        first, second = facts.name(layer), facts.second_line(layer)
+        first, second = [facts.name(layer), printable(layer.index or "")], facts.second_line(layer)
     top = 13.0 if box.height == TABLE_ROW else 15.0
     if box.kind == "meta" and width < 60:
         return
-    for line, y, kind in ((first, top, "t1"), (second, 29.0, "t2")):
-        shown = fitting(line, (width if y == top else box.width) - 6)
-        if shown:
-            yield f'<text class="{kind}" x="{_n(box.x + 4)}" y="{_n(box.y + y)}">{escape(shown)}</text>'
+    # Where not the whole of it has room its index alone may have.
+    shown = next((line for line in first if line and fitting(line, width - 6, bold=True) == line), None)
+    lines = (
+        (fitting(first[0], width - 6, bold=True) if shown is None else shown, top, "t1"),
+        (fitting(second, box.width - 6), 29.0, "t2"),
+    )
+    written = [
+        f'<text class="{kind}" x="4" y="{_n(y)}">{escape(line)}</text>' for line, y, kind in lines if line
+    ]
+    if written:
+        # An svg within another cuts off what is wider than it: fonts differ.
+        place = f'x="{_n(box.x)}" y="{_n(box.y)}" width="{_n(box.width)}" height="{_n(box.height)}"'
+        yield f"<svg {place}>{''.join(written)}</svg>"
 
 
-def fitting(text: str, width: float) -> str:
-    """As much of a line as fits into so many units of the picture; nothing where that would be no word."""
+def fitting(text: str, width: float, *, bold: bool = False) -> str:
+    """As much of a line as fits into so many units of the picture; nothing where that would say nothing."""
     text = printable(text)
-    widths = [_CHARACTER * (2 if east_asian_width(char) in "WF" else 1) for char in text]
+    widths = [_width(char) * (_BOLD if bold else 1.0) for char in text]
     if sum(widths) <= width:
         return text
-    room, count = width - _CHARACTER, 0
+    room, count = width - _width("…"), 0
     while count < len(text) and room >= widths[count]:
         room -= widths[count]
         count += 1
-    return text[:count].rstrip() + "…" if count else ""
+    return text[:count].rstrip() + "…" if count >= _FEWEST else ""
+
+
+def _width(char: str) -> float:
+    if char in _NARROW:
+        return _CHARACTER * 0.62
+    return _CHARACTER * (2 if east_asian_width(char) in "WF" else 1.5 if char in _WIDE else 1)
 
 
 def _lines(shown: Picture) -> Iterator[str]:

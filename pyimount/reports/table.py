@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import TextIO
 
-from pyimount.layers import DiskLayer, Layer, Scan, VolumeLayer
+from pyimount.layers import DiskLayer, Layer, Scan, VolumeLayer, Within
 from pyimount.problems import Problem
 from pyimount.wording import printable
 
@@ -14,8 +14,11 @@ _VOLUME = (
     "index", "flag", "offset", "disk_offset", "size", "type", "usage", "label", "uuid", "version", "fs_size",
     "free", "state", "last_mountpoint", "locked", "part_type_name", "part_name", "part_uuid", "pttype",
 )  # fmt: skip
-COLUMNS = ("path", *_DISK, *_VOLUME, "problems")
-"""The heads of the columns: the names that the report has; sizes and offsets are bytes."""
+COLUMNS = ("path", *_DISK, *_VOLUME, "problems", "within")
+"""The heads of the columns: the names that the report has; sizes and offsets are bytes.
+
+``within``: the address of the disk image in the files of a volume of ``path``, where it is of one.
+"""
 
 
 def write(scan: Scan, to: TextIO, *, heads: bool = True) -> None:
@@ -29,22 +32,40 @@ def write(scan: Scan, to: TextIO, *, heads: bool = True) -> None:
 def rows(scan: Scan) -> Iterator[tuple[str, ...]]:
     """A row for each volume, gaps and tables among them; one before them for a disk with problems of its own.
 
-    A disk without volumes has one as well.
+    A disk without volumes has one as well. What lies in the images in a volume's files follows the volume.
     """
+    yield from _rows(scan, None)
+    if scan.problems:
+        yield _of_no_disk(scan.problems)
+
+
+def _rows(scan: Scan, outermost: str | None) -> Iterator[tuple[str, ...]]:
+    """``outermost``: the path of the image in whose files this one is."""
     for disk in scan.disks:
+        path = outermost or disk.paths[0]
+        address = None if outermost is None else disk.paths[0]
         volumes = list(scan.walk(disk))
         if disk.problems or not volumes:
-            yield _row(disk, disk)
+            yield _row(path, disk, disk, disk.problems, address)
         for volume in volumes:
-            yield _row(disk, volume)
-    if scan.problems:
-        yield (*("" for _ in COLUMNS[1:]), _said(scan.problems))
+            found = scan.within.get(volume.id, Within())
+            yield _row(path, disk, volume, (*volume.problems, *found.problems), address)
+            for image in found.images:
+                yield from _rows(image.scan, path)
+                if image.scan.problems:
+                    yield _of_no_disk(image.scan.problems, path, image.address)
 
 
-def _row(disk: DiskLayer, layer: Layer) -> tuple[str, ...]:
+def _row(
+    path: str, disk: DiskLayer, layer: Layer, problems: Sequence[Problem], address: str | None
+) -> tuple[str, ...]:
     own = [getattr(layer, name) if isinstance(layer, VolumeLayer) else None for name in _VOLUME]
-    values = (disk.paths[0], disk.container.get("type"), disk.size, *own)
-    return (*map(_cell, values), _said(layer.problems))
+    values = (path, disk.container.get("type"), disk.size, *own)
+    return (*map(_cell, values), _said(problems), _cell(address))
+
+
+def _of_no_disk(problems: Sequence[Problem], path: str = "", address: str = "") -> tuple[str, ...]:
+    return (_cell(path), *("" for _ in COLUMNS[3:]), _said(problems), _cell(address))
 
 
 def _said(problems: Sequence[Problem]) -> str:

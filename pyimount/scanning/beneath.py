@@ -9,7 +9,6 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from pyimount.formats import Table
 from pyimount.layers import VolumeLayer
-from pyimount.parsers.partitions.sector_sizes import begins
 from pyimount.problems import Code, Problem
 from pyimount.recognition.probing import Opaque, Probe, probe_beneath
 from pyimount.records import Record
@@ -89,6 +88,9 @@ def plain_reading(source: Source, sector_size: int | None = None) -> Probe | Non
 
 def _is_sound(table: Table, view: View) -> bool:
     """Whether a table's partitions lie on this disk, and most of them begin with something there."""
+    # What it is made of brings construct, which most scans of what is not recognised do without.
+    from pyimount.parsers.partitions.sector_sizes import begins
+
     data = [entry for entry in table.partitions if not entry.meta and entry.size]
     if not data or any(entry.offset + entry.size > view.size for entry in table.partitions):
         return False

@@ -1,6 +1,7 @@
 """Sizes and offsets that no file can have: they are damage, and are not reported as figures."""
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from pyimount.formats import Json
@@ -18,7 +19,7 @@ def plausible(facts: dict[str, Any]) -> tuple[dict[str, Any], tuple[Problem, ...
     """
     recipe = facts.get("recipe")
     nowhere = isinstance(recipe, Recipe) and recipe.kind == "slice" and _wrong_in(recipe.parameters)
-    if not nowhere and not any(_is_wrong(name, value) for name, value in facts.items()):
+    if not nowhere and not _has_wrong(facts):
         return facts, ()
     wrong: list[str] = []
     kept = {name: _kept(name, value, wrong) for name, value in facts.items()}
@@ -30,16 +31,19 @@ def plausible(facts: dict[str, Any]) -> tuple[dict[str, Any], tuple[Problem, ...
     return kept, (Problem(Code.DAMAGED, message),)
 
 
-def _is_wrong(name: str, value: Any) -> bool:
-    """Whether there is anything to leave out; nearly always there is not."""
-    if value is None or isinstance(value, str):
-        return False
-    if isinstance(value, int):
-        return name in _FIGURES and not 0 <= value <= LAST
-    if isinstance(value, list):
-        return any(_is_wrong(name, each) for each in value)
-    if isinstance(value, Mapping):
-        return any(_is_wrong(key, each) for key, each in value.items())
+def _has_wrong(facts: Mapping[str, Any]) -> bool:
+    """Whether there is anything to leave out; nearly always there is not, and every layer is asked."""
+    for name, value in facts.items():
+        if value is None or type(value) is str:
+            continue
+        if isinstance(value, int):
+            if name in _FIGURES and not 0 <= value <= LAST:
+                return True
+        elif isinstance(value, list):
+            if any(_has_wrong({name: each}) for each in value if not isinstance(each, str)):
+                return True
+        elif isinstance(value, dict | MappingProxyType) and value and _has_wrong(value):
+            return True
     return False
 
 

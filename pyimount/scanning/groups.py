@@ -31,7 +31,7 @@ _COUNTED = {
     "bcachefs": ("sequence number", 1),
     "btrfs": ("generation", 1),
     "ddf": ("sequence number", 1),
-    "lvm2": ("sequence number", 1),
+    "lvm2": ("sequence number", 0),
     "vinum": ("time", 60),
 }
 """Groups all whose members are written with one count, and how far one may be behind: they are written one

@@ -78,6 +78,10 @@ def image_recipe(segments: Segments, image: Image, opened_image: Opened, allow: 
         parameters["part"] = opened_image.part
     if allow:
         parameters["allow"] = list(allow)
+    # Of what lies elsewhere, no other state is read later on in the name of this scan.
+    marks = zip(image.paths, (file.mark for file in image.files), strict=True)
+    if marked := {path: mark for path, mark in marks if mark is not None}:
+        parameters["marks"] = dict(marked)
     return Recipe("image", parameters)
 
 

@@ -136,9 +136,15 @@ class _Scanner:
                 yield Problem(
                     Code.NOT_AS_TOLD, f"told to read {index} as {word}, and there is no volume {index}"
                 )
-        known = indexes | {volume.uuid.lower() for volume in self._volumes if volume.uuid}
-        for name in sorted(self._unlocking.expected - known):
-            yield Problem(Code.NOT_AS_TOLD, f"a key was given for {name}, and there is no such volume")
+        expected = self._unlocking.expected
+        encrypted: dict[str, bool] = {}
+        for volume in self._volumes if expected else ():
+            for name in {volume.index.lower(), (volume.uuid or volume.index).lower()} & expected:
+                encrypted[name] = encrypted.get(name, False) or volume.locked is not None
+        for name in sorted(expected):
+            if not encrypted.get(name):
+                why = "which is not known to be encrypted" if name in encrypted else "and there is none"
+                yield Problem(Code.NOT_AS_TOLD, f"a key was given for volume {name}, {why}")
 
     def _ready(self) -> tuple[Key, MemberSet] | None:
         try:
@@ -452,15 +458,19 @@ class _Scanner:
     def _bytes_of(self, volume: Mapped, members: Sequence[Member]) -> tuple[Source | None, list[Problem]]:
         if volume.hidden or not volume.readable:
             return None, []
-        from pyimount.mapping.kinds import open_mapped
+        from pyimount.mapping.kinds import disagreement, open_mapped
 
         problems: list[Problem] = []
         with self._net.under(problems):
             try:
                 inputs = by_members(members, volume.members)
-                return open_mapped(volume.kind, volume.parameters, inputs), problems
+                source = open_mapped(volume.kind, volume.parameters, inputs)
+                wrong = disagreement(source)
             except (OpenError, ReadError, BudgetError) as error:
                 problems.append(Problem(Code.UNSUPPORTED, f"cannot be read: {error}"))
+            else:
+                problems += [wrong] if wrong else []
+                return source, problems
         return None, problems
 
     def _shadows(self, volume: VolumeLayer, task: Task) -> Iterator[Task]:

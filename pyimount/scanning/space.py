@@ -1,7 +1,7 @@
 """What is free and used in a volume that was recognised, and how that was found."""
 
 from pyimount.formats import Identity, NotThisFormat
-from pyimount.formats.allocation import Allocation, Reader, Space, TooMuch
+from pyimount.formats.allocation import Allocation, Elsewhere, Reader, Space, TooMuch
 from pyimount.problems import Code, Problem
 from pyimount.sources.errors import BudgetError, ReadError
 from pyimount.sources.view import ShortRead
@@ -45,7 +45,7 @@ def _counted(allocation: Allocation, *, whole: bool) -> Space | ReadError | str:
     """What the allocation structures say, or why they say nothing."""
     try:
         return allocation.count(Reader(allocation.view, whole=whole))
-    except TooMuch as error:
+    except (Elsewhere, TooMuch) as error:
         return str(error)
     except ShortRead as error:
         return f"the image ends before what tells it: {error}"

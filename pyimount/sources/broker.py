@@ -27,7 +27,8 @@ class Broker:
 
     ``descriptors``: files that somebody else has opened, by their paths with links resolved. Where it is
     given, these are all the files there are: no path is opened, no folder listed. ``objects``: what makes
-    sources of files that the caller has opened, by the names that they go by.
+    sources of files that the caller has opened, by the names that they go by. ``marks``: of files elsewhere,
+    by what is shown of them, the marks that they had when they were scanned: another state is not opened.
     """
 
     def __init__(
@@ -35,10 +36,12 @@ class Broker:
         allow: Iterable[str | os.PathLike[str]] = (),
         descriptors: Mapping[str, int] | None = None,
         objects: Mapping[str, Callable[[Meter], Source]] | None = None,
+        marks: Mapping[str, object] | None = None,
     ) -> None:
         self.allow = tuple(os.path.realpath(folder) for folder in allow)
         self._descriptors = descriptors
         self._objects = objects or {}
+        self._marks = marks or {}
 
     def open(self, path: str, meter: Meter) -> Source:
         """Open what the user named: a path, a URL, or an open file; raises OpenError."""
@@ -47,7 +50,11 @@ class Broker:
         if self._descriptors is None and is_url(path):
             from pyimount.sources.remote import RemoteSource
 
-            return RemoteSource.open(path, meter)
+            source = RemoteSource.open(path, meter)
+            if self._marks.get(path, source.mark) != source.mark:
+                source.close()
+                raise OpenError(f"{path}: was changed since it was scanned")
+            return source
         return self._open_file(path, meter)
 
     def _open_file(self, path: str, meter: Meter) -> FileSource:

@@ -81,20 +81,21 @@ class Meter:
         if self._since is None:
             self._since = monotonic()
 
-    def charge(self, length: int) -> None:
-        """Count a read of ``length`` bytes that is about to be made; raise BudgetError instead."""
+    def charge(self, length: int, reads: int = 1) -> None:
+        """Count ``reads`` of ``length`` bytes in all that are about to be made; raise BudgetError instead."""
         so_far = self.allocation_read if self.apart else self.bytes_read
         if so_far + length > self.budget.bytes_read:
             raise BudgetError(f"{so_far} bytes read, {self.budget.bytes_read} allowed for one image")
-        self.check_time()
+        if self.budget.seconds is not None:
+            self.check_time()
         if self._shared is not None:
             self._shared.apart = self.apart
-            self._shared.charge(length)
+            self._shared.charge(length, reads)
         if self.apart:
             self.allocation_read += length
         else:
             self.bytes_read += length
-        self.reads += 1
+        self.reads += reads
 
     def charge_unpacked(self, length: int) -> None:
         """Count ``length`` bytes that are about to be unpacked; raise BudgetError instead."""

@@ -59,14 +59,14 @@ class Pool:
 
         Raises NoFilesLeft when the process may open no more files, and none can be closed.
         """
+        with self._lock:
+            # Nearly always it is open, and this is done for every read.
+            if file.descriptor >= 0:
+                return self._used(file)
         with file.lock:
             with self._lock:
-                if file.descriptor >= 0:
-                    if file.opener is not None:
-                        self._open[file] = None
-                        self._open.move_to_end(file)
-                    file.users += 1
-                    return file.descriptor
+                if file.descriptor >= 0:  # by another thread meanwhile
+                    return self._used(file)
                 while len(self._open) >= most_open() and self._close_one():
                     pass
             opened = self.with_room(file.open)
@@ -75,6 +75,13 @@ class Pool:
                 file.users += 1
                 self._open[file] = None
             return opened
+
+    def _used(self, file: PooledFile) -> int:
+        file.users += 1
+        if file.opener is not None:
+            self._open[file] = None
+            self._open.move_to_end(file)
+        return file.descriptor
 
     def give_back(self, file: PooledFile) -> None:
         """Say that the descriptor is no longer used."""

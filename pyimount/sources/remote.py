@@ -13,7 +13,7 @@ from typing import Any
 from pyimount.sources.budget import Meter
 from pyimount.sources.errors import FOREIGN_ERRORS, OpenError, ReadError
 from pyimount.sources.place import ChangedError, Place, changed
-from pyimount.sources.source import LAST, Source
+from pyimount.sources.source import LAST, NamedSource
 from pyimount.sources.urls import given, is_signed, last_part, without_credentials
 
 BLOCK = 256 << 10
@@ -39,7 +39,7 @@ _MARKS = (
 """By which of its facts a file system tells a file's states apart, the best first."""
 
 
-class RemoteSource(Source):
+class RemoteSource(NamedSource):
     """A file elsewhere, read in blocks; every read is charged to ``meter`` as if it were here.
 
     Once it is seen to have changed, nothing more is read of it: bytes of two states are of none.
@@ -182,7 +182,12 @@ class RemoteSource(Source):
 
     @property
     def mark(self) -> str | None:
-        """As Place's."""
+        """As Source's: the size in bytes, with the ETag or the time of change where there is one."""
+        return f"{self.size} {self._place.mark or ''}".rstrip()
+
+    @property
+    def tag(self) -> str | None:
+        """The ETag, or the time of change; None where there is neither."""
         return self._place.mark
 
     def changed(self) -> str | None:
@@ -318,7 +323,7 @@ def mark_of(name: str) -> tuple[int | None, str | None]:
     except OpenError:
         return None, None
     source.close()
-    return source.size, source.mark
+    return source.size, source.tag
 
 
 def names_beside(name: str) -> dict[str, int]:

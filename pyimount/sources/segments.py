@@ -114,12 +114,12 @@ class _Folder:
         self.alike: dict[str, dict[Name, int]] = {}
         """By stem, in lower case: EWF's segments are one set in whatever case their names are."""
         self.sheets: set[str] = set()
-        """The stems of CUE sheets, in lower case."""
+        """The stems of the files that say which tracks of a CD lie in which files, in lower case."""
 
     def add(self, name: str, size: int) -> None:
         """Take in a file."""
         self.sizes[name] = size
-        if extension(name) == "cue":
+        if extension(name) in _SHEETS:
             self.sheets.add(name.rpartition(".")[0].lower())
         for parts in splits(name):
             self.alike.setdefault(parts.stem.lower(), {})[parts] = size
@@ -141,9 +141,11 @@ def _list(path: str) -> _Folder:
     return folder
 
 
-_PACKED_SUFFIXES = frozenset(("bz2", "gz", "lz4", "xz", "zip", "zst"))
+_PACKED_SUFFIXES = frozenset(("bz2", "gz", "lz4", "lzma", "xz", "zip", "zst"))
 """In a folder only what is called an image inside is one: ``disk.img.gz``."""
-_TRACK_SUFFIXES = frozenset(("bin", "img", "iso", "wav"))
+_ONE_IMAGE = IMAGE_SUFFIXES | _PACKED_SUFFIXES
+_TRACK_SUFFIXES = frozenset(("bin", "img", "iso", "mdf", "sub", "wav"))
+_SHEETS = frozenset(("ccd", "cue", "mds", "toc"))
 _EXTENT_ENDS = ("-flat", "-delta", "-rdm", "-rdmp")
 _BUNDLES = (("DiskDescriptor.xml",), ("Info.plist", "Info.bckup"), ("file_000.aff",))
 """A Parallels disk, Apple's sparse bundle and an AFD are folders with these files, opened by the first."""
@@ -187,7 +189,7 @@ def _is_image(name: str) -> bool:
 def _is_extent(folder: _Folder, name: str) -> bool:
     """Whether this is a part of an image that another file names.
 
-    Of a VMDK that its descriptor names (``disk-flat.vmdk``, ``disk-s001.vmdk``), or of a CD by its CUE sheet.
+    Of a VMDK that its descriptor names (``disk-flat.vmdk``, ``disk-s001.vmdk``), or of a CD by its sheet.
     """
     stem, _, suffix = name.lower().rpartition(".")
     if suffix == "vmdk":
@@ -200,12 +202,12 @@ def _around(path: str, folders: dict[str, _Folder]) -> Segments:
     """The set that ``path`` is of, or it alone."""
     parent, name = os.path.split(path)
     suffix = name.rpartition(".")[2]
-    if extension(name) in IMAGE_SUFFIXES | _PACKED_SUFFIXES:
-        # A file of such a name is an image; ``dd`` or ``gz`` is a segment's as soon, and whether it is one
-        # is worth a look at the first segment's name, not at a folder of thousands.
-        first = path[: -len(suffix)] + Letters(2).suffix(0, suffix)
-        if len(suffix) != 2 or not is_file(first):
-            return Segments((path,))
+    # A file of such a name is an image; ``dd`` or ``gz`` is a segment's as soon, and whether it is one
+    # is worth a look at the first segment's name, not at a folder of thousands.
+    if extension(name) in _ONE_IMAGE and (
+        len(suffix) != 2 or not is_file(path[: -len(suffix)] + Letters(2).suffix(0, suffix))
+    ):
+        return Segments((path,))
     if not any(True for parts in splits(name) for _ in series_of(parts)):
         return Segments((path,))
     if parent not in folders:
@@ -216,7 +218,7 @@ def _around(path: str, folders: dict[str, _Folder]) -> Segments:
 def _elsewhere(name: str) -> Segments:
     """The set that a URL is of, by the names that its server lists beside it; or it alone."""
     last = last_part(name)
-    if extension(last) in IMAGE_SUFFIXES | _PACKED_SUFFIXES or is_signed(name):
+    if extension(last) in _ONE_IMAGE or is_signed(name):
         return Segments((name,))
     if not any(True for parts in splits(last) for _ in series_of(parts)):
         return Segments((name,))
@@ -242,7 +244,7 @@ def set_within(folder: str, name: str, sizes: Callable[[], Mapping[str, int]]) -
     ``folder``, ``name``: what the two go by; ``sizes``: tells the sizes of the files in it.
     """
     alone = Segments((posixpath.join(folder, name),))
-    if extension(name) in IMAGE_SUFFIXES | _PACKED_SUFFIXES:
+    if extension(name) in _ONE_IMAGE:
         return alone
     if not any(True for parts in splits(name) for _ in series_of(parts)):
         return alone

@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 IMAGE_SUFFIXES = frozenset(
     (
-        *("aff", "aff4", "afd", "afm", "avhd", "avhdx", "cue", "dd", "dmg", "hdd", "hds", "ima", "image"),
-        *("img", "iso", "ova", "qcow", "qcow2", "qed", "raw", "sparseimage", "vdi", "vfd", "vhd", "vhdx"),
-        *("vma", "vmdk"),
+        *("aff", "aff4", "afd", "afm", "avhd", "avhdx", "ccd", "cue", "dd", "dmg", "hdd", "hds", "ima"),
+        *("image", "img", "iso", "mdf", "mds", "nrg", "ova", "qcow", "qcow2", "qed", "raw", "sparseimage"),
+        *("toc", "vdi", "vfd", "vhd", "vhdx", "vma", "vmdk"),
     )
 )
 """What images are called: so a folder's images are known. A file that the user names is looked at whatever

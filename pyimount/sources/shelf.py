@@ -28,6 +28,13 @@ class Shelf(ABC):
     def names(self, folder: str) -> Sequence[str]:
         """The names in a folder, without it; empty where there is none, or none can be read."""
 
+    def changed(self) -> Sequence[str]:
+        """What says that files are no longer what was opened, where that is known."""
+        return ()
+
+    def close(self) -> None:  # noqa: B027  (most hold nothing)
+        """Give back what is held open."""
+
 
 class KnownShelf(Shelf):
     """Those files that somebody else has opened, and no others."""

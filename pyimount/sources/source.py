@@ -33,6 +33,10 @@ class Source(ABC):
         Never raises: what could not be fetched, the reads will tell.
         """
 
+    def beneath(self, offset: int) -> "tuple[Source, int]":
+        """The source below of which this is a run, and where this byte stands there; else this one itself."""
+        return self, offset
+
     def read_at(self, offset: int, length: int) -> bytes:
         """Return ``length`` bytes at ``offset``, fewer only where the source ends.
 
@@ -49,6 +53,14 @@ class Source(ABC):
             raise ReadError(f"{len(data)} of {length} bytes could be read at {offset}")
         return data
 
+    def read_runs(self, runs: Sequence[tuple[int, int]]) -> list[bytes] | None:  # noqa: ARG002
+        """The bytes of each of these runs, ``(offset, length)``, where having all of them at once is cheaper.
+
+        No run is empty, and all lie within the source. Returns None where one by one is as good, and
+        where not all can be read: ``read_at`` tells for each. Never raises.
+        """
+        return None
+
     @abstractmethod
     def _read(self, offset: int, length: int) -> bytes:
         """Return exactly ``length`` (> 0) bytes at ``offset``; the range lies within ``size``."""
@@ -58,6 +70,11 @@ class Source(ABC):
 
         Nothing is read to find out.
         """
+        return None
+
+    @property
+    def mark(self) -> str | None:
+        """What tells the states of a file that lies elsewhere apart; None for any other source."""
         return None
 
     def changed(self) -> str | None:
@@ -138,6 +155,14 @@ class SliceSource(Source):
         inside = ((at, min(length, self.size - at)) for at, length in runs if 0 <= at < self.size)
         self._parent.expect([(self._start + at, length) for at, length in inside])
 
+    def read_runs(self, runs: Sequence[tuple[int, int]]) -> list[bytes] | None:
+        """As Source's."""
+        return self._parent.read_runs([(self._start + offset, length) for offset, length in runs])
+
+    def beneath(self, offset: int) -> tuple[Source, int]:
+        """As Source's."""
+        return self._parent.beneath(self._start + offset)
+
     def _read(self, offset: int, length: int) -> bytes:
         return self._parent.read_at(self._start + offset, length)
 
@@ -158,6 +183,25 @@ class ConcatSource(Source):
         self._parts = tuple(parts)
         self._ends = tuple(accumulate(part.size for part in self._parts))
         self.size = self._ends[-1] if self._ends else 0
+
+    @property
+    def is_far(self) -> bool:
+        """As Source's: whether any part is."""
+        return any(part.is_far for part in self._parts)
+
+    def expect(self, runs: Sequence[tuple[int, int]]) -> None:
+        """As Source's."""
+        wanted: dict[int, list[tuple[int, int]]] = {}
+        for start, length in runs:
+            offset, end = start, min(start + length, self.size)
+            while 0 <= offset < end:
+                number = bisect_right(self._ends, offset)
+                at = offset - (self._ends[number] - self._parts[number].size)
+                count = min(end, self._ends[number]) - offset
+                wanted.setdefault(number, []).append((at, count))
+                offset += count
+        for number, places in wanted.items():
+            self._parts[number].expect(places)
 
     def _read(self, offset: int, length: int) -> bytes:
         chunks = []

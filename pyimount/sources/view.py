@@ -1,7 +1,7 @@
 """What a parser sees: one layer's bytes, with what has been read kept for the next parser."""
 
 from bisect import bisect_right, insort
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from pyimount.problems import Code, Problem, Range, together
 from pyimount.sources.errors import MissingBytes, ReadError
@@ -89,14 +89,30 @@ class View:
         if self.source.is_far:
             runs = tuple(runs)
             self.source.expect(runs)
+        wanted: list[tuple[int, int]] = []
+        reached = 0
         for offset, length in runs:
-            if not 0 <= offset < self.size or self._known(offset, length) is not None:
-                continue
+            end = min(offset + length, self.size)
+            # What lies within the run before need not be read again.
+            again = wanted and wanted[-1][0] <= offset and end <= reached
+            if 0 <= offset < end and not again and not self._holds(offset, length):
+                wanted.append((offset, end - offset))
+                reached = end
+        together = self._together(wanted)
+        if together is not None:
+            for (offset, _), data in zip(wanted, together, strict=True):
+                self._keep(offset, data)
+            return
+        for offset, length in wanted:
             try:
                 self._ask(offset, length)
                 self._keep(offset, self.source.read_at(offset, length))
             except ReadError as error:
-                self._keep_pages(offset, min(offset + length, self.size), error)
+                self._keep_pages(offset, offset + length, error)
+
+    def _together(self, runs: list[tuple[int, int]]) -> list[bytes] | None:
+        """All of these runs, which lie within the layer, where they can be had at once."""
+        return None if len(runs) < 2 or self._lost else self.source.read_runs(runs)
 
     def _keep_pages(self, start: int, end: int, error: ReadError) -> None:
         good, at = b"", start
@@ -140,6 +156,28 @@ class View:
         known = self._known(offset, length)
         return self._try(offset, length) if known is None else known
 
+    def glances(self, places: Sequence[tuple[int, int]]) -> list[bytes]:
+        """What ``glance`` gives for each of these places, ``(offset, length)``, with less work for many."""
+        found: list[bytes | None] = []
+        unknown: dict[tuple[int, int], bytes] = {}
+        for place in places:
+            offset, length = place
+            end = offset + length
+            at = bisect_right(self._starts, offset) - 1
+            if at >= 0 and end <= (start := self._starts[at]) + len(run := self._runs[start]):
+                found.append(run[offset - start : end - start])
+                continue
+            found.append(None)
+            if 0 <= offset < end <= self.size:
+                unknown[place] = b""
+        together = self._together([*unknown])
+        # Where they cannot be had together, each is read by itself.
+        unknown = {} if together is None else dict(zip(unknown, together, strict=True))
+        return [
+            data if data is not None else unknown[place] if place in unknown else self.glance(*place)
+            for data, place in zip(found, places, strict=True)
+        ]
+
     def peek(self, offset: int, length: int) -> bytes:
         """Bytes at ``offset``; fewer than ``length`` where the layer ends, none outside it.
 
@@ -160,6 +198,13 @@ class View:
         known = self._known(offset, length) if offset >= 0 else None
         return known if known is not None and len(known) == length else None
 
+    def _holds(self, offset: int, length: int) -> bool:
+        at = bisect_right(self._starts, offset) - 1
+        if at < 0:
+            return False
+        end = self._starts[at] + len(self._runs[self._starts[at]])
+        return offset + length <= end or end == self.size
+
     def _known(self, offset: int, length: int) -> bytes | None:
         at = bisect_right(self._starts, offset) - 1
         if at < 0:
@@ -174,16 +219,29 @@ class View:
         return None
 
     def _fetch(self, offset: int, length: int) -> bytes:
+        lost = self._noted_as_lost(offset, length)
+        if lost is not None:
+            raise type(lost)(str(lost))
         try:
-            self._ask(offset, length)
             return self.source.read_at(offset, length)
         except ReadError as error:
             self._note_lost(error, offset, length)
             self._note(error, offset, length)
             raise
 
+    def _noted_as_lost(self, offset: int, length: int) -> ReadError | None:
+        """Why this cannot be read, where that is known, and noted: one failure is enough for all of it."""
+        last = offset + length
+        for start, end, error in self._lost:
+            if offset < end and start < last:
+                if offset < start or end < min(last, self.size):
+                    self._note_lost(error, offset, length)
+                self._note(error, offset, length)
+                return error
+        return None
+
     def _ask(self, offset: int, length: int) -> None:
-        """Raise ReadError again for what is known to be lost: one failure is enough for all of it."""
+        """Raise ReadError again for what is known to be lost."""
         for start, end, error in self._lost:
             if offset < end and start < offset + length:
                 raise type(error)(str(error))
@@ -208,9 +266,14 @@ class View:
                 runs[:] = _joined(runs)
 
     def _try(self, offset: int, length: int) -> bytes:
+        # An array without enough members is asked for hundreds of places: no exception for each of them.
+        if self._lost and self._noted_as_lost(offset, length) is not None:
+            return b""
         try:
-            return self._fetch(offset, length)
-        except ReadError:
+            return self.source.read_at(offset, length)
+        except ReadError as error:
+            self._note_lost(error, offset, length)
+            self._note(error, offset, length)
             return b""
 
     def read(self, offset: int, length: int) -> bytes:

@@ -18,6 +18,8 @@ _NOTES = 512
 """Problems that are noted before those of one cause are put together."""
 
 Make = Callable[[str], sums.Sum]
+Sink = Callable[[int, bytes | None, int], None]
+"""Given bytes in their order: from where on, the bytes, how many; None: not all of them could be read."""
 
 
 class NotResumable(Exception):  # noqa: N818  (what it is)
@@ -28,7 +30,7 @@ class Pass:
     """The bytes of ``what``, from ``source``; ``asked``: algorithms that are to be computed besides.
 
     ``make``: begins a sum. ``kept``: what ``snapshot`` gave of an earlier run; with it, the pass goes on
-    there. Raises NotResumable.
+    there. ``sink``: is given the bytes as well; what it raises ends the pass. Raises NotResumable.
     """
 
     def __init__(
@@ -38,7 +40,10 @@ class Pass:
         asked: Sequence[str] = (),
         make: Callable[[str, str | None], sums.Sum] | None = None,
         kept: Mapping[str, Any] | None = None,
+        *,
+        sink: Sink | None = None,
     ) -> None:
+        self._sink = sink
         self.what = what
         self.position = 0
         self.problems: list[Problem] = []
@@ -174,7 +179,12 @@ class Pass:
             self.problems = list(together(self.problems))
 
     def _take(self, at: int, data: Sequence[tuple[int, bytes]], length: int) -> None:
-        if sum(len(piece) for _, piece in data) == length:
+        whole = sum(len(piece) for _, piece in data) == length
+        if self._sink is not None:
+            # All of it is in one run but after a read that failed.
+            joined = data[0][1] if len(data) == 1 else b"".join(piece for _, piece in data)
+            self._sink(at, joined if whole else None, length)
+        if whole:
             for each in self._sums.values():
                 for _, piece in data:
                     each.update(piece)

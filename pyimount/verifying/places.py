@@ -46,6 +46,17 @@ def with_places(found: Sequence[Verified], segments: Segments, *, files: bool) -
     return tuple(placed)
 
 
+def segments_of(disk: DiskLayer) -> Segments:
+    """The files of the image that a disk was found in."""
+    recipe = disk.recipe.parameters
+    named, holes = recipe.get("paths"), recipe.get("holes")
+    return Segments(
+        tuple(str(each) for each in named) if isinstance(named, list) else disk.paths,
+        split=recipe.get("split") is True,
+        holes=tuple(each for each in holes if isinstance(each, int)) if isinstance(holes, list) else (),
+    )
+
+
 def _ranges(verified: Verified) -> list[Range]:
     """The runs of the disk in which something is wrong, those that touch as one, in order."""
     if verified.size is None:

@@ -1,17 +1,18 @@
 """``verify``: an image held against all that it keeps of itself."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 
 from pyimount.formats.container import Opened
 from pyimount.formats.stored import CheckedBytes, Stored
-from pyimount.problems import Code, Problem, told
+from pyimount.problems import RANGES_CAP, Code, Problem, Range, together, told
 from pyimount.recognition.opening import open_image
 from pyimount.sources.broker import Broker
 from pyimount.sources.budget import NO_LIMIT, Meter
 from pyimount.sources.errors import NoFilesLeft, OpenError, ReadError
 from pyimount.sources.segments import Segments
 from pyimount.sources.source import Source
-from pyimount.verifying.passes import NotResumable, Pass
+from pyimount.verifying.passes import NotResumable, Pass, Sink
 from pyimount.verifying.records import Check, Status, Verified
 from pyimount.verifying.state import State
 
@@ -44,12 +45,14 @@ def verify(
     allow: Iterable[str] = (),
     progress: Progress | None = None,
     state: State | None = None,
+    sinks: Mapping[int, Sink] = MappingProxyType({}),
 ) -> tuple[Verified, ...]:
     """Hold one image, with all its segments, against what it keeps of itself: one result for each disk in it.
 
     ``hashes``: algorithms to be computed of the disk in the same pass. ``allow``: folders from which files
     that the image names may be opened. ``state``: where it is kept how far this is, and from which it goes
-    on. Never raises for what the image holds, or for one that cannot be opened.
+    on. ``sinks``: by the number of a disk, from 1 on, what is given its bytes in the same pass. Never raises
+    for what the image holds, or for one that cannot be opened.
     """
     try:
         image, opened = open_image(segments, Broker(allow), Meter(NO_LIMIT))
@@ -62,7 +65,7 @@ def verify(
         done = []
         for number, disk in enumerate(disks, 1):
             index = str(number) if len(disks) > 1 else None
-            verifying = _Verifying(disk, hashes, progress, state, number)
+            verifying = _Verifying(disk, hashes, progress, state, number, sink=sinks.get(number))
             done.append(verifying.verified(image.all_paths, index, image.changed))
         if state is not None:
             state.finish()
@@ -81,6 +84,8 @@ class _Verifying:
         progress: Progress | None,
         state: State | None,
         number: int,
+        *,
+        sink: Sink | None,
     ) -> None:
         self._opened = opened
         self._stored = opened.stored or Stored()
@@ -88,6 +93,7 @@ class _Verifying:
         self._progress = progress or (lambda _done, _of: None)
         self._state = state
         self._number = number
+        self._sink = sink
         self._passes: list[Pass] = []
         self._done = 0
         parts = [(each, self._source(each)) for each in self._parts()]
@@ -168,7 +174,7 @@ class _Verifying:
         key = f"{self._number}.{number}"
         state = self._state
         if state is None:
-            reading = Pass(each, source, asked)
+            reading = Pass(each, source, asked, sink=self._sink if each.source is None else None)
         else:
             try:
                 reading = self._resumed(key, each, source, asked, state)
@@ -217,14 +223,20 @@ class _Verifying:
 
 
 def _problems_of(reading: Pass) -> Iterator[Problem]:
-    """What a pass found: its ranges are of the disk; of other bytes they are told in the message alone."""
+    """What a pass found: its ranges are of the disk, or the message tells those of other bytes."""
     if reading.what.source is None:
         yield from reading.problems
         return
-    for each in told(reading.problems):
-        named = reading.what.name in each.message
-        message = each.message if named else f"{reading.what.name}: {each.message}"
-        yield each.replaced(message=message, ranges=(), count=1)
+    for each in together(reading.problems):
+        wanted = [(run.offset, run.size) for run in each.ranges]
+        on_disk = sorted(reading.what.places(wanted)) if reading.what.places is not None else []
+        one = each if on_disk else told((each,))[0]
+        named = reading.what.name in one.message
+        yield one.replaced(
+            message=one.message if named else f"{reading.what.name}: {one.message}",
+            ranges=tuple(Range(*place) for place in on_disk[:RANGES_CAP]),
+            count=max(1, len(on_disk)),
+        )
 
 
 def _of_hashes(checks: Sequence[Check]) -> Iterator[Problem]:

@@ -4,13 +4,13 @@ import compileall
 import os
 import sys
 import tempfile
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from itertools import chain
 from pathlib import Path
 
 import pyimount
 from fixtures.workshop import Workshop, find_tool, fixtures, recipes
-from tests.benchmarks import mapping, mapping_luks, mapping_lvm, unpacking, verifying, wide
+from tests.benchmarks import link, mapping, mapping_luks, mapping_lvm, unpacking, verifying, wide
 from tests.benchmarks.libblkid import Libblkid
 from tests.benchmarks.measure import Spent, bytes_read, command, in_turn, peak_memory
 
@@ -19,6 +19,9 @@ PYIMOUNT = BIN / "pyimount"
 MIB = 1 << 20
 SIZE = 256 * MIB
 """Of a raw image. libblkid looks for less in smaller ones."""
+
+Row = tuple[str, float, tuple[str, float], str]
+"""What ``row`` prints: what, ours, the other's name and value, and the unit."""
 
 RAW = {"ext4": ("mkfs.ext4", "-q"), "ntfs": ("mkntfs", "-q", "-F", "-f")}
 EARLY = ("iso9660", "ldm", "luks2", "lvm2", "md-1.2", "ubi", "udf")
@@ -53,7 +56,10 @@ def row(what: str, ours: float, theirs: tuple[str, float], unit: str) -> None:
     """Print one comparison; ``theirs``: the name of the other, and its value."""
     other, value = theirs
     ratio = ours / float(value)
-    print(f"{what:36} {_spread(ours)} {unit:5}  {other:34} {_spread(value)} {unit:5}  {ratio:8.2f}")
+    # At once: the whole table takes minutes.
+    print(
+        f"{what:36} {_spread(ours)} {unit:5}  {other:34} {_spread(value)} {unit:5}  {ratio:8.2f}", flush=True
+    )
 
 
 def _spread(value: float) -> str:
@@ -118,30 +124,42 @@ def sizes(found: dict[str, Path], folder: Path) -> None:
             row(f"detect --json {name}, memory", peak / MIB, ("limit", 80), "MiB")
 
 
-def main() -> int:
-    """Print the table; returns the exit status."""
+PARTS: dict[str, Callable[[Path], Iterable[Row]]] = {
+    "containers": unpacking.containers,
+    "groups": wide.groups,
+    "nothing": wide.nothing,
+    "search": wide.searches,
+    "arrays": mapping.arrays,
+    "lvm": mapping_lvm.volumes,
+    "ciphers": lambda _: mapping_luks.ciphers(),
+    "small-reads": lambda _: mapping_luks.small_reads(),
+    "verify": lambda folder: verifying.images(folder, PYIMOUNT),
+    "link": lambda folder: link.images(folder, PYIMOUNT),
+}
+"""What makes the rows of each part but detect's."""
+
+
+def main(names: Sequence[str]) -> int:
+    """Print the table, or the parts of these names; returns the exit status."""
+    known = ("detect", *PARTS)
+    if unknown := set(names) - {*known}:
+        print(f"no part is called {', '.join(sorted(unknown))}: {', '.join(known)}", file=sys.stderr)
+        return 2
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        found = images(folder)
         print("processor time: the median, and the least and the most; ratio: ours to the other's")
         print(f"{'pyimount':36} {'':39}  {'beside':34} {'':39}     ratio")
-        in_process(found)
-        commands(found)
-        sizes(found, folder)
-        parts = (
-            unpacking.containers(folder),
-            wide.groups(folder),
-            wide.nothing(folder),
-            mapping.arrays(folder),
-            mapping_lvm.volumes(folder),
-            mapping_luks.ciphers(),
-            mapping_luks.small_reads(),
-            verifying.images(folder, PYIMOUNT),
-        )
-        for line in chain.from_iterable(parts):
-            row(*line)
+        if not names or "detect" in names:
+            found = images(folder)
+            in_process(found)
+            commands(found)
+            sizes(found, folder)
+        for part, rows in PARTS.items():
+            if not names or part in names:
+                for line in rows(folder):
+                    row(*line)
     return 0
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(main(sys.argv[1:]))

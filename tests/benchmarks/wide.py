@@ -39,14 +39,19 @@ def _group(folder: Path, count: int) -> list[Path]:
 
 
 def nothing(folder: Path) -> Iterator[Row]:
-    """What is not recognised beside what is empty, and a search beside one ``find`` over the same bytes."""
-    noise, zeros, words = (folder / f"{name}.img" for name in ("noise", "zeros", "words"))
+    """What is not recognised beside what is empty."""
+    noise, zeros = (folder / f"{name}.img" for name in ("noise", "zeros"))
     noise.write_bytes(os.urandom(64 * MIB))
-    words.write_bytes(content(SEARCHED))
     with zeros.open("wb") as file:
         file.truncate(64 * MIB)
     other, empty = in_turn((partial(pyimount.detect, noise), partial(pyimount.detect, zeros)), 200)
     yield "detect(), nothing recognised", other * 1000, ("zeros", empty * 1000), "ms"
+
+
+def searches(folder: Path) -> Iterator[Row]:
+    """A search beside one ``find`` over the same bytes."""
+    words = folder / "words.img"
+    words.write_bytes(content(SEARCHED))
 
     def find() -> None:
         words.read_bytes().find(b"no such magic is in there")

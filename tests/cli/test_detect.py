@@ -213,12 +213,12 @@ def in_terminal(arguments: list[str]) -> str:
     variables = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
     variables |= {"TERM": "xterm-256color", "COLUMNS": "100"}
     line = ["script", "-qec", command, "/dev/null"]
-    return subprocess.run(line, capture_output=True, text=True, check=True, timeout=60, env=variables).stdout
+    return subprocess.run(line, capture_output=True, text=True, check=True, timeout=300, env=variables).stdout
 
 
 def test_a_reader_that_has_seen_enough_is_no_error(demo: Path) -> None:
     command = f"{sys.executable} -m pyimount detect -v {demo} {demo} | head -n 1; echo ${{PIPESTATUS[0]}}"
-    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True, timeout=300)
     assert done.stdout.splitlines()[-1] == "0"
     assert done.stderr == ""
 

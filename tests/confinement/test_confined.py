@@ -30,7 +30,7 @@ def request(keys: Keyring | None = None) -> dict[str, Any]:
 
 
 def confined(*paths: Path, keys: Keyring | None = None, **options: Any) -> pyimount.Scan:
-    found = scan_confined(gather(paths), request=request(keys), timeout=60, **options)
+    found = scan_confined(gather(paths), request=request(keys), timeout=300, **options)
     return pyimount.Scan.from_dict(found.report)
 
 

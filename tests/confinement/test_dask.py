@@ -57,7 +57,7 @@ def test_a_worker_that_is_killed_loses_and_doubles_nothing(cluster: Cluster, tmp
     paths = sorted(map(str, folder.iterdir()))
     local = dict(pyimount.detect_many(paths))
     with distributed.Client(scheduler_file=str(cluster.file)) as client:
-        client.wait_for_workers(2, timeout=120)
+        client.wait_for_workers(2, timeout=300)
         results = []
         for result in pyimount.detect_many(paths, executor=client.get_executor(), jobs=8):
             results.append(result)

@@ -153,7 +153,7 @@ class Started:
 
     def end(self) -> bytes:
         self.socket.close()
-        return self.process.communicate(timeout=60)[1]
+        return self.process.communicate(timeout=300)[1]
 
 
 OTHERS = (

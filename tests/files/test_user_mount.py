@@ -33,7 +33,7 @@ def at(tmp_path: Path) -> Iterator[Path]:
 
 def mount(*words: object) -> subprocess.CompletedProcess[str]:
     argv = [*COMMAND, "mount", *map(str, words)]
-    return subprocess.run(argv, capture_output=True, text=True, check=False, timeout=120)
+    return subprocess.run(argv, capture_output=True, text=True, check=False, timeout=300)
 
 
 def test_the_files_are_shown_and_taken_down(

@@ -76,7 +76,7 @@ def ask(python: Path | str, package: str, image: Path, **arguments: Any) -> list
         [python, "-c", PROGRAM, package, image, json.dumps(arguments)],
         # It decodes what tools print by the locale, and fails where that has no encoding.
         env={**os.environ, "LC_ALL": "C.UTF-8", "PATH": f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"},
-        capture_output=True, text=True, timeout=120, check=False,
+        capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)

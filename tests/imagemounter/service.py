@@ -37,7 +37,7 @@ IN_USE = "image = ? AND users > 0"
 @contextmanager
 def database(path: Path) -> Iterator[sqlite3.Connection]:
     """A transaction that no other process or thread is in the middle of."""
-    connection = sqlite3.connect(path, timeout=60, isolation_level=None)
+    connection = sqlite3.connect(path, timeout=300, isolation_level=None)
     try:
         connection.execute(SCHEMA)
         connection.execute("BEGIN IMMEDIATE")

@@ -17,6 +17,7 @@ from pyimount.dependencies import PythonModuleDependency
 from pyimount.exceptions import ArgumentError, DiskIndexError, KeyInvalidError, NotMountedError
 from tests.imagemounter.disks import file_system, partitioned
 from tests.imagemounter.groups import luks, ntfs_with_shadows
+from tests.kept import kept
 from tests.mounting.images import MIB, blank
 
 pytestmark = pytest.mark.usefixtures("as_user")
@@ -560,3 +561,14 @@ def test_labels_and_last_mount_points_are_two_things(tmp_path: Path) -> None:
     assert volume.info["label"] == "data"
     assert volume.info["lastmountpoint"] == "/srv/data"
     assert volume.detect_mountpoint() == "/srv/data"
+
+
+def test_of_a_file_of_several_disks_the_others_are_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "machine.ova").write_bytes(kept("ova"))
+    disk = ImageParser(tmp_path / "machine.ova").disks[0]
+    with caplog.at_level(logging.WARNING):
+        assert [volume.determine_fs_type() for volume in disk.detect_volumes()] == ["fat"]
+        assert disk.get_disk_type() == "vmdk"
+    assert caplog.text.count("holds 2 disks, and this interface shows the first alone") == 1

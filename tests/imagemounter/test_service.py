@@ -37,7 +37,7 @@ class Client:
     def ask(self, where: str, **said: Any) -> tuple[int, Any]:
         data = json.dumps({name: str(value) for name, value in said.items()}).encode() if said else None
         try:
-            with urllib.request.urlopen(f"{self.top}{where}", data, timeout=120) as answer:  # noqa: S310
+            with urllib.request.urlopen(f"{self.top}{where}", data, timeout=300) as answer:  # noqa: S310
                 return answer.status, answer.read()
         except urllib.error.HTTPError as error:
             with error:
@@ -64,7 +64,7 @@ class Client:
         """Have another process unmount; how many images, and what it complained of."""
         done = subprocess.run(
             [sys.executable, "-m", "tests.imagemounter.service", command, self.path],
-            cwd=TOP, capture_output=True, text=True, check=True, timeout=120,
+            cwd=TOP, capture_output=True, text=True, check=True, timeout=300,
         )  # fmt: skip
         return int(done.stdout), done.stderr
 

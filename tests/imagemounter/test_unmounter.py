@@ -35,7 +35,9 @@ class Leftovers:
         self.base = str(ground.base)
 
     def run(self, *command: str | Path) -> str:
-        done = subprocess.run(list(map(str, command)), check=True, capture_output=True, text=True, timeout=60)
+        done = subprocess.run(
+            list(map(str, command)), check=True, capture_output=True, text=True, timeout=300
+        )
         return done.stdout.strip()
 
     def mount(self, image: str | Path, at: Path, *options: str) -> Path:

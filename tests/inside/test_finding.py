@@ -1,10 +1,14 @@
 """``detect --within``: the images in the files of volumes, and the machines whose disks they are."""
 
+import csv
+import io
 import json
+import re
 import shutil
 import subprocess
 import zipfile
 from pathlib import Path
+from xml.etree import ElementTree
 
 import jsonschema
 import pytest
@@ -211,3 +215,42 @@ def test_a_volume_whose_files_nobody_reads_is_told(tmp_path: Path) -> None:
 def test_images_each_by_itself_are_not_looked_through(capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["detect", "--within", "--jsonl", "none.img"]) == 2
     assert "--within and --system go with images that are looked at together" in capfd.readouterr().err
+
+
+@pytest.mark.needs("sfdisk", "pvck")
+def test_reports_of_every_form_have_what_is_in_images(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    disk = str(nested(tmp_path))
+    first, second = "1:/vms/lvm.qcow2", "1:/vms/lvm.qcow2::0.0:/vms/deep.vmdk"
+    assert main(["detect", "--within", "--csv", disk]) == 0
+    rows = list(csv.DictReader(io.StringIO(capfd.readouterr().out)))
+    assert {row["path"] for row in rows} == {disk}
+    named = [(row["within"], row["index"], row["type"]) for row in rows if row["type"]]
+    assert named == [
+        ("", "1", "ext4"), (first, "0", "LVM2_member"), (first, "0.0", "ext4"), (second, "0", "ext4")
+    ]  # fmt: skip
+    assert main(["detect", "--within", "--export", disk]) == 0
+    blocks = [
+        dict(line.split("=", 1) for line in block.splitlines())
+        for block in capfd.readouterr().out.split("\n\n")
+    ]
+    inner = [block for block in blocks if block.get("WITHIN") == disk and block.get("TYPE")]
+    assert [(block["DEVNAME"], block["TYPE"]) for block in inner] == [
+        (first, "LVM2_member"), (first, "ext4"), (second, "ext4")
+    ]  # fmt: skip
+    page, drawn = tmp_path / "case.html", tmp_path / "case.svg"
+    assert main(["report", "--within", disk, "-o", str(page)]) == 0
+    text = page.read_text()
+    ids = re.findall(r' id="([^"]+)"', text)
+    assert len(ids) == len(set(ids))
+    assert set(re.findall(r'href="#([^"]+)"', text)) <= set(ids)
+    for number, address in enumerate((first, second), 1):
+        assert f'<h2 id="w{number}"><bdi>Within: {address}</bdi></h2>' in text
+    assert "2 disk images in their files" in text
+    assert "--within" in text
+    assert main(["report", "--within", "--svg", disk, "-o", str(drawn)]) == 0
+    root = ElementTree.parse(drawn).getroot()  # noqa: S314  (our own)
+    boxes = [each.get("aria-label") or "" for each in root.iter() if each.get("class") == "box"]
+    assert sum(label.startswith("deep.vmdk ") for label in boxes) == 1
+    assert sum(label.startswith("lvm.qcow2 ") for label in boxes) == 1

@@ -38,7 +38,7 @@ class Said(NamedTuple):
 def tool(*command: str | Path, data: bytes = b"") -> str:
     """Run a program, which must succeed."""
     done = subprocess.run(
-        [str(word) for word in command], input=data, capture_output=True, timeout=60, check=False
+        [str(word) for word in command], input=data, capture_output=True, timeout=300, check=False
     )
     assert done.returncode == 0, (command, done.returncode, done.stderr)
     return done.stdout.decode("utf-8", "backslashreplace").strip()
@@ -177,7 +177,7 @@ def differences(before: dict[str, str], now: dict[str, str]) -> str:
 
 def left_since(before: dict[str, str]) -> str:
     """What is different from before, also a moment later: whose starter was killed ends when it notices."""
-    until = time.monotonic() + 5
+    until = time.monotonic() + 60
     while (different := differences(before, state())) and time.monotonic() < until:
         time.sleep(0.2)
     return different

@@ -73,7 +73,7 @@ os._exit(0)
 def mounted_by(python: str, package: str, then: str) -> list[list[Any]]:
     """What the program tells of what it mounted; ``then``: ``clean``, or ``leave`` to let it stand."""
     done = subprocess.run(
-        [python, "-c", PROGRAM, package, then, *IMAGES], capture_output=True, text=True, timeout=240,
+        [python, "-c", PROGRAM, package, then, *IMAGES], capture_output=True, text=True, timeout=300,
         check=False, env={**os.environ, "LC_ALL": "C.UTF-8"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -109,7 +109,7 @@ def the_dry_run_is_no_trap() -> None:
         assert "mount " in said.out
         for tool_ in ("mount", "losetup", "cryptsetup", "mkdir", "chmod"):
             said = said._replace(out=re.sub(rf"(?<=[(\s])/?[\w/]*\b{tool_} ", ": ", said.out))
-        subprocess.run(["sh"], input=said.out.encode(), check=False, capture_output=True, timeout=30)
+        subprocess.run(["sh"], input=said.out.encode(), check=False, capture_output=True, timeout=300)
 
 
 def a_name_of_four_thousand() -> None:

@@ -37,7 +37,7 @@ SMALL = 8 * MIB
 def tool(*command: str | Path, data: bytes = b"") -> str:
     """Run a program, which must succeed."""
     done = subprocess.run(
-        [str(word) for word in command], input=data, capture_output=True, timeout=60, check=False
+        [str(word) for word in command], input=data, capture_output=True, timeout=300, check=False
     )
     assert done.returncode == 0, (command, done.stderr)
     return done.stdout.decode().strip()

@@ -35,7 +35,7 @@ def _pyimount(user: str, *words: str | Path, status: int = 0) -> Said:
     """Run pyimount as a user, without a terminal."""
     done = subprocess.run(
         _as(user, sys.executable, "-m", "pyimount", *words),
-        capture_output=True, text=True, timeout=60, check=False, cwd="/", stdin=subprocess.DEVNULL,
+        capture_output=True, text=True, timeout=300, check=False, cwd="/", stdin=subprocess.DEVNULL,
     )  # fmt: skip
     said = Said(done.returncode, done.stdout, done.stderr)
     assert "Traceback" not in said.err, said.err

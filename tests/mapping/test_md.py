@@ -295,6 +295,21 @@ def test_pieces_that_follow_each_other_are_read_at_once() -> None:
     assert [each.reads for each in sources] == [1, 1, 1]
 
 
+@pytest.mark.parametrize(("name", "missing"), [("raid5-2", (1,)), ("raid6-2", (1, 2)), ("raid6-2", (0, 3))])
+def test_chunk_by_chunk_nothing_of_an_array_without_members_is_read_twice(
+    name: str, missing: tuple[int, ...]
+) -> None:
+    images, whole, _ = array(name)
+    there = [Failing(image) for number, image in enumerate(images) if number not in missing]
+    _, _, source = opened(told(there))
+    for each in there:
+        each.reads = 0
+    read = [source.read_at(at, CHUNK) for at in range(0, source.size, CHUNK)]
+    assert b"".join(read) == whole[: source.size]
+    stripes = -(-len(images[0]) // CHUNK)
+    assert all(each.reads <= stripes for each in there)
+
+
 # What happens to arrays.
 
 

@@ -88,3 +88,16 @@ def test_only_what_reads_contents_has_windows_and_only_over_the_diffuser(method:
     assert isinstance(again, WindowSource) == (method in (0x8000, 0x8001))
     for at in range(0, SIZE, 8192):
         assert again.read_at(at, 512) == plain[at : at + 512] == found.source.read_at(at, 512)
+
+
+@pytest.mark.usefixtures("arithmetic")
+def test_larger_windows_are_made_after_some_reads_or_a_long_one() -> None:
+    below = Below()
+    source = WindowSource(below, 2 * WINDOW, after=3)
+    for at in range(0, 5 * 4096, 4096):
+        assert source.read_at(at, 4096) == CONTENT[at : at + 4096]
+    assert below.reads == [(0, 4096), (4096, 4096), (8192, 4096), (0, 2 * WINDOW)]
+    del below.reads[:]
+    assert source.read_at(2 * WINDOW, WINDOW) == CONTENT[2 * WINDOW : 3 * WINDOW]
+    assert source.read_at(2 * WINDOW, 3 * WINDOW + 777) == CONTENT[2 * WINDOW :]
+    assert below.reads == [(2 * WINDOW, 2 * WINDOW), (2 * WINDOW, 3 * WINDOW + 777)]

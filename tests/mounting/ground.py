@@ -38,7 +38,7 @@ class Ground:
     def _run(self, *command: str | Path, stdin: BinaryIO | None = None) -> None:
         path = tool_path(str(command[0]))
         subprocess.run(
-            [path, *map(str, command[1:])], stdin=stdin, check=True, capture_output=True, timeout=60
+            [path, *map(str, command[1:])], stdin=stdin, check=True, capture_output=True, timeout=300
         )
 
     def tree(self, name: str = "tree") -> Path:

@@ -14,7 +14,7 @@ from pyimount.execution.errors import LedgerError
 from pyimount.execution.plan_executor import Executor, Outcome
 from pyimount.execution.undoing import Undone
 from pyimount.planning.steps import MountPlan
-from tests.mounting.acts import NOT_REACHED, faults, first_and_last, recorded, with_fault
+from tests.mounting.acts import NOT_REACHED, Act, faults, first_and_last, recorded, with_fault
 from tests.mounting.ground import Ground, anew
 from tests.mounting.test_faults import bound, exposed, shown, whole
 
@@ -58,7 +58,7 @@ def taken_down(ground: Ground, session: str) -> Undone:
 
 def tried(
     ground: Ground,
-    acts: list[str],
+    acts: list[Act],
     act_on: Callable[[], tuple[MountPlan, Callable[[], object]]],
     kind: str,
     fault: dict[str, Any],
@@ -68,21 +68,20 @@ def tried(
     """Whatever was wrong after a fault at each of the acts."""
     wrong: list[object] = []
     reached = 0
-    numbers = range(1, len(acts) + 1) if every else first_and_last(acts)
-    for number in numbers:
+    chosen = acts if every else first_and_last(acts)
+    for act in chosen:
         plan, run = act_on()
-        act = acts[number - 1]
-        status = with_fault(run, number, **fault)
-        reached += status != NOT_REACHED
+        status = with_fault(run, act, **fault)
+        reached += act.nth == 1 and status != NOT_REACHED
         if status not in (NOT_REACHED, -signal.SIGKILL if kind == "is the last" else 0):
             # By an outcome or a LedgerError, or where it was killed; never by another exception.
-            wrong.append((number, act, status))
+            wrong.append((act, status))
         undone = taken_down(ground, plan.session)
         if not undone.ended or ground.left():
-            wrong.append((number, act, undone.left, ground.left()))
+            wrong.append((act, undone.left, ground.left()))
             ground.clear()
         ground.check()
-    assert reached > 0.8 * len(numbers)
+    assert reached > 0.8 * sum(act.nth == 1 for act in chosen)
     return wrong
 
 

@@ -69,7 +69,7 @@ def disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def run(*words: str | Path, data: str = "") -> None:
     tool = shutil.which(str(words[0]), path="/usr/sbin:/usr/bin:/sbin:/bin")
     assert tool is not None
-    subprocess.run([tool, *words[1:]], input=data, text=True, check=True, capture_output=True, timeout=60)
+    subprocess.run([tool, *words[1:]], input=data, text=True, check=True, capture_output=True, timeout=300)
 
 
 def found(folder: str | Path) -> set[str]:

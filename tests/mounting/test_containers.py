@@ -45,7 +45,7 @@ def inside(folder: Path, script: str, given: str = "") -> tuple[int, str]:
     """Run a script among few nodes; its status, and all that it said."""
     done = subprocess.run(
         ("unshare", "--mount", "--propagation", "private", "sh", "-c", FEW_NODES + script),
-        cwd=folder, capture_output=True, text=True, check=False, timeout=120,
+        cwd=folder, capture_output=True, text=True, check=False, timeout=300,
         env={**os.environ, "GIVEN": given, "PYTHONPATH": str(Path.cwd())},
     )  # fmt: skip
     said = done.stdout + done.stderr

@@ -60,7 +60,7 @@ def exposed(ground: Ground) -> tuple[MountPlan, dict[str, object]]:
     """A disk that our own server shows."""
     needs("mkfs.ext4", "qemu-img")
     raw, image = ground.ext4(), ground.folder / "disk.qcow2"
-    subprocess.run(["qemu-img", "convert", "-O", "qcow2", raw, image], check=True, timeout=60)
+    subprocess.run(["qemu-img", "convert", "-O", "qcow2", raw, image], check=True, timeout=300)
     ground.keep(image)
     scan = pyimount.detect(image)
     session = ground.session()

@@ -32,7 +32,7 @@ def command(*arguments: str | Path, status: int = 0, **options: Any) -> subproce
     """Run pyimount."""
     done = subprocess.run(
         [sys.executable, "-m", "pyimount", *map(str, arguments)],
-        capture_output=True, text=True, check=False, timeout=120, stdin=subprocess.DEVNULL, **options,
+        capture_output=True, text=True, check=False, timeout=300, stdin=subprocess.DEVNULL, **options,
     )  # fmt: skip
     assert "Traceback" not in done.stderr, done.stderr
     assert done.returncode == status, f"{done.returncode}\n{done.stdout}\n{done.stderr}"
@@ -166,7 +166,7 @@ def layered(tmp_path_factory: pytest.TempPathFactory) -> Path:
     needs("mdadm", "lvm", "cryptsetup")
     kernel = kernel_in(tmp_path_factory.mktemp("layers"))
     content(kernel.share)
-    kernel.shell(LAYERS, timeout=240)
+    kernel.shell(LAYERS, timeout=300)
     return kernel.share
 
 

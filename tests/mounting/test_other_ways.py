@@ -230,7 +230,7 @@ def test_ext4_without_the_kernels_driver(
     if container == "qcow2":
         image = ground.folder / "disk.qcow2"
         subprocess.run(
-            ["qemu-img", "convert", "-O", "qcow2", ground.folder / "ext4.img", image], check=True, timeout=60
+            ["qemu-img", "convert", "-O", "qcow2", ground.folder / "ext4.img", image], check=True, timeout=300
         )
         ground.keep(image)
     machine = survey.survey()
@@ -261,7 +261,7 @@ def test_ntfs_3g_mounts_read_only_what_windows_sleeps_on(
     held = ground.folder / "held"
     held.write_bytes(data.ljust(8192, b"\0"))
     subprocess.run(
-        ["ntfscp", "--force", "--quiet", path, held, name], check=True, capture_output=True, timeout=60
+        ["ntfscp", "--force", "--quiet", path, held, name], check=True, capture_output=True, timeout=300
     )
     policy = FORENSIC.replaced(allow_fs=frozenset({"ntfs-3g"}))
     made = mounted(ground, ground.keep(path), policy)

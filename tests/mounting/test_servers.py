@@ -62,7 +62,7 @@ class Served:
         """Start one that shows these layers as 0.raw, 1.raw and so on."""
         at = self.at()
         files = [(layer.id, f"{number}.raw") for number, layer in enumerate(layers)]
-        return at, servers.start(str(at), files, stored(scan), self.mark(), timeout=60, **options)
+        return at, servers.start(str(at), files, stored(scan), self.mark(), timeout=300, **options)
 
 
 def names_in(folder: Path) -> list[str]:
@@ -264,7 +264,7 @@ def test_it_serves_without_privileges(serve: Served, tmp_path: Path) -> None:
     limits = Path(f"/proc/{server.pid}/limits").read_text().splitlines()
     assert ["0", "0"] in [line.split()[4:6] for line in limits if line.startswith("Max core file size")]
     # It lets go of these as soon as it has said that it is ready.
-    until = time.monotonic() + 10
+    until = time.monotonic() + 60
     while (held := standard_files(server.pid)) != {"/dev/null"} and time.monotonic() < until:
         time.sleep(0.01)
     assert held == {"/dev/null"}
@@ -281,7 +281,7 @@ def test_it_is_nobodys_child(serve: Served, tmp_path: Path) -> None:
 
 def as_user(user: int, *command: str) -> "subprocess.CompletedProcess[bytes]":
     return subprocess.run(
-        command, user=user, group=user, extra_groups=[], capture_output=True, check=False, timeout=30
+        command, user=user, group=user, extra_groups=[], capture_output=True, check=False, timeout=300
     )
 
 
@@ -433,7 +433,7 @@ match {moment!r}:
 scan = json.load(open({str(tmp_path / "scan.json")!r}))
 servers.start({str(at)!r}, [({scan.disks[0].id}, "0.raw")], scan, {mark!r})
 """
-    done = subprocess.run([sys.executable, "-c", code], check=False, timeout=60, capture_output=True)
+    done = subprocess.run([sys.executable, "-c", code], check=False, timeout=300, capture_output=True)
     assert done.returncode == -signal.SIGKILL, done.stderr.decode()
     # What it had started goes on for a moment, or for good; either way it is found.
     assert mounts(mark) == [str(at)]
@@ -518,7 +518,7 @@ scan = json.load(open({str(tmp_path / "scan.json")!r}))
 keys = Keyring({KEYS!r}).reveal()
 servers.start({str(at)!r}, [({opened.id}, "0.raw")], scan, {mark!r}, keys=keys)
 """
-    subprocess.run([sys.executable, "-I", "-c", code], check=True, timeout=60)
+    subprocess.run([sys.executable, "-I", "-c", code], check=True, timeout=300)
     with open_layer(scan, opened, keys=KEYS) as source:
         assert (at / "0.raw").read_bytes() == source.read_at(0, source.size)
 
@@ -621,7 +621,7 @@ from pyimount.confinement import own_modules
 from pyimount.execution import servers
 scan = json.load(open({str(serve.folder / "scan.json")!r}))
 files = [({scan.disks[0].id}, "0.raw")]
-server = servers.start_as_user({str(at)!r}, files, scan, {mark!r}, timeout=60)
+server = servers.start_as_user({str(at)!r}, files, scan, {mark!r}, timeout=300)
 assert servers.find({mark!r}) == [server]
 try:
     found = Path({str(at / "0.raw")!r})
@@ -635,7 +635,7 @@ assert servers.stop(server)
     reading = ("--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search")
     user = ("setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups", *reading)
     done = subprocess.run(
-        [*user, sys.executable, "-c", code], capture_output=True, check=False, timeout=60, cwd="/"
+        [*user, sys.executable, "-c", code], capture_output=True, check=False, timeout=300, cwd="/"
     )
     assert done.returncode == 0, done.stderr.decode()
     digest = hashlib.sha256(image.read_bytes()).hexdigest()

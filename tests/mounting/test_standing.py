@@ -49,7 +49,7 @@ def someone(*command: str, cwd: Path) -> Iterator["subprocess.Popen[bytes]"]:
         assert process.stdout is not None
         process.stdout.readline()
         yield process
-        process.communicate(timeout=10)
+        process.communicate(timeout=300)
 
 
 @pytest.mark.parametrize(
@@ -530,7 +530,7 @@ def test_mounts_stay_in_this_namespace_where_the_file_system_is_shared(ground: G
                 Mount(id=3, device=Result(2), at=Result(1), type="ext4", options=EXT4),
             )
             same_content(Path(ground.run(plan).places[3]))
-            seen, _ = elsewhere.communicate("\n", timeout=10)
+            seen, _ = elsewhere.communicate("\n", timeout=300)
         assert f"{shared}/a/b" not in seen
         assert ground.undo(plan.session).ended
         assert list(shared.iterdir()) == []

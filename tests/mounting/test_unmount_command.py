@@ -166,7 +166,7 @@ def test_a_user_is_told_that_it_is_roots(image: Path, tmp_path: Path) -> None:
         argv = [sys.executable, "-m", "pyimount", "unmount", str(image)]
         done = subprocess.run(
             ["unshare", "--mount", "--propagation", "slave", "sh", "-c", script, "-", str(folder), *argv],
-            capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL, timeout=120,
+            capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL, timeout=300,
         )  # fmt: skip
         if done.stderr.startswith("runuser: ") and "Permission denied" in done.stderr:
             pytest.skip(f"this Python lies where only root may look: {sys.executable}")

@@ -12,6 +12,7 @@ import pyimount
 from fixtures.workshop import fixtures
 from pyimount.problems import Code
 from tests.benchmarks.libblkid import Libblkid
+from tests.kept import kept
 from tests.needing import needs
 
 HEAD = 1 << 20
@@ -86,3 +87,20 @@ def test_what_was_there_before_is_reported_too(
         if not ambivalent and theirs not in names:
             wrong.append(f"{new} over {old}: libblkid's {theirs}; ours {names}")
     assert wrong == []
+
+
+def test_one_file_system_read_from_two_of_its_copies_is_one(tmp_path: Path) -> None:
+    """FAT32 without its name and its signature in the first sector, and with both in the copy."""
+    image = kept("fat32")
+    image[82:90], image[510:512] = bytes(8), bytes(2)
+    path = tmp_path / "disk.img"
+    path.write_bytes(image)
+    (found,) = pyimount.detect(path).volumes
+    assert found.type == "vfat"
+    assert Code.AMBIGUOUS not in [problem.code for problem in found.problems]
+    # Another's copy is another file system.
+    at = image.index(b"FAT32   ") - 82
+    image[at + 67] ^= 0xFF
+    path.write_bytes(image)
+    (found,) = pyimount.detect(path).volumes
+    assert Code.AMBIGUOUS in [problem.code for problem in found.problems]

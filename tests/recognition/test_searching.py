@@ -13,6 +13,7 @@ import pytest
 import pyimount
 from pyimount.layers import VolumeLayer
 from pyimount.recognition import searching
+from pyimount.recognition.anywhere import Magics
 from pyimount.recognition.registry import plain_signatures
 from pyimount.recognition.searching import Extents, Search
 from pyimount.sources.errors import ReadError
@@ -307,3 +308,29 @@ def test_a_limit_of_time_brings_no_limit_of_bytes(
         assert "budget" not in out
     assert main(["detect", "--search", "--max-read", "2M", str(path)]) == 0
     assert "budget" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("step", [1, 2, 4, 12])
+@pytest.mark.parametrize("length", [3, 4, 5, 9])
+def test_magics_are_found_wherever_they_stand(step: int, length: int) -> None:
+    dice = random.Random(step * 10 + length)  # noqa: S311
+    for count in (1, 7, 90):
+        wanted = {(bytes(dice.choices(b"\0\1abcd", k=length)), dice.randrange(64)) for _ in range(count)}
+        wanted = {(magic, place) for magic, place in wanted if magic.strip(b"\0")}
+        piece = bytes(dice.choices(b"\0\1abcd", k=6000))
+        end = 5000
+        found = set(Magics(wanted, step).places(piece, end))
+        there = {
+            (at, magic)
+            for magic, place in wanted
+            for at in range(end)
+            if (at - place) % step == 0 and piece.startswith(magic, at)
+        }
+        # More may be found where another of the same magic begins: who asks looks at the start again.
+        assert there <= found
+        assert all(piece.startswith(magic, at) and at < end for at, magic in found)
+
+
+def test_what_is_all_zeros_is_not_looked_at_word_by_word() -> None:
+    magics = Magics(((bytes(at) + b"\1" + bytes(3 - at), 0) for at in range(4)), 4)
+    assert list(magics._candidates(bytes(4096), 0, 4096)) == []

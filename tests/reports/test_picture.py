@@ -73,6 +73,14 @@ def test_what_would_not_be_seen_is_widened_and_says_so() -> None:
     assert small.width + large.width == pytest.approx(WIDTH)
 
 
+def test_what_lies_under_widened_boxes_is_not_wider_for_it() -> None:
+    """A hybrid disc: a file system over all of it, and small partitions beside."""
+    parts = (volume(1, offset=0, size=100 * MIB), volume(2, offset=512, size=512))
+    shown = picture(Scan((disk(),), parts))
+    assert box_of(shown, 1).to_scale
+    assert not box_of(shown, 2).to_scale
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_shares_add_up_and_none_is_below_its_need(seed: int) -> None:
     dice = random.Random(seed)  # noqa: S311

@@ -188,6 +188,24 @@ def test_a_report_has_every_layer_and_how_it_came_about(images: dict[str, Path],
     assert "hush" not in text
 
 
+def test_every_row_leads_to_all_facts_of_its_layer(images: dict[str, Path]) -> None:
+    scan = pyimount.detect(images["demo"])
+    read = Reader(document(scan, run={}))
+    ids = {attributes["id"] for _, attributes in read.elements if "id" in attributes}
+    leads = {str(each["href"]) for tag, each in read.elements if tag == "a" and "aria-label" in each}
+    for layer in (*scan.disks, *scan.volumes):
+        assert {f"v{layer.id}", f"f{layer.id}"} <= ids
+        assert f"#f{layer.id}" in leads
+
+
+@pytest.mark.parametrize("width", range(10, 200, 10))
+def test_a_label_is_whole_or_says_that_it_is_not(width: int) -> None:
+    for text in ("12 ext4", "1.0.12 not recognised", "MMMMWWWW", "磁盘映像文件", "x", ""):
+        shown = svg.fitting(text, width, bold=True)
+        assert shown in (text, "") or (shown.endswith("…") and text.startswith(shown[:-1].rstrip()))
+        assert shown in (text, "") or len(shown) > 4
+
+
 def test_stored_hashes_are_told_as_stored(images: dict[str, Path], tmp_path: Path) -> None:
     target = tmp_path / "case.html"
     assert main(["report", str(images["ewf"]), "-o", str(target)]) == 0

@@ -15,7 +15,7 @@ from pyimount.formats import Membership
 from pyimount.layers import Scan, VolumeLayer
 from pyimount.mapping.assembly import Member
 from pyimount.scanning.clones import MemberSet, coherent_sets
-from pyimount.sources.errors import ReadError
+from pyimount.sources.errors import OpenError, ReadError
 from pyimount.sources.source import BytesSource
 from tests.kept import put
 from tests.mapping.lvm2_groups import EXTENT, group_text, linear, lv_text, pv_image, pv_text
@@ -322,7 +322,8 @@ def test_one_disk_each_of_two_volume_groups(tmp_path: Path) -> None:
 
 
 def test_a_disk_that_was_imaged_long_before_the_others_says_so(tmp_path: Path) -> None:
-    for behind, said in ((1, set()), (4, {"copies-differ"})):
+    # A commit writes one number to all; where they differ LVM says so, too ("inconsistent metadata").
+    for behind, said in ((1, {"copies-differ"}), (4, {"copies-differ"})):
         a, b = lvm(0, b"machine a!", 9 - behind), lvm(1, b"machine a!", 9, 'tags = ["changed"]')
         scan = detect(written(tmp_path, a0=a, b1=b))
         assert codes(scan) == said
@@ -339,6 +340,48 @@ def test_one_disk_each_of_two_arrays(level: int, tmp_path: Path) -> None:
     assert codes(scan) >= {"ambiguous", "missing-member"}
     wanted = [None, None] if level == 0 else [sha256(each).hexdigest() for each in (one, other)]
     assert [digest for _, digest in exports(scan)] == wanted
+
+
+@pytest.mark.parametrize("level", [5, 6, 10])
+def test_one_disk_imaged_later_does_not_take_the_others_away(level: int, tmp_path: Path) -> None:
+    """A disk of one machine that went on beside the rest of another's: alone it holds nothing whole."""
+    data = content(96 * KIB)
+    if level == 10:
+        ones = members(copied(data, 4, 2, 1), level=10, layout=0x102, events=7)
+        others = members(copied(data[::-1], 4, 2, 1), level=10, layout=0x102, events=90)
+    else:
+        ones, others = (
+            members(with_parity(each, level, 2), level=level, layout=2, events=events)
+            for each, events in ((data, 7), (data[::-1], 90))
+        )
+    scan = detect(written(tmp_path, **{f"d{at}": image for at, image in enumerate([others[0], *ones[1:]])}))
+    checked(scan)
+    assert [(found.index, digest) for found, digest in exports(scan)] == [("2.0.0", sha256(data).hexdigest())]
+    assert codes(scan) == {"copies-differ", "missing-member"}
+
+
+@pytest.mark.parametrize("level", [1, 4, 5, 6, 10])
+def test_disks_of_two_arrays_that_only_their_contents_tell_apart(level: int, tmp_path: Path) -> None:
+    """Each has its place, and all the same count and time: but they do not hold what one array does."""
+    data = content(96 * KIB)
+
+    def made(data: bytes) -> list[bytes]:
+        if level == 1:
+            return members([data, data], level=1, layout=0)
+        if level == 10:
+            return members(copied(data, 4, 2, 1), level=10, layout=0x102)
+        return members(with_parity(data, level, 2 if level > 4 else 0), level=level, layout=2)
+
+    one, other = made(data), made(data[::-1])
+    whole = detect(written(tmp_path, **{f"d{at}": image for at, image in enumerate(one)}))
+    assert not codes(whole)
+    scan = detect(written(tmp_path, **{f"d{at}": image for at, image in enumerate([*one[:-1], other[-1]])}))
+    checked(scan)
+    (found,) = [volume for volume in scan.volumes if volume.mapping]
+    assert "copies-differ" in [problem.code.value for problem in found.problems]
+    # One that is missing says nothing of the others.
+    lacking = detect(written(tmp_path, **{f"d{at}": image for at, image in enumerate(one[1:])}))
+    assert "copies-differ" not in codes(lacking)
 
 
 @pytest.mark.parametrize("number", [0, 1])
@@ -361,3 +404,11 @@ def test_mirrored_halves_with_ten(tmp_path: Path) -> None:
     checked(scan)
     wanted = {sha256(each).hexdigest() for each in (data, data[::-1])}
     assert {digest for _, digest in exports(scan)} == wanted
+
+
+def test_a_volume_without_bytes_says_why_when_it_is_opened(tmp_path: Path) -> None:
+    data = content(64 * KIB)
+    _, second = members([data[: 32 * KIB], data[32 * KIB :]], level=-1, layout=0, size=0)
+    scan = detect(written(tmp_path, b=second))
+    with pytest.raises(OpenError, match=r"no bytes that can be read: linear array: slot 0 is missing"):
+        open_volume(scan, "0.0")

@@ -187,6 +187,58 @@ def test_a_view_never_gives_fewer_bytes_than_asked(offset: int, length: int) -> 
         View(BytesSource(CONTENT)).read(offset, length)
 
 
+RUNS = st.lists(
+    st.tuples(st.integers(min_value=-10, max_value=11_000), st.integers(min_value=0, max_value=5000)),
+    max_size=12,
+)
+
+
+@given(runs=RUNS, before=RUNS, offset=st.integers(min_value=0, max_value=3000))
+def test_many_places_at_once_are_what_they_are_one_by_one(
+    tmp_path_factory: pytest.TempPathFactory,
+    runs: list[tuple[int, int]],
+    before: list[tuple[int, int]],
+    offset: int,
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "runs.img"
+    if not path.exists():
+        path.write_bytes(CONTENT)
+    with_meter, plain = Meter(), BytesSource(CONTENT)
+    file = FileSource(path, with_meter)
+    for source, other in ((file, plain), (SliceSource(file, offset, 6000), SliceSource(plain, offset, 6000))):
+        together, apart = View(source), View(other)
+        for view in (together, apart):
+            view.preload(before)
+        read = with_meter.bytes_read
+        assert together.glances(runs) == [apart.glance(*run) for run in runs]
+        assert with_meter.bytes_read - read <= sum(length for _, length in runs)
+        assert together.unread == apart.unread == ()
+    file.close()
+
+
+def test_what_is_read_at_once_is_charged_and_goes_as_far_as_is_allowed(file: Path) -> None:
+    meter = Meter(Budget(bytes_read=20))
+    source = FileSource(file, meter)
+    assert source.read_runs(((0, 8), (100, 8))) == [CONTENT[:8], CONTENT[100:108]]
+    assert (meter.bytes_read, meter.reads) == (16, 2)
+    assert source.read_runs(((0, 4), (8, 4))) is None
+    view = View(source)
+    with pytest.raises(BudgetError):
+        view.preload(((0, 4), (8, 4)))
+    assert meter.bytes_read == 20
+    assert view.glance(0, 4) == CONTENT[:4]
+    source.close()
+
+
+def test_a_file_that_became_shorter_is_read_as_far_as_it_goes(file: Path) -> None:
+    view = View(FileSource(file))
+    os.truncate(file, 4096)
+    view.preload(((0, 512), (8192, 512)))
+    assert view.glances(((0, 512), (8192, 512))) == [CONTENT[:512], b""]
+    (problem,) = view.unread
+    assert "ends at 8192" in problem.message
+
+
 def test_a_view_goes_on_beside_a_bad_sector() -> None:
     view = View(Flaky(1 << 16, range(8192, 8704)))
     view.preload(((0, 16384),))

@@ -6,23 +6,29 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from mmap import mmap
 
 
 class Web(ThreadingHTTPServer):
     """Serves ``files`` by name, and a page that lists them. What it is asked for is counted.
 
     ``faults``: what it does wrong, by word; see ``_Handler.do_GET``. ``delay``: seconds before each answer;
-    ``rate``: bytes in a second, 0 for as fast as may be.
+    ``rate``: bytes in a second, 0 for as fast as may be. ``after``: how many answers are as they should be,
+    of a server that changes something. ``page``: instead of the list.
     """
 
     daemon_threads = True
 
-    def __init__(self, files: Mapping[str, bytes], *faults: str, delay: float = 0.0, rate: int = 0) -> None:
+    def __init__(
+        self, files: Mapping[str, bytes | mmap], *faults: str, delay: float = 0.0, rate: int = 0
+    ) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.files = dict(files)
         self.faults = set(faults)
         self.delay = delay
         self.rate = rate
+        self.after = 3
+        self.page: bytes | None = None
         self.requests = 0
         self.sent = 0
         self.seen: list[tuple[str, dict[str, str]]] = []
@@ -33,7 +39,9 @@ class Web(ThreadingHTTPServer):
 
 
 @contextmanager
-def serving(files: Mapping[str, bytes], *faults: str, delay: float = 0.0, rate: int = 0) -> Iterator[Web]:
+def serving(
+    files: Mapping[str, bytes | mmap], *faults: str, delay: float = 0.0, rate: int = 0
+) -> Iterator[Web]:
     with Web(files, *faults, delay=delay, rate=rate) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()
@@ -78,16 +86,16 @@ class _Handler(BaseHTTPRequestHandler):
             if "unlisted" in faults:
                 return self._answer(403)
             links = "".join(f'<li><a href="{each}">{each}</a>' for each in ["../", *server.files])
-            return self._answer(200, {"Content-Type": "text/html"}, links.encode())
+            return self._answer(200, {"Content-Type": "text/html"}, server.page or links.encode())
         if name not in server.files:
             return self._answer(404)
         data = server.files[name]
         state = "one"
-        if "changes" in faults and count > 3:
+        if "changes" in faults and count > server.after:
             data, state = data[::-1], "two"
-        if "grows" in faults and count > 3:
-            data += bytes(512)
-        if "goes" in faults and count > 3:
+        if "grows" in faults and count > server.after:
+            data = data[:] + bytes(512)
+        if "goes" in faults and count > server.after:
             return self._answer(404)
         tags = {} if faults & {"untagged", "grows"} else {"ETag": f'"{state}"'}
         if "If-Match" in self.headers and self.headers["If-Match"] != tags.get("ETag"):
@@ -100,7 +108,7 @@ class _Handler(BaseHTTPRequestHandler):
             return self._answer(200, tags, data[:1])
         return self._range(data, int(asked[1]), int(asked[2]), tags)
 
-    def _ranges(self, data: bytes, ranges: list[tuple[int, int]], tags: dict[str, str]) -> None:
+    def _ranges(self, data: bytes | mmap, ranges: list[tuple[int, int]], tags: dict[str, str]) -> None:
         """As RFC 9110 has it in 14.6; with ``mixed``, in another order than was asked for."""
         parts = [
             b"\r\n--THIS\r\nContent-Type: application/x-raw\r\n"
@@ -115,7 +123,7 @@ class _Handler(BaseHTTPRequestHandler):
         headers = {**tags, "Content-Type": "multipart/byteranges; boundary=THIS"}
         self._answer(206, headers, b"".join(parts) + b"\r\n--THIS--\r\n", cut="torn" in self.server.faults)
 
-    def _range(self, data: bytes, start: int, last: int, tags: dict[str, str]) -> None:
+    def _range(self, data: bytes | mmap, start: int, last: int, tags: dict[str, str]) -> None:
         faults, size = self.server.faults, len(data)
         if start >= size:
             return self._answer(416, {"Content-Range": f"bytes */{size}"})

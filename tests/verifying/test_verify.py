@@ -512,3 +512,88 @@ def test_the_state_of_a_hash_is_that_of_hashlib() -> None:
         assert other.hexdigest() == hashlib.new(algorithm, b"x" * 1280 + b"yz").hexdigest()
         with pytest.raises(ValueError, match="state"):
             maker("00:64")
+
+
+# -- where on the disk ------------------------------------------------------------------------------------
+
+
+def aff4_with_block_hashes(folder: Path) -> tuple[Path, bytes]:
+    """An AFF4 of an ext2, its stream scattered over the disk, with an MD5 of each chunk and none of all."""
+    from fixtures.recipes import aff4
+
+    folder.mkdir()
+    disk = bytes(unpacked("ext2", folder / "ext2").read_bytes())
+    points, kept = [], b""
+    # The last chunk first: places in the stream are none of the disk's.
+    for at in reversed(range(0, len(disk), aff4.CHUNK)):
+        piece = disk[at : at + aff4.CHUNK]
+        points.append((at, len(piece), len(kept), 0))
+        kept += piece.ljust(aff4.CHUNK, b"\0")
+    members = aff4.stream_members(aff4.STREAM, kept, "stored") | aff4.map_members(points, (aff4.STREAM,))
+    bevy = aff4.CHUNK * aff4.PER_BEVY
+    for number, start in enumerate(range(0, len(kept), bevy)):
+        chunks = range(start, min(start + bevy, len(kept)), aff4.CHUNK)
+        members[f"{aff4.STREAM}/{number:08}.blockHash.md5"] = b"".join(
+            hashlib.md5(kept[at : at + aff4.CHUNK], usedforsecurity=False).digest() for at in chunks
+        )
+    turtle = aff4.image_turtle(len(disk), aff4.VOLUME) + aff4.stream_turtle(
+        aff4.STREAM, len(kept), "stored", aff4.VOLUME
+    )
+    return aff4.write_volume(folder / "disk.aff4", aff4.VOLUME, members, turtle), disk
+
+
+def test_a_block_hash_of_an_aff4_is_told_with_its_place_on_the_disk(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image, disk = aff4_with_block_hashes(tmp_path / "aff4")
+    assert verified(capsys, image)[0] == 0
+    data = image.read_bytes()
+    at = 1024 + 0x78  # the label, in the superblock
+    image.write_bytes(changed(data, data.index(disk[at - 0x78 : at + 16]) + 0x78))
+    status, [found] = verified(capsys, image)
+    assert status == 6
+    (place,) = found["places"]
+    assert (place["offset"], place["size"], place["volume"]) == (0, 32768, "0")
+    assert any(
+        problem["ranges"] == [{"offset": 0, "size": 32768}] and "MD5 does not match" in problem["message"]
+        for problem in found["problems"]
+    )
+
+
+PLACED = (
+    "ewf",
+    "ewf2",
+    "ewf-segments",
+    "aff",
+    "aff4",
+    "dmg",
+    "vmdk-stream",
+    "gzip",
+    "zip",
+    "zstd",
+    "lz4",
+    "bzip2",
+    "xz",
+)
+
+
+@pytest.mark.parametrize("name", PLACED)
+def test_damage_of_the_data_has_its_place_on_the_disk(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of each container that keeps something of its pieces: the place holds the byte that differs."""
+    what, place = next(
+        (what, place) for each, what, place in CHANGES if each == name and what.startswith("data")
+    )
+    image = unpacked(name, tmp_path)
+    data = image.read_bytes()
+    image.write_bytes(changed(data, place(data)))
+    status, [disk] = verified(capsys, image)
+    assert status == 6, what
+    if disk["size"] is None or "truncated" in {each["code"] for each in disk["problems"]}:
+        # Nothing of it, or not its end, can be unpacked: there is no disk to tell a place on, or what is
+        # missing lies behind it. No checksum is then said to match.
+        assert not any(each["matches"] for each in disk["checks"])
+        return
+    assert disk["places"], what
+    assert all(0 <= each["offset"] < each["offset"] + each["size"] <= disk["size"] for each in disk["places"])

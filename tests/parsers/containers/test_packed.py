@@ -82,6 +82,13 @@ def zipped_by_7z(data: bytes, method: str) -> bytes:
         return Path(folder, "out.zip").read_bytes()
 
 
+def lzma_sized(data: bytes) -> bytes:
+    """As the LZMA SDK writes it: the size in the header."""
+    packed = bytearray(lzma.compress(data, lzma.FORMAT_ALONE, preset=1))
+    packed[5:13] = len(data).to_bytes(8, "little")
+    return bytes(packed)
+
+
 SKIPPED = struct.pack("<II", 0x184D2A5E, 9) + bytes(9)
 
 WAYS: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
@@ -95,6 +102,8 @@ WAYS: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
     "xz": ("xz", lambda data: lzma.compress(data, preset=1)),
     "xz-streams": ("xz", xz_blocks),
     "xz-no-check": ("xz", lambda data: lzma.compress(data, check=lzma.CHECK_NONE, preset=0)),
+    "lzma": ("lzma", lambda data: lzma.compress(data, lzma.FORMAT_ALONE, preset=1)),
+    "lzma-sized": ("lzma", lzma_sized),
     "zstd": ("zstd", zstd_compress),
     "zstd-frames": ("zstd", lambda data: zstd_compress(data[:CUT]) + zstd_compress(data[CUT:])),
     "zstd-piped": ("zstd", lambda data: zstd_compress(data, sized=False)),

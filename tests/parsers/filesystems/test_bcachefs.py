@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from fixtures.recipes.bcachefs import CRC64, MEMBERS, SECTORS, SIZE, XXHASH, image, superblock
+from fixtures.recipes.bcachefs import BUCKET, CRC64, MEMBERS, SECTORS, SIZE, XXHASH, image, superblock, usage
 from pyimount.parsers.filesystems import bcachefs
 from pyimount.parsers.filesystems.bcachefs import FORMAT, PLACE
-from tests.kept import ask, codes, put, recognise
+from tests.kept import ask, codes, counted, put, recognise
 
 
 @pytest.mark.parametrize("kind", [1, CRC64, XXHASH])
@@ -25,6 +25,31 @@ def test_every_checksum_is_verified(kind: int) -> None:
 def test_without_a_checksum_that_is_known(kind: int) -> None:
     found = recognise(FORMAT, image(checksum=kind))
     assert (found.checked, codes(found)) == (False, [])
+
+
+USED = (7, 1, 2, 3, 10, 4, 0, 0, 2, 1)
+"""Buckets by kind: free, superblocks, journal, b-trees, user, cached, …, awaiting collection and discard."""
+
+
+def test_what_is_free_stands_in_the_clean_section() -> None:
+    """After sb-clean.c and dev_buckets_available() of Linux 6.9; no tool is here to hold it against."""
+    other = (b"\0" * 8) + usage(1, (30,)) + b"\1\0\0\0\5\0\0\0" + bytes(8)
+    found = counted(FORMAT, image(2, clean=other + usage(0, USED)))
+    assert (found.free, found.used) == (14 * BUCKET, SIZE - 14 * BUCKET)
+    assert "clean section" in str(found.details["free_from"])
+    for clean in (None, other, usage(0, ()), usage(0, USED)[:-9], usage(0, (33,)), b"\xff" * 40):
+        found = counted(FORMAT, image(2, clean=clean))
+        assert (found.free, found.used) == (None, None)
+        assert "b-trees" in str(found.details["free_unknown"])
+
+
+def test_what_was_free_when_it_was_clean_is_not_told_of_one_that_is_not() -> None:
+    whole = image(checksum=0, clean=usage(0, USED))
+    assert counted(FORMAT, whole).free == 14 * BUCKET
+    for sector in SECTORS:
+        whole[sector * 512 + 144] &= ~2
+    found = counted(FORMAT, whole)
+    assert (found.state, found.free) == ("dirty", None)
 
 
 def test_a_sound_copy_is_better_than_a_damaged_superblock() -> None:

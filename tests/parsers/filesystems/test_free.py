@@ -3,6 +3,7 @@
 import random
 import re
 import struct
+import zlib
 from pathlib import Path
 
 import pytest
@@ -167,6 +168,99 @@ def test_btrfs_as_its_block_group_items_say(work: Workshop, options: tuple[str, 
     assert (volume(image).free, volume(image).used) == (300 * MIB - used, used)
 
 
+@pytest.mark.parametrize("data", ["single", "raid1", "raid0", "raid1c3", "raid5", "raid6"])
+def test_btrfs_of_several_devices_as_its_block_group_items_say(work: Workshop, data: str) -> None:
+    """Of each device what lies on it; of stripes that stands nowhere, and all together is a detail."""
+    needs("mkfs.btrfs")
+    images = [work.blank(300 * MIB, f"disk{number}.img") for number in range(3)]
+    work.run("mkfs.btrfs", "-q", "-d", data, "-m", "raid1c3", *images)
+    printed = work.run("btrfs", "inspect-internal", "dump-tree", images[0])
+    groups = re.findall(r"block group used (\d+) .*flags (\S+)", printed)
+    # How many bytes of devices one of these takes.
+    share = {
+        "single": (1, 1),
+        "RAID1": (2, 1),
+        "RAID0": (1, 1),
+        "RAID1C3": (3, 1),
+        "RAID5": (3, 2),
+        "RAID6": (3, 1),
+    }
+    used = 0
+    for bytes_, flags in groups:
+        times, of = share[flags.rpartition("|")[2] if "|" in flags else "single"]
+        used += int(bytes_) * times // of
+    scan = pyimount.detect(images)
+    for found in scan.volumes:
+        assert found.details["all_devices"] == {"size": 900 * MIB, "free": 900 * MIB - used, "used": used}
+        assert not found.problems
+    if data in {"raid0", "raid5", "raid6"}:
+        assert [found.free for found in scan.volumes] == [None] * 3
+        assert all("stripes" in str(found.details["free_unknown"]) for found in scan.volumes)
+    else:
+        assert sum(found.used or 0 for found in scan.volumes) == used
+        assert all(found.free == 300 * MIB - (found.used or 0) for found in scan.volumes)
+
+
+def test_btrfs_whose_trees_lie_on_another_device_has_no_figure(work: Workshop) -> None:
+    needs("mkfs.btrfs")
+    images = [work.blank(300 * MIB, f"disk{number}.img") for number in range(2)]
+    work.run("mkfs.btrfs", "-q", "-d", "single", "-m", "single", *images)
+    figures = {found.free is None for found in pyimount.detect(images).volumes}
+    assert figures == {True, False}
+    (without,) = [found for found in pyimount.detect(images).volumes if found.free is None]
+    assert "is on another device" in str(without.details["free_unknown"])
+    assert not without.problems
+
+
+@pytest.mark.parametrize("leb", [15872, 126976, 253952, 2 << 20])
+def test_ubifs_as_its_master_node_says(work: Workshop, leb: int) -> None:
+    """mkfs.ubifs prints how many eraseblocks it made: what is free, used and index fills the main ones."""
+    needs("mkfs.ubifs")
+    folder = work.folder / "content"
+    folder.mkdir()
+    (folder / "file").write_bytes(random.Random(7).randbytes(300_000))  # noqa: S311
+    image = work.folder / "ubifs.img"
+    printed = work.run(
+        "mkfs.ubifs", "-v", "-r", folder, "-m", "512", "-e", str(leb), "-c", "400", "-o", image
+    )
+    main = number(r"main_lebs: +(\d+)", printed) * leb
+    found = volume(image)
+    assert found.free is not None
+    index = found.details["index_size"]
+    assert isinstance(index, int)
+    assert 300_000 < main - found.free - index < 320_000
+    data = bytearray(image.read_bytes())
+    for at in (1, 2):
+        assert volume(image).free == found.free
+        data[at * leb + 100] ^= 1
+        image.write_bytes(data)
+    assert volume(image).free is None
+    assert "no master node" in str(volume(image).details["free_unknown"])
+
+
+def test_ubifs_whose_master_node_was_written_again(work: Workshop) -> None:
+    """The last whole one counts; each stands at the next write unit."""
+    needs("mkfs.ubifs")
+    folder = work.folder / "content"
+    folder.mkdir()
+    image = work.folder / "ubifs.img"
+    work.run("mkfs.ubifs", "-r", folder, "-m", "2048", "-e", "126976", "-c", "100", "-o", image)
+    free = volume(image).free
+    assert free is not None
+    data = bytearray(image.read_bytes())
+    for times in (1, 2):
+        node = data[126976 : 126976 + 512]
+        struct.pack_into("<Q", node, 24 + 16 + 32 + 8, free - 4096 * times)  # total_free; total_dirty stays
+        struct.pack_into("<Q", node, 24 + 16 + 32 + 16, 0)
+        struct.pack_into("<I", node, 4, zlib.crc32(node[8:]) ^ 0xFFFFFFFF)
+        data[126976 + 2048 * times : 126976 + 2048 * times + 512] = node
+    image.write_bytes(data)
+    assert volume(image).free == free - 4096 * 2
+    data[126976 + 4096 + 60] ^= 1
+    image.write_bytes(data)
+    assert volume(image).free == free - 4096
+
+
 def test_gfs2_as_its_resource_groups_say(work: Workshop) -> None:
     image = made(work, 100 * MIB, "mkfs.gfs2", "-q", "-O", "-p", "lock_nolock", "-j", "1", "-J", "8")
     printed = work.run("gfs2_edit", "-p", "rgs", image)
@@ -223,7 +317,7 @@ def test_every_figure_says_where_it_is_from(fixture: Fixture, tmp_path: Path) ->
 
 HOSTILE = (
     "ext4", "xfs", "fat32", "fat12", "ntfs", "exfat", "btrfs", "f2fs", "hfs", "hfsplus", "udf", "ufs1-le",
-    "jfs", "reiserfs", "minix-1-big-endian", "befs", "qnx4", "bfs", "hpfs", "ocfs2",
+    "jfs", "reiserfs", "minix-1-big-endian", "befs", "qnx4", "bfs", "hpfs", "ocfs2", "ubifs",
 )  # fmt: skip
 
 

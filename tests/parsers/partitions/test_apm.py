@@ -64,6 +64,31 @@ def test_a_block_size_that_does_not_hold(told: int) -> None:
     assert places(table(FORMAT, disk(ITEMS, told=told)))[1] == (2, 64, 100)
 
 
+@pytest.mark.parametrize("unit", [1024, 2048, 4096])
+@pytest.mark.parametrize("told", [0, 512, 7, 8192])
+def test_a_map_in_larger_blocks_than_told(told: int, unit: int) -> None:
+    found = table(FORMAT, disk(ITEMS, told=told, unit=unit))
+    assert (found.sector_size, codes(found)) == (unit, ["not-as-told"])
+    assert places(found) == places(table(FORMAT, disk(ITEMS, told=unit, unit=unit)))
+
+
+@pytest.mark.parametrize("unit", [512, 1024, 2048, 4096])
+def test_a_map_whose_descriptor_is_lost(unit: int) -> None:
+    """Linux wants the descriptor, the Sleuth Kit's mmls does not: the entries are all there."""
+    image = disk(ITEMS, told=unit, unit=unit)
+    image[:unit] = bytes(unit)
+    found = table(FORMAT, image)
+    assert (found.sector_size, codes(found)) == (unit, ["damaged"])
+    assert places(found) == places(table(FORMAT, disk(ITEMS, told=unit, unit=unit)))
+    # An MBR in its place says what the disk is now; and some text may begin with PM.
+    image[510:512] = b"\x55\xaa"
+    assert read(FORMAT, image) is None
+    image[510:512] = bytes(2)
+    at = image.index(b"Apple_partition_map")
+    image[at : at + 5] = b"Peach"
+    assert read(FORMAT, image) is None
+
+
 def test_the_map_need_not_be_its_own_first_entry() -> None:
     found = table(FORMAT, disk([ITEMS[1], ITEMS[0], ITEMS[3]]))
     assert [(entry.number, entry.type, entry.meta) for entry in found.partitions] == [

@@ -301,6 +301,13 @@ def test_a_table_whose_checksums_were_never_reckoned(word: bytes) -> None:
     assert not found.checked
 
 
+def test_of_a_table_without_checksums_the_backup_alone_may_be_left() -> None:
+    image = without_checksums(bytes(4))
+    place(image, SECTOR, bytes(SECTOR))
+    found = table(FORMAT, image)
+    assert (places(found), codes(found)) == ([(1, 100, 100)], ["bad-checksum", "backup-used"])
+
+
 def test_without_a_sane_protective_mbr_it_is_none() -> None:
     assert read(FORMAT, without_checksums(bytes(4), protective=False)) is None
     image = without_checksums(bytes(4))
