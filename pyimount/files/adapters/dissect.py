@@ -372,6 +372,8 @@ FAMILIES: Mapping[str, Family] = {
 """By the types, those of QNX under one name."""
 
 
+_LITTLE_ALONE = ("cramfs", "jffs2", "ufs")
+
 _LIBRARIES = {
     "xfs": "xfs.exceptions", "btrfs": "btrfs.exceptions", "squashfs": "squashfs.exceptions",
     "ufs": "ffs.exceptions", "jffs2": "jffs.exceptions", "cramfs": "cramfs.exception",
@@ -390,6 +392,8 @@ def open_volume(given: Given) -> Volume:
     """As the room's; raises Refused."""
     kind = "qnx" if given.type.startswith("qnx") else given.type
     family = FAMILIES[kind]
+    if kind in _LITTLE_ALONE and given.details.get("byte_order") == "big":
+        raise Refused("it is big-endian, of which the library reads none")
     errors = errors_of(_LIBRARIES[kind])
     refusals: tuple[type[Exception], ...] = NotImplementedError, *errors
     try:
