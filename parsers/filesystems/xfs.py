@@ -352,7 +352,9 @@ FORMAT = Format(
         ),
     ),
     files=(
-        FileReader("libyal", "pyfsxfs", "libfsxfs-python", types=("xfs",)),
+        # libfsxfs 20260901 passes over names that are no UTF-8, and takes the header of a long link for where
+        # it leads.
         FileReader("dissect", "dissect.xfs", "dissect.xfs", types=("xfs",)),
+        FileReader("libyal", "pyfsxfs", "libfsxfs-python", types=("xfs",)),
     ),
 )

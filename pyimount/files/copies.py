@@ -20,6 +20,7 @@ _EXT_DESCRIPTOR = 32
 _NTFS_MIRRORED = 4
 _FIRST_CLUSTER, _CLUSTER_BITS_CAP, _ENTRY, _LABEL, _LONGEST_LABEL = 2, 25, 32, 0x83, 11
 # Of exFAT.
+_CRAMFS, _CRAMFS_SIZE = (0x28CD3D45).to_bytes(4, "little"), 76
 _UFS_SIZE, _UFS_PLACE_AT, _BTRFS_SIZE = 1376, 1000, 4096
 
 
@@ -79,6 +80,9 @@ def as_wanted(source: Source, layer: VolumeLayer) -> Source:
         source = Patched(source, pieces)
     if kind == "exfat":
         source = Patched(source, _long_label(source))
+    if kind == "cramfs" and source.read_at(_SECTOR, 4) == _CRAMFS:
+        # Behind room for a boot sector; what it says counts from the start all the same.
+        source = Patched(source, [Piece(0, _CRAMFS_SIZE, _SECTOR)])
     # The volume in a wrapper of HFS's is one from its own start on.
     return SliceSource(source, start, source.size - start) if start else source
 

@@ -167,7 +167,9 @@ class Libraries:
 
     def taken_over(self, path: str, failed: Problem, reader: FileReader) -> None:
         """Note that another library has read what the first could not."""
-        self._note(failed.code, f"{path}: {failed.message}; {reader.library} reads it instead")
+        # What a library never reads is said once, and not with each path.
+        where = "" if failed.code is Code.UNSUPPORTED else f"{path}: "
+        self._note(failed.code, f"{where}{failed.message}; {reader.library} reads it instead")
 
     def died(self, reader: FileReader) -> None:
         """Forget a reader that has died."""

@@ -69,7 +69,8 @@ class ShownPlace:
             return self._data[offset : offset + size]
         if self._place.entry.kind is not Kind.FILE:
             raise OSError(errno.EIO, "it cannot be read")
-        found = []
+        # The kernel asks for whole pages; what it asks for behind the end need not be asked for once more.
+        found, size = [], min(size, self.size - offset)
         while size > 0:
             if not self._at <= offset < self._at + len(self._data):
                 self._fetch(offset)

@@ -9,6 +9,7 @@ import pytest
 import pyimount
 from fixtures.workshop import fixtures
 from pyimount.files.copies import Patched, Piece
+from pyimount.files.system import CannotRead
 from pyimount.problems import Code
 from pyimount.sources.source import BytesSource
 from tests.files.test_others import blank, make_btrfs, make_ufs, prototype_lines, run
@@ -134,3 +135,16 @@ def test_exfat_with_a_label_of_fifteen_characters(tmp_path: Path) -> None:
     image.write_bytes(data)
     with opened(image) as files:
         assert list(files.root.entries()) == []
+
+
+def test_cramfs_behind_a_boot_sector_is_read_and_the_other_byte_order_said(tmp_path: Path) -> None:
+    by_name = {each.name: each for each in fixtures()}
+    with opened(by_name["cramfs"].unpack(tmp_path)) as files:
+        plain = of_image(files)
+    with opened(by_name["cramfs-boot-sector"].unpack(tmp_path)) as files:
+        assert of_image(files) == plain
+    for name in ("cramfs-big-endian", "jffs2-big-endian", "ufs1-be", "ufs2-be"):
+        folder = tmp_path / name
+        folder.mkdir()
+        with pytest.raises(CannotRead, match="big-endian, of which the library reads"):
+            opened(by_name[name].unpack(folder))

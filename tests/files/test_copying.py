@@ -2,7 +2,10 @@
 
 import hashlib
 import os
+import signal
 import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -181,3 +184,31 @@ def test_a_size_is_not_believed_before_the_bytes_are_there(
     used = sum(path.stat().st_blocks for path in (tmp_path / "out").rglob("*"))
     assert used < 1000
     assert (tmp_path / "out" / "empty").exists(), "one file that cannot be copied stops no other"
+
+
+@pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGKILL])
+def test_an_interrupted_copy_goes_on_where_it_stopped(tmp_path: Path, by: signal.Signals) -> None:
+    tree, out = tmp_path / "tree", tmp_path / "out"
+    make_tree(tree)
+    large = tree / "z large"
+    with large.open("wb") as file:
+        for number in range(96):
+            file.write(bytes([number]) * (1 << 20))
+    image = made(tmp_path, "-t", "ext4", size="160M")
+    command = [sys.executable, "-m", "pyimount", "cp", "-r", str(image), "0:/", str(out)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as copying:
+        # Stopped while it writes the large file: what is begun has a name of its own.
+        while copying.poll() is None and not any(out.glob("0/.*.pyimount-part")):
+            time.sleep(0.002)
+        copying.send_signal(by)
+        _, said = copying.communicate()
+    # 0: it had done all before it was stopped.
+    assert copying.returncode in (130 if by is signal.SIGINT else -9, 0)
+    if copying.returncode == 130:
+        assert said.endswith("pyimount: stopped\n")
+    done = subprocess.run([*command, "--resume"], check=True, capture_output=True, text=True)
+    assert done.stderr == ""
+    (out / "0" / "lost+found").rmdir()
+    subprocess.run(["diff", "-r", "--no-dereference", tree, out / "0"], check=True)
+    assert of_folder(out / "0") == of_folder(tree)
+    assert list(out.rglob(".*pyimount*")) == []

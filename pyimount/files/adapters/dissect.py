@@ -14,7 +14,7 @@ from typing import Any, cast
 
 from dissect.util.stream import RunlistStream
 
-from pyimount.files.adapters import btrfs_items
+from pyimount.files.adapters import btrfs_items, xfs_items
 from pyimount.files.opening import Given
 from pyimount.files.reading import Broken, Node, Refused, Unreadable, Volume
 from pyimount.files.records import Kind, Stat, Stream, kind_of
@@ -147,12 +147,8 @@ def _xfs(node: Any) -> dict[str, Any]:
         "links": inode.di_nlink, "inode": node.inum, "allocated": inode.di_nblocks * node.xfs.block_size,
         "modified": node.mtime_ns, "accessed": node.atime_ns, "changed": node.ctime_ns,
         "born": node.crtime_ns if inode.di_version >= 3 else None,
+        "device": xfs_items.device(node) if kind_of(inode.di_mode) is Kind.DEVICE else None,
     }  # fmt: skip
-
-
-def _xfs_entries(node: Any) -> Iterator[tuple[str, Any]]:
-    for each in node.iterdir():
-        yield each.filename, each
 
 
 def _squashfs(node: Any) -> dict[str, Any]:
@@ -335,7 +331,8 @@ def _apfs_entries(node: Any) -> Iterator[tuple[str, Any]]:
 
 FAMILIES: Mapping[str, Family] = {
     "xfs": Family(
-        open=partial(_open, "dissect.xfs", "XFS"), figures=_xfs, entries=_xfs_entries,
+        open=partial(_open, "dissect.xfs", "XFS"), figures=_xfs, entries=xfs_items.entries,
+        attributes=xfs_items.attributes,
         key=lambda node: int(node.inum), at=lambda fs, key: fs.get_inode(key),
     ),
     "btrfs": Family(
@@ -375,6 +372,8 @@ FAMILIES: Mapping[str, Family] = {
 """By the types, those of QNX under one name."""
 
 
+_LITTLE_ALONE = ("cramfs", "jffs2", "ufs")
+
 _LIBRARIES = {
     "xfs": "xfs.exceptions", "btrfs": "btrfs.exceptions", "squashfs": "squashfs.exceptions",
     "ufs": "ffs.exceptions", "jffs2": "jffs.exceptions", "cramfs": "cramfs.exception",
@@ -393,6 +392,8 @@ def open_volume(given: Given) -> Volume:
     """As the room's; raises Refused."""
     kind = "qnx" if given.type.startswith("qnx") else given.type
     family = FAMILIES[kind]
+    if kind in _LITTLE_ALONE and given.details.get("byte_order") == "big":
+        raise Refused("it is big-endian, of which the library reads none")
     errors = errors_of(_LIBRARIES[kind])
     refusals: tuple[type[Exception], ...] = NotImplementedError, *errors
     try:
