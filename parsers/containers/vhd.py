@@ -267,13 +267,21 @@ def _parent_names(view: View, header: Any) -> list[str]:
         if name:
             relative = locator.platform_code in (b"W2ru", b"Wi2r")
             if locator.platform_code == b"MacX":  # a URL of a file
-                from urllib.parse import unquote, urlsplit
-
-                name = unquote(urlsplit(name).path) or name
+                name = _path_in(name)
             ranked.append((0 if relative else 2, name))
     if name := text(header.parent_unicode_name, "utf-16-be"):
         ranked.append((1, name))
     return list(dict.fromkeys(name for _, name in sorted(ranked, key=lambda entry: entry[0])))
+
+
+def _path_in(url: str) -> str:
+    """The path in a URL of a file; what is no URL as it is."""
+    from urllib.parse import unquote, urlsplit
+
+    try:
+        return unquote(urlsplit(url).path) or url
+    except ValueError:
+        return url
 
 
 def _refuse(found: Container, header: Any) -> str | None:

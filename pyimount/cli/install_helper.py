@@ -14,7 +14,7 @@ import os
 
 from pyimount import cli
 from pyimount.execution.errors import StepFailed
-from pyimount.execution.helper_archive import archive, install
+from pyimount.execution.helper_archive import archive, install, remove
 from pyimount.execution.protocol import HELPER, PROTOCOL
 from pyimount.version import __version__
 
@@ -63,7 +63,8 @@ def run(options: argparse.Namespace) -> int:
     try:
         if options.remove:
             for path in (HELPER, POLICY):
-                _remove(path)
+                if remove(path):
+                    print(f"{path} is removed")
             return 0
         install(HELPER, archive(), 0o755)
         print(f"{HELPER}: version {__version__}, protocol {PROTOCOL}")
@@ -76,13 +77,3 @@ def run(options: argparse.Namespace) -> int:
             cli.complain(f"  {error.remedy}")
         return 1
     return 0
-
-
-def _remove(path: str) -> None:
-    try:
-        os.unlink(path)
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise StepFailed(f"{path}: {error.strerror}") from error
-    print(f"{path} is removed")

@@ -8,8 +8,10 @@ place that only root can write to, whoever owns the folder that this package is 
 import ast
 import io
 import os
+import re
 import stat
 import zipfile
+from contextlib import suppress
 from importlib.util import find_spec
 
 from pyimount.execution import folders
@@ -87,13 +89,15 @@ def archive() -> bytes:
 def install(path: str, data: bytes, mode: int) -> None:
     """Put a file of root's at ``path``, whole or not at all; the folder is made where it is missing.
 
-    Raises Refused where others than root may write to a folder on the way, StepFailed.
+    What is left of an earlier call that was killed goes. Raises Refused where others than root may write to
+    a folder on the way, StepFailed.
     """
     above, name = os.path.split(path)
     at = _folder_of_root(above)
     try:
         draft = f".{name}.{os.getpid()}"
         try:
+            _remove_drafts(at, name)
             file = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=at)
             try:
                 with open(file, "wb") as stream:
@@ -104,12 +108,48 @@ def install(path: str, data: bytes, mode: int) -> None:
                     os.fsync(file)
                 os.rename(draft, name, src_dir_fd=at, dst_dir_fd=at)
             except OSError:
-                os.unlink(draft, dir_fd=at)
+                with suppress(FileNotFoundError):
+                    os.unlink(draft, dir_fd=at)
                 raise
+            os.fsync(at)
         except OSError as error:
             raise StepFailed(f"{path}: {error.strerror}") from error
     finally:
         os.close(at)
+
+
+def _remove_drafts(at: int, name: str) -> None:
+    """Remove what calls that have ended left unfinished beside a file."""
+    for each in os.listdir(at):
+        number = each.removeprefix(f".{name}.")
+        if number == each or not re.fullmatch("[0-9]{1,10}", number):
+            continue
+        if int(number) == os.getpid() or not os.path.exists(f"/proc/{int(number)}"):
+            os.unlink(each, dir_fd=at)
+
+
+def remove(path: str) -> bool:
+    """Take away what ``install`` put there, and what it left unfinished; whether there was anything.
+
+    Raises StepFailed.
+    """
+    above, name = os.path.split(path)
+    try:
+        at = os.open(above, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise StepFailed(f"{path}: {error.strerror}") from error
+    try:
+        _remove_drafts(at, name)
+        os.unlink(name, dir_fd=at)
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise StepFailed(f"{path}: {error.strerror}") from error
+    finally:
+        os.close(at)
+    return True
 
 
 def _folder_of_root(path: str) -> int:

@@ -4,6 +4,7 @@ The exact name wins over any reading of a colon. Which reading holds is only kno
 that here the readings are listed, the likeliest first.
 """
 
+import re
 from collections.abc import Callable, Iterator
 
 from pyimount.records import Record
@@ -19,6 +20,16 @@ class UserPath(Record):
 
 class BadPath(ValueError):  # noqa: N818
     """What is no path; the message says what one is."""
+
+
+_HALF = re.compile("[\ud800-\udc7f\udd00-\udfff]")
+"""Halves of UTF-16's characters, which stand for no byte."""
+
+
+def target_bytes(target: str) -> bytes:
+    """The bytes of a link's target, as a link here has it; half a character of UTF-16 as %uNNNN."""
+    whole = _HALF.sub(lambda half: f"%u{ord(half[0]):04X}", target)
+    return whole.encode("utf-8", "surrogateescape")
 
 
 def parse(text: str, is_volume: Callable[[str], bool]) -> UserPath:

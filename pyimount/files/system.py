@@ -227,7 +227,7 @@ class Entry:
                     yield entry
             count += len(lines)
             next_ = said.get("more")
-            if not isinstance(next_, int):
+            if not isinstance(next_, int) or not lines:
                 self.problems += _problems(said.get("problems"))
                 return
             more = next_

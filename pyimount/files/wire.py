@@ -46,19 +46,19 @@ def take(on: socket.socket) -> tuple[Any, bytes]:
         if texts > TEXT_CAP or size > PIECE:
             raise MessageError(f"a message of {texts} and {size} bytes")
         value = json.loads(_exactly(on, texts))
-        return value, bytes(_exactly(on, size)) if size else b""
+        return value, _exactly(on, size)
     except (OSError, ValueError, RecursionError) as error:
         raise MessageError(f"no message: {error}") from error
 
 
-def _exactly(on: socket.socket, length: int) -> bytearray:
-    data = bytearray(length)
-    view = memoryview(data)
-    while view:
-        got = on.recv_into(view)
-        if not got:
+def _exactly(on: socket.socket, length: int) -> bytes:
+    # All at once: what a buffer would be copied from once more, for the whole of a large file.
+    data = on.recv(length, socket.MSG_WAITALL) if length else b""
+    while len(data) < length:
+        more = on.recv(length - len(data), socket.MSG_WAITALL)
+        if not more:
             raise MessageError("the other process has ended")
-        view = view[got:]
+        data += more
     return data
 
 

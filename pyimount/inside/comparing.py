@@ -2,12 +2,15 @@
 
 import hashlib
 from collections.abc import Iterator
+from contextlib import ExitStack
 from itertools import islice
 
 from pyimount.files.records import Kind, Stat
-from pyimount.files.system import Entry, FileSystem
+from pyimount.files.system import CannotRead, Entry, FileSystem
 from pyimount.inside.tree import Files, Place
+from pyimount.inside.walking import DEPTH_CAP
 from pyimount.records import Record
+from pyimount.sources.errors import SourceError
 
 _COMPARED = (
     "kind",
@@ -48,31 +51,56 @@ def _differences(
     files: Files, opened: FileSystem, names: tuple[str, ...], *, hashes: bool
 ) -> Iterator[Difference]:
     first, second = opened.libraries[:2]
-    with files.by(opened.volume, first) as one, files.by(opened.volume, second) as other:
-        pending = [(one.by_names(names, fold=False), other.by_names(names, fold=False))]
+    with ExitStack() as stack:
+        starts = []
+        for library in (first, second):
+            try:
+                starts.append(
+                    stack.enter_context(files.by(opened.volume, library)).by_names(names, fold=False)
+                )
+            except (CannotRead, SourceError, OSError) as error:
+                why = library, _reason(error)
+                both = ((first, "yes"), why) if library == second else (why, (second, "not asked"))
+                yield _told(_path(names), "can be read", *both)
+                return
+        pending = [(starts[0], starts[1])]
         seen = set[object]()
         while pending:
             left, right = pending.pop()
             if left.key is not None and repr(left.key) in seen:
                 continue
             seen.add(repr(left.key) if left.key is not None else left.path)
-            ours, theirs = _listed(left), _listed(right)
+            (ours, wrong), (theirs, its_wrong) = _listed(left), _listed(right)
+            if (wrong is None) != (its_wrong is None):
+                yield _told(left.path, "can be listed", (first, wrong or "yes"), (second, its_wrong or "yes"))
             for name in sorted(ours.keys() | theirs.keys()):
                 mine, its = ours.get(name), theirs.get(name)
-                path = f"{left.path.rstrip('/')}/{name}"
+                path = _path((*left.names, name))
                 if mine is None or its is None:
                     yield _told(path, "is there", (first, mine is not None), (second, its is not None))
                     continue
                 yield from _of_entry(path, (first, mine), (second, its), hashes=hashes)
-                if mine.kind is Kind.FOLDER is its.kind:
+                if mine.kind is Kind.FOLDER is its.kind and len(mine.names) < DEPTH_CAP:
                     pending.append((mine, its))
 
 
-def _listed(folder: Entry) -> dict[str, Entry]:
+def _path(names: tuple[str, ...]) -> str:
+    return "/" + "/".join(names)
+
+
+def _reason(error: Exception) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
+
+
+def _listed(folder: Entry) -> tuple[dict[str, Entry], str | None]:
+    """What lies in a folder, by name, and why that is not all."""
+    found: dict[str, Entry] = {}
     try:
-        return {each.name: each for each in islice(folder.entries(), _ENTRIES_CAP)}
-    except OSError:
-        return {}
+        for each in islice(folder.entries(), _ENTRIES_CAP):
+            found[each.name] = each
+    except OSError as error:
+        return found, _reason(error)
+    return found, "; ".join(problem.message for problem in folder.problems) or None
 
 
 def _of_entry(

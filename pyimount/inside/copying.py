@@ -12,6 +12,7 @@ import stat
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 
+from pyimount.files.paths import target_bytes
 from pyimount.files.records import Kind, Run, Stat
 from pyimount.files.system import Damaged, Entry
 from pyimount.inside.tree import Files, Place
@@ -162,14 +163,17 @@ class Copier:
         if self._how.links == "text":
             descriptor = os.open(name, _NEW, 0o600, dir_fd=inside.descriptor)
             with os.fdopen(descriptor, "wb") as file:
-                file.write(target.encode("utf-8", "surrogateescape") + b"\n")
+                file.write(target_bytes(target) + b"\n")
         else:
             if "\0" in target or not target:
                 raise Damaged(Problem(Code.DAMAGED, "it leads nowhere that a link can"), place.path)
+            here = os.fsdecode(target_bytes(target))
+            if here != target:
+                self.told.append(f"{place.whole}: leads where no link here can: it is made as {here}")
             try:
-                os.symlink(target, name, dir_fd=inside.descriptor)
+                os.symlink(here, name, dir_fd=inside.descriptor)
             except FileExistsError:
-                if not self._how.resume or os.readlink(name, dir_fd=inside.descriptor) != target:
+                if not self._how.resume or os.readlink(name, dir_fd=inside.descriptor) != here:
                     raise
             modified = place.entry.stat().modified
             if modified is not None:
@@ -180,12 +184,14 @@ class Copier:
     def _file(self, place: Place, inside: "_Open", name: str) -> Copied:
         figures = place.entry.stat()
         there = self._there(inside, name, figures)
+        part = f".{hashlib.sha256(name.encode('utf-8', 'surrogatepass')).hexdigest()[:24]}{PART}"
         if there:
+            with suppress(FileNotFoundError):  # which had its name, and was not yet without its first one
+                os.unlink(part, dir_fd=inside.descriptor)
             hashed = self._verified(place, inside, name) if self._how.hash else None
             return Copied(
                 place=place, name=inside.path + name, size=figures.size or 0, hash=hashed, kept=True
             )
-        part = f".{hashlib.sha256(name.encode('utf-8', 'surrogatepass')).hexdigest()[:24]}{PART}"
         descriptor, at = self._part(inside, part)
         made = None if self._how.hash is None else hashlib.new(self._how.hash, usedforsecurity=False)
         with os.fdopen(descriptor, "r+b") as file:

@@ -3,6 +3,7 @@
 The same facts as ``execution.mounted_trees`` reads of what is mounted. Links are not followed.
 """
 
+import re
 from collections.abc import Callable, Iterator
 from functools import partial
 
@@ -32,6 +33,10 @@ def observe(files: FileSystem) -> Facts:
     )
 
 
+_NO_CHARACTER = re.compile("[\ud800-\udfff]")
+"""Bytes that are no UTF-8, and halves of UTF-16's characters, as Python has them in names."""
+
+
 def _root_subvolume(files: FileSystem, names: tuple[str, ...]) -> str | None:
     if "etc" in names or files.type != "btrfs":
         return None
@@ -45,7 +50,7 @@ def _names(files: FileSystem, path: tuple[str, ...]) -> Iterator[str]:
     try:
         folder = files.by_names(path, fold=False)
         for _, entry in zip(range(NAMES_CAP), folder.entries(), strict=False):
-            yield entry.name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+            yield _NO_CHARACTER.sub("\ufffd", entry.name)
     except OSError:
         return
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 
 from pyimount.files.libraries import Asking
+from pyimount.files.paths import target_bytes
 from pyimount.files.records import Kind
 from pyimount.files.system import CannotRead
 from pyimount.files.wire import PIECE
@@ -50,7 +51,7 @@ class ShownPlace:
             self.times = modified, accessed, modified if stat.changed is None else stat.changed
         if entry.kind is Kind.LINK:
             with suppress(OSError):
-                self._data = entry.target().encode("utf-8", "surrogateescape")
+                self._data = target_bytes(entry.target())
             self.size = len(self._data)
             if links == "text":
                 self.kind = "file"

@@ -5,6 +5,7 @@ the key Control, Windows of the hive SYSTEM. All of it is the image's word.
 """
 
 import plistlib
+import re
 import struct
 from collections.abc import Mapping
 from functools import partial
@@ -12,13 +13,14 @@ from xml.parsers.expat import ExpatError
 
 from pyimount.files.records import Kind
 from pyimount.files.system import CannotRead, Entry, FileSystem
+from pyimount.formats.notation import filetime, unix_time
 from pyimount.inside.observing import file_of, hive_of, observe, read_at, text_of
 from pyimount.inside.tree import Files
 from pyimount.keys import Keyring
 from pyimount.layers import Scan, VolumeLayer
 from pyimount.planning.facts import TEXT_CAP, Facts
 from pyimount.planning.hives import machine_of
-from pyimount.sources.errors import SourceError
+from pyimount.sources.errors import FOREIGN_ERRORS, SourceError
 
 _UTMP = struct.Struct("<hxxi32s4s32s256sihhii")
 _UTMP_SIZE = 384
@@ -93,16 +95,10 @@ def _starts(files: FileSystem, top: tuple[str, ...]) -> dict[str, str]:
         kind, _, _, _, user, _, _, _, _, seconds, _ = _UTMP.unpack_from(data, at)
         name = user.partition(b"\0")[0]
         if kind == _BOOT and name == b"reboot":
-            said["last_start"] = _iso(seconds)
+            said["last_start"] = unix_time(seconds) or ""
         elif kind == _RUN_LEVEL and name == b"shutdown":
-            said["last_shutdown"] = _iso(seconds)
-    return said
-
-
-def _iso(seconds: int) -> str:
-    from datetime import UTC, datetime, timedelta
-
-    return f"{datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds):%Y-%m-%dT%H:%M:%SZ}"
+            said["last_shutdown"] = unix_time(seconds) or ""
+    return {name: value for name, value in said.items() if value}
 
 
 def _windows(files: FileSystem, facts: Facts) -> dict[str, str]:
@@ -111,9 +107,11 @@ def _windows(files: FileSystem, facts: Facts) -> dict[str, str]:
         return {}
     found = machine_of(partial(read_at, hive))
     said = {"time_zone": found["TimeZoneKeyName"]} if "TimeZoneKeyName" in found else {}
-    shutdown = bytes.fromhex(found.get("ShutdownTime", ""))
-    if len(shutdown) == 8:
-        said["last_shutdown"] = _iso(int.from_bytes(shutdown, "little") // 10**7 - 11_644_473_600)
+    # Eight bytes; whatever else stands there is no time.
+    if re.fullmatch("[0-9a-f]{16}", shutdown := found.get("ShutdownTime", "")):
+        ticks = int.from_bytes(bytes.fromhex(shutdown), "little")
+        if moment := filetime(ticks // 10**7 * 10**7):
+            said["last_shutdown"] = moment
     return said
 
 
@@ -137,6 +135,6 @@ def _plist(entry: Entry | None) -> dict[str, object]:
         return {}
     try:
         found = plistlib.loads(read_at(entry, 0, TEXT_CAP))
-    except (plistlib.InvalidFileException, ExpatError, ValueError, LookupError, TypeError, RecursionError):
+    except (ExpatError, *FOREIGN_ERRORS):
         return {}
     return found if isinstance(found, dict) else {}

@@ -42,7 +42,8 @@ def _unescaped(field: str) -> str:
 
 
 _DISK = re.compile(
-    r"(?:[shv]d|xvd)([a-z])([0-9]+)?|nvme([0-9]+)n1(?:p([0-9]+))?|mmcblk([0-9]+)(?:p([0-9]+))?"
+    r"(?:[shv]d|xvd)([a-z])([0-9]{1,9})?|nvme([0-9]{1,9})n1(?:p([0-9]{1,9}))?"
+    r"|mmcblk([0-9]{1,9})(?:p([0-9]{1,9}))?"
 )
 _BY = {"by-uuid": "UUID", "by-label": "LABEL", "by-partuuid": "PARTUUID", "by-partlabel": "PARTLABEL"}
 

@@ -4,6 +4,7 @@ Layout: "Windows registry file format specification", https://github.com/msuhano
 is the image's word: reads are small and counted, names and lists bounded.
 """
 
+import re
 import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
@@ -143,19 +144,24 @@ def name_of(read: Read) -> dict[str, str]:
     """What the hive SYSTEM says is the machine's name, as ``ComputerName``; empty for what is none."""
     try:
         hive = Hive(read)
-        current = hive.values(("Select",), ("Current",)).get("Current", "1")
-        control = f"ControlSet{int(current):03}"
-        return hive.values((control, "Control", "ComputerName", "ComputerName"), ("ComputerName",))
+        return hive.values((*_control(hive), "ComputerName", "ComputerName"), ("ComputerName",))
     except BadHive:
         return {}
+
+
+def _control(hive: Hive) -> tuple[str, str]:
+    """The key Control of the set of settings that is in use, which is a number."""
+    current = hive.values(("Select",), ("Current",)).get("Current", "1")
+    if not re.fullmatch("[0-9]{1,10}", current):
+        raise BadHive("the current set of settings has no number")
+    return f"ControlSet{int(current):03}", "Control"
 
 
 def machine_of(read: Read) -> dict[str, str]:
     """What the hive SYSTEM says: ``TimeZoneKeyName``, ``ShutdownTime`` (in hex); empty for what is none."""
     try:
         hive = Hive(read)
-        current = hive.values(("Select",), ("Current",)).get("Current", "1")
-        control = (f"ControlSet{int(current):03}", "Control")
+        control = _control(hive)
         zone = hive.values((*control, "TimeZoneInformation"), ("TimeZoneKeyName",))
         return zone | hive.values((*control, "Windows"), ("ShutdownTime",))
     except (BadHive, ValueError):

@@ -7,8 +7,8 @@ range tells as much.
 """
 
 import re
-from collections.abc import Mapping, Sequence
-from html.parser import HTMLParser
+from collections.abc import Iterator, Mapping, Sequence
+from html import unescape
 from time import sleep
 from typing import Any
 from urllib.parse import urljoin
@@ -34,7 +34,7 @@ _PART_HEAD = 1 << 10
 LISTING_CAP = 4 << 20
 """Bytes of a folder's page that are looked at."""
 
-_RANGE = re.compile(r"bytes (?:(\d{1,19})-(\d{1,19})|\*)/(\d{1,19}|\*)")
+_RANGE = re.compile(r"bytes (?:([0-9]{1,19})-([0-9]{1,19})|\*)/([0-9]{1,19}|\*)")
 _LATER = frozenset((408, 429, 500, 502, 503, 504))
 _GONE = frozenset((404, 410))
 _REFUSED = frozenset((401, 403, 407))
@@ -267,24 +267,28 @@ def names_beside(name: str) -> list[str]:
     from aiohttp import ClientError
 
     try:
-        links = _Links()
-        links.feed(_sync(None, page))
-    except (ClientError, TimeoutError, OSError):
+        text = _sync(None, page)
+    except (ClientError, TimeoutError, OSError, ValueError):  # the last: an address that is none
         return []
-    beside = {urljoin(parent, link).partition("?")[0] for link in links.found}
-    names = (each.removeprefix(parent) for each in beside if each.startswith(parent))
-    return sorted(each for each in names if each and "/" not in each)
+    return sorted(set(_names_in(text, parent)))
 
 
-class _Links(HTMLParser):
-    """Where the links of a page lead."""
+_HREF = re.compile(
+    r"""\bhref\s{0,8}=\s{0,8}(?:"([^"<>]{1,4096})"|'([^'<>]{1,4096})'|([^\s"'<>]{1,4096}))""", re.IGNORECASE
+)
+"""Not html.parser: what a hostile page costs there grows with its square, and some make it raise."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.found: list[str] = []
 
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.found += [value for key, value in attrs if (tag, key) == ("a", "href") and value]
+def _names_in(page: str, parent: str) -> Iterator[str]:
+    """The names in the folder ``parent`` to which a page of it leads."""
+    for found in _HREF.finditer(page):
+        try:
+            address = urljoin(parent, unescape(found[1] or found[2] or found[3]))
+        except ValueError:
+            continue  # an address that is none
+        name = address.partition("?")[0].removeprefix(parent)
+        if address.startswith(parent) and name and "/" not in name:
+            yield name
 
 
 def _sync(filesystem: Any, asked: Any, *arguments: Any) -> Any:

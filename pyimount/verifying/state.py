@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from pyimount.problems import Code, Problem, Range, together
@@ -25,6 +26,7 @@ class State:
 
     def __init__(self, path: str, paths: Sequence[str], hashes: Sequence[str]) -> None:
         self.path = path
+        self._beside = f"{path}.new"
         self._about: dict[str, Any] = {
             "schema": _SCHEMA,
             "pyimount": __version__,
@@ -115,16 +117,14 @@ class State:
         """Put what is known into the file, all of it or nothing. Raises OSError."""
         if not self._parts:
             return
-        beside = f"{self.path}.new"
-        with open(beside, "w", encoding="utf-8") as file:
+        with open(self._beside, "w", encoding="utf-8") as file:
             json.dump({**self._about, "parts": self._parts}, file)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(beside, self.path)
+        os.replace(self._beside, self.path)
 
     def finish(self) -> None:
-        """All was verified: nothing is left to go on with."""
-        try:
-            os.unlink(self.path)
-        except FileNotFoundError:
-            return
+        """All was verified: nothing is left to go on with, and nothing that was begun to be written."""
+        for path in (self.path, self._beside):
+            with suppress(FileNotFoundError):
+                os.unlink(path)

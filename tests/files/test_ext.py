@@ -156,3 +156,12 @@ def test_one_broken_inode_hides_no_sibling(tmp_path: Path) -> None:
         assert entries["empty"].problem is not None
         assert len(list(walk(entries["many"]))) == 120
         assert {"etc", "second name", "d0"} <= entries.keys()
+
+
+def test_a_folder_that_says_to_be_of_exbibytes_has_an_end(tmp_path: Path) -> None:
+    image = made(tmp_path, "-t", "ext4", "-O", "^metadata_csum")
+    change(image, f"sif /etc size {1 << 62}")
+    with opened(image, "dissect.extfs") as files:
+        folder = files.get("/etc")
+        assert [entry.name for entry in folder.entries()] == ["hostname"]
+        assert any("has no blocks for" in problem.message for problem in folder.problems)

@@ -8,6 +8,7 @@ import pytest
 
 import pyimount
 from fixtures.workshop import fixtures
+from pyimount.cli import main
 from pyimount.files import confined, session
 from pyimount.files.system import CannotRead, Damaged
 from pyimount.inside.comparing import compare
@@ -83,7 +84,34 @@ def test_what_two_libraries_see_differently_is_told(tmp_path: Path) -> None:
     with Files(pyimount.detect(image), Keyring(), in_process=True) as files:
         (volume,) = files.volumes()
         found = compare(files.root(volume), hashes=False)
-        assert [(each.path, each.what) for each in found or ()] == [("/latin-\udce4", "is there")]
+        assert [(each.path, each.what) for each in found or ()] == [
+            ("/", "can be listed"), ("/latin-\udce4", "is there")
+        ]  # fmt: skip
+
+
+@pytest.mark.needs("mke2fs")
+def test_a_second_library_that_refuses_is_a_difference(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """As libfsext 20260821 refuses revision 0."""
+    image = str(made(tmp_path, "-t", "ext2", "-r", "0"))
+    assert main(["find", image, "--second-opinion", "0:/"]) == 1
+    said = capfd.readouterr()
+    assert said.out.startswith("/: can be read: dissect.extfs: yes; pyfsext: ")
+    assert "unsupported inode size" in said.out
+    assert said.err == ""
+
+
+@pytest.mark.needs("mke2fs")
+def test_a_folder_that_one_library_cannot_list_to_its_end_is_a_difference(tmp_path: Path) -> None:
+    """Libfsext 20260821 has no name for one of 255 bytes."""
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    (tree / ("n" * 255)).write_text("found\n")
+    with Files(pyimount.detect(made(tmp_path, "-t", "ext4")), Keyring(), in_process=True) as files:
+        (volume,) = files.volumes()
+        found = [(each.path, each.what) for each in compare(files.root(volume), hashes=False) or ()]
+    assert found == [("/", "can be listed"), ("/" + "n" * 255, "is there")]
 
 
 NONSENSE: list[tuple[str, object]] = [

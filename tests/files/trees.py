@@ -41,7 +41,7 @@ def make_tree(folder: Path, *, links: bool = True, names: bool = True) -> None:
     for number, path in enumerate(sorted(folder.rglob("*"), reverse=True)):
         if not path.is_symlink():
             path.chmod(0o755 if path.is_dir() else (0o644, 0o600, 0o755)[number % 3])
-        os.utime(path, ns=(10**9 * (1_600_000_000 + number),) * 2, follow_symlinks=False)
+        os.utime(path, ns=(10**9 * 1_500_000_000, 10**9 * (1_600_000_000 + number)), follow_symlinks=False)
 
 
 def of_folder(folder: Path, *, modes: bool = True, times: bool = True) -> Facts:

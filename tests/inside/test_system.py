@@ -89,6 +89,53 @@ def test_windows(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     }  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    "shutdown",
+    ["never", "0 1 2 3 4 5 6 7", "\u0663" * 16, b"", b"\xff" * 7, b"\xff" * 8, b"\0" * 8, 5],
+    ids=repr,
+)
+def test_a_shutdown_at_no_time(
+    shutdown: str | bytes | int, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "tree" / "Windows" / "System32" / "config"
+    config.mkdir(parents=True)
+    system: Tree = {
+        "ControlSet001": {"Control": {"Windows": {"ShutdownTime": shutdown}}}, "Select": {"Current": 1}
+    }  # fmt: skip
+    (config / "SYSTEM").write_bytes(Builder(b"lh").hive(system))
+    assert "last_shutdown" not in found(tmp_path, capfd)
+
+
+PLIST = '<?xml version="1.0"?><plist version="1.0">{}</plist>'
+BINARY = plistlib.dumps({"a": 1.0}, fmt=plistlib.FMT_BINARY)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        PLIST.format("<dict><key>a</key><date>soon</date></dict>").encode(),
+        PLIST.format("<dict><key>a</key><integer>" + "9" * 5000 + "</integer></dict>").encode(),
+        PLIST.format("<dict><key>a</key><integer>\u0663x</integer></dict>").encode(),
+        PLIST.format("<dict><key>a</key><data>\u00e9</data></dict>").encode(),
+        PLIST.format("<dict><string>a</string></dict>").encode(),
+        PLIST.format("<string>" + "<array>" * 5000).encode(),
+        PLIST.format("</dict>").encode(),
+        PLIST.format("<key>a</key>").encode(),
+        PLIST.format("<dict><key>ProductName</key><array/></dict>").encode(),
+        # A time beyond the calendar, an object of no kind, a list of itself.
+        BINARY.replace(bytes.fromhex("233ff0000000000000"), bytes.fromhex("337fefffffffffffff")),
+        BINARY.replace(bytes.fromhex("23"), bytes.fromhex("ff")),
+        BINARY.replace(b"\xd1\x01\x02", b"\xd1\x00\x00"),
+    ],
+    ids=map(str, range(12)),
+)
+def test_a_property_list_that_is_none(data: bytes, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    core = tmp_path / "tree" / "System" / "Library" / "CoreServices"
+    core.mkdir(parents=True)
+    (core / "SystemVersion.plist").write_bytes(data)
+    assert found(tmp_path, capfd) == {}
+
+
 def test_what_is_no_system_says_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "tree" / "photos").mkdir(parents=True)
     (tmp_path / "tree" / "System" / "Library" / "CoreServices").mkdir(parents=True)

@@ -66,7 +66,7 @@ def fill(folder: Path, *, times: bool = True, attributes: bool = True) -> None:
         file.seek(100_000)
         file.write(dice.randbytes(5000))
     with (odd / "one").open("wb", 0) as one, (odd / "other").open("wb", 0) as other:
-        for _ in range(60):
+        for _ in range(20):
             one.write(dice.randbytes(9000))
             other.write(dice.randbytes(5000))
             os.fsync(one.fileno())
@@ -156,22 +156,29 @@ def made(kind: str, image: Path, at: Path, argv: Sequence[str], options: str = "
 
 def packed(here: Path, at: Path) -> None:
     """What tools make of a folder, as the kernel sees it; of SquashFS also with attributes."""
-    source = Path("/dev/shm/filled")
+    source = Path("/dev/shm/filled")  # noqa: S108
     fill(source, times=False, attributes=False)
     for packing in ("gzip", "xz", "lzo", "lz4", "zstd"):
         image = here / f"squashfs-{packing}.img"
         run("mksquashfs", source, image, "-quiet", "-no-progress", "-comp", packing)
         keep(image.stem, mounted("squashfs", [image], at, ""), here)
-    (here / "odd").mkdir()
-    run("genisoimage", "-quiet", "-R", "-input-charset", "utf-8", "-o", here / "rock-ridge.img", source)
+    run(
+        "genisoimage",
+        "-quiet",
+        "-R",
+        "-input-charset",
+        "utf-8",
+        "-o",
+        here / "rock-ridge.img",
+        source / "tree",
+    )
     keep("rock-ridge", mounted("iso9660", [here / "rock-ridge.img"], at, ""), here)
     run("genisoimage", "-quiet", "-J", "-joliet-long", "-input-charset", "utf-8", "-m", "latin*", "-m", "n*n",
         "-o", here / "joliet.img", source / "tree" / "many")  # fmt: skip
     keep("joliet", mounted("iso9660", [here / "joliet.img"], at, "utf8"), here)
-    for version, kind in ((1, "44bsd"), (2, "ufs2")):
-        image = here / f"ufs{version}.img"
-        run("makefs", "-t", "ffs", "-o", f"version={version}", "-s", "64m", image, source)
-        keep(image.stem, mounted("ufs", [image], at, f"ufstype={kind}"), here)
+    # UFS2 has its superblock by makefs where this kernel does not look for it.
+    run("makefs", "-t", "ffs", "-o", "version=1", "-s", "64m", here / "ufs1.img", source)
+    keep("ufs1", mounted("ufs", [here / "ufs1.img"], at, "ufstype=44bsd"), here)
     for bits in (12, 16, 32):
         image = here / f"fat-{bits}.img"
         with image.open("wb") as file:

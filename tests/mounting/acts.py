@@ -23,6 +23,7 @@ OWNERS: tuple[tuple[Any, tuple[str, ...]], ...] = (
     (os, (
         "open", "mkdir", "rmdir", "unlink", "write", "ftruncate", "fsync", "fchown", "fchmod", "rename",
         "chown", "dup", "stat", "fstat", "listdir", "scandir", "readlink", "pidfd_open",
+        "replace", "link", "symlink", "utime", "lseek",
     )),
     (fcntl, ("ioctl", "flock", "fcntl")),
     (signal, ("pidfd_send_signal",)),
@@ -70,8 +71,15 @@ class _Acts:
     """Wraps them all in this process, for good: it is a child of the test's."""
 
     def __init__(
-        self, *, before: Fault | None, after: Fault | None, act: Act | None, told: int | None
+        self,
+        counted: tuple[str, ...],
+        *,
+        before: Fault | None,
+        after: Fault | None,
+        act: Act | None,
+        told: int | None,
     ) -> None:
+        self._counted = counted
         self._before, self._after, self._act, self._told = before, after, act, told
         self._seen: Counter[tuple[str, int]] = Counter()
         self.reached = False
@@ -86,7 +94,7 @@ class _Acts:
         def act(*arguments: Any, **options: Any) -> Any:
             frame = sys._getframe(1)
             caller = str(frame.f_globals.get("__name__"))
-            if not caller.startswith(_COUNTED) or os.getpid() != self._process:
+            if not caller.startswith(self._counted) or os.getpid() != self._process:
                 return real(*arguments, **options)
             place = f"{caller}: {name}", frame.f_lineno
             self._seen[place] += 1
@@ -108,12 +116,12 @@ class _Acts:
 write = os.write
 
 
-def recorded(run: Callable[[], object], told: Path) -> list[Act]:
-    """The acts of a run."""
+def recorded(run: Callable[[], object], told: Path, counted: tuple[str, ...] = _COUNTED) -> list[Act]:
+    """The acts of a run; ``counted``: how the names of the modules begin whose acts they are."""
     descriptor = os.open(told, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
 
     def watched() -> None:
-        _Acts(before=None, after=None, act=None, told=descriptor)
+        _Acts(counted, before=None, after=None, act=None, told=descriptor)
         run()
 
     try:
@@ -130,12 +138,17 @@ def recorded(run: Callable[[], object], told: Path) -> list[Act]:
 
 
 def with_fault(
-    run: Callable[[], object], act: Act, *, before: Fault | None = None, after: Fault | None = None
+    run: Callable[[], object],
+    act: Act,
+    *,
+    before: Fault | None = None,
+    after: Fault | None = None,
+    counted: tuple[str, ...] = _COUNTED,
 ) -> int:
     """Run in a child where an act has this fault; how it ended, as ``in_a_child`` tells."""
 
     def faulty() -> None:
-        acts = _Acts(before=before, after=after, act=act, told=None)
+        acts = _Acts(counted, before=before, after=after, act=act, told=None)
         run()
         if not acts.reached:
             os._exit(NOT_REACHED)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from pyimount.execution.mounted_trees import observe
 from pyimount.planning.facts import Facts
-from pyimount.planning.hives import BASE, REG_BINARY, REG_DWORD, REG_SZ, name_of, version_of
+from pyimount.planning.hives import BASE, REG_BINARY, REG_DWORD, REG_SZ, machine_of, name_of, version_of
 from tests.strategies import edited, edits
 
 Tree = dict[str, "Tree | str | int | bytes"]
@@ -111,6 +111,19 @@ def test_any_bytes_are_survived(data: st.DataObject) -> None:
         hive = edited(whole, data.draw(edits(len(whole))))
         asked(hive)
         asked(hive[: data.draw(st.integers(0, len(hive)))])
+
+
+@pytest.mark.parametrize(
+    "current", ["", "two", "-2", "+2", "2_0", "0x2", "\u0663", "9" * 5000, b"\x02\0\0\0", b""], ids=repr
+)
+def test_a_set_of_settings_that_has_no_number(current: str | bytes) -> None:
+    hive = Builder(b"lh").hive({**SYSTEM, "Select": {"Current": current}})
+
+    def read(offset: int, size: int) -> bytes:
+        return hive[offset : offset + size]
+
+    assert asked(hive)[1] in ({}, {"ComputerName": "OLD"})  # what is not said at all is the first
+    assert machine_of(read) == {}
 
 
 def test_a_list_that_leads_to_itself_ends() -> None:

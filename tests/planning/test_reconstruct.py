@@ -224,6 +224,17 @@ def test_subvolumes_of_a_btrfs_are_mounted_as_its_fstab_has_them() -> None:
     check(plan.replaced(steps=(*plan.steps, *found.steps)))
 
 
+@pytest.mark.parametrize("digits", ["9" * 10, "9" * 5000, "\u0663", "-1", "1_0"], ids=lambda each: each[:10])
+@pytest.mark.parametrize(
+    "name", ["sda{}", "nvme{}n1p1", "nvme0n1p{}", "mmcblk{}p1", "mmcblk0p{}", "md{}", "xvdb{}"]
+)
+@pytest.mark.parametrize("target", ["/", "/data"])
+def test_a_device_of_no_number(name: str, digits: str, target: str) -> None:
+    scan = scan_of(volume(1, last_mountpoint="/"), volume(2))
+    text = f"/dev/{name.format(digits)} {target} ext4\n"
+    rebuilt(scan, Facts(layer=1, names=UNIX, fstab=text))
+
+
 def test_fstab_lines() -> None:
     entries = list(fstab_lines(FSTAB))
     assert entries[2].target == "/srv/my data"

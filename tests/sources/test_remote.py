@@ -183,6 +183,29 @@ def test_a_server_that_lists_nothing_leaves_segments_missing(tmp_path: Path) -> 
     assert Code.MISSING_SEGMENT in {problem.code for _, problem in scan.all_problems()}
 
 
+PAGES = {
+    "not whole": b"<a href='stick.E02' <a href=stick.E02><![x[",
+    "no address": b"<a href='http://['>x</a><a href='//[/'>y</a><a href=stick.E02>",
+    "shouted": b'<A HREF = "stick.E02">',
+    "escaped": b'<a href="stick&#46;E02">',
+    "whole address": b"<a href='/stick.E02'>",
+    "not text": b"\xff\xfe<a href='stick.E02'>\x00",
+    "elsewhere": b"<a href='http://127.0.0.2/stick.E02'><a href='below/stick.E02'><a href='../stick.E02'>",
+    "costly": b"<!" * (1 << 20) + b"href=" * (1 << 18),
+    "<a ": b"<a " * (1 << 20),
+}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_folders_page_may_be_anything(page: str, tmp_path: Path) -> None:
+    files = files_of("ewf-segments", tmp_path)
+    with serving(files) as server:
+        server.page = b"<a href=stick.E01>" + PAGES[page]
+        scan = pyimount.detect(server.url("stick.E01"))
+        # The folder is the top one: ``..`` leads into it again.
+        assert (server.url("stick.E02") in scan.disks[0].paths) == (page not in ("costly", "<a "))
+
+
 FAULTS = {
     "whole": "sends no parts of files",
     "404": "is not there (404)",

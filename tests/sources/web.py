@@ -14,7 +14,7 @@ class Web(ThreadingHTTPServer):
 
     ``faults``: what it does wrong, by word; see ``_Handler.do_GET``. ``delay``: seconds before each answer;
     ``rate``: bytes in a second, 0 for as fast as may be. ``after``: how many answers are as they should be,
-    of a server that changes something.
+    of a server that changes something. ``page``: instead of the list.
     """
 
     daemon_threads = True
@@ -28,6 +28,7 @@ class Web(ThreadingHTTPServer):
         self.delay = delay
         self.rate = rate
         self.after = 3
+        self.page: bytes | None = None
         self.requests = 0
         self.sent = 0
         self.seen: list[tuple[str, dict[str, str]]] = []
@@ -85,7 +86,7 @@ class _Handler(BaseHTTPRequestHandler):
             if "unlisted" in faults:
                 return self._answer(403)
             links = "".join(f'<li><a href="{each}">{each}</a>' for each in ["../", *server.files])
-            return self._answer(200, {"Content-Type": "text/html"}, links.encode())
+            return self._answer(200, {"Content-Type": "text/html"}, server.page or links.encode())
         if name not in server.files:
             return self._answer(404)
         data = server.files[name]

@@ -5,7 +5,6 @@ last extent, and does end at a QNX6 folder's first deleted entry; dissect.cramfs
 the volume's file happens to stand; dissect.ffs 3.12 lists deleted entries.
 """
 
-import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -15,6 +14,7 @@ from typing import Any, cast
 
 from dissect.util.stream import RunlistStream
 
+from pyimount.files.adapters import btrfs_items
 from pyimount.files.opening import Given
 from pyimount.files.reading import Broken, Node, Refused, Unreadable, Volume
 from pyimount.files.records import Kind, Stat, Stream, kind_of
@@ -155,56 +155,6 @@ def _xfs_entries(node: Any) -> Iterator[tuple[str, Any]]:
         yield each.filename, each
 
 
-def _open_btrfs(given: Given) -> tuple[Any, Any]:
-    fs = import_module("dissect.btrfs").Btrfs([given.file(number) for number in range(len(given.sources))])
-    # The top of all subvolumes, and not the one that is mounted unless another is named.
-    return fs, fs.fs_tree.root
-
-
-def _btrfs(node: Any) -> dict[str, Any]:
-    inode = node.inode
-    return {
-        "mode": inode.mode, "size": inode.size, "uid": inode.uid, "gid": inode.gid, "links": inode.nlink,
-        "inode": node.inum, "allocated": inode.nbytes, "modified": _signed(node.mtime_ns),
-        "accessed": _signed(node.atime_ns), "changed": _signed(node.ctime_ns), "born": _signed(node.otime_ns),
-        # As the kernel has device numbers in memory, and not in the encoding of other file systems.
-        "device": (inode.rdev >> 20, inode.rdev & 0xFFFFF),
-    }  # fmt: skip
-
-
-def _signed(time: int) -> int:
-    """A time of 64 bits of seconds, which dissect.btrfs 1.10 takes as unsigned."""
-    return time - (10**9 << 64) if time >= 10**9 << 63 else time
-
-
-_BTRFS_XATTR = 24
-_BTRFS_DIR_ITEM = struct.Struct("<25xHHB")
-"""Before name and value: the key of what it leads to, the transaction; how long both are, the type."""
-
-
-def _btrfs_attributes(node: Any) -> Mapping[str, bytes]:
-    """The attributes of a node, which dissect.btrfs 1.10 does not read: items of a tree, as names are."""
-    found = {}
-    cursor = node.subvolume.tree.cursor()
-    for _, data in cursor.iter(node.inum, _BTRFS_XATTR, 0, ignore_offset=True):
-        raw, at = bytes(data), 0
-        # Several whose names have one hash stand in one item.
-        while at + _BTRFS_DIR_ITEM.size <= len(raw):
-            size, length, _ = _BTRFS_DIR_ITEM.unpack_from(raw, at)
-            at += _BTRFS_DIR_ITEM.size
-            name, value = raw[at : at + length], raw[at + length : at + length + size]
-            if len(value) < size:
-                raise ValueError("its attributes are damaged")
-            found[name.decode("utf-8", "surrogateescape")] = value
-            at += length + size
-    return found
-
-
-def _btrfs_at(fs: Any, key: Any) -> Any:
-    subvolume, number = key
-    return fs.open_subvolume(subvolume).inode(number)
-
-
 def _squashfs(node: Any) -> dict[str, Any]:
     header = node.header
     return {
@@ -221,6 +171,8 @@ def _ufs(node: Any) -> dict[str, Any]:
         "mode": inode.di_mode, "size": inode.di_size, "uid": inode.di_uid, "gid": inode.di_gid,
         "links": inode.di_nlink, "inode": node.inum, "allocated": inode.di_blocks * 512,
         "modified": node.mtime_ns, "accessed": node.atime_ns, "changed": node.ctime_ns, "born": node.btime_ns,
+        # In the encoding of old; what UFS2 has there is each system's own.
+        "device": (inode.di_db[0] >> 8 & 0xFF, inode.di_db[0] & 0xFF) if node.fs.version == 1 else None,
     }  # fmt: skip
 
 
@@ -387,8 +339,8 @@ FAMILIES: Mapping[str, Family] = {
         key=lambda node: int(node.inum), at=lambda fs, key: fs.get_inode(key),
     ),
     "btrfs": Family(
-        open=_open_btrfs, figures=_btrfs, attributes=_btrfs_attributes,
-        key=lambda node: [int(node.subvolume.objectid), int(node.inum)], at=_btrfs_at,
+        open=btrfs_items.open_btrfs, figures=btrfs_items.figures, entries=btrfs_items.entries,
+        attributes=btrfs_items.attributes, key=btrfs_items.key_of, at=btrfs_items.at_key,
     ),
     "squashfs": Family(
         open=partial(_open, "dissect.squashfs", "SquashFS"), figures=_squashfs, entries=_named,

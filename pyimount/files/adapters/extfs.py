@@ -194,16 +194,28 @@ class ExtNode(Node):
 
     def children(self) -> Iterator[Node | Broken]:
         """As Node's."""
-        inline = bool(self.inode.i_flags & _INLINE)
+        if not self.inode.i_flags & _INLINE:
+            yield from self._in_blocks()
+            return
+        # It begins with the number of the folder above, and goes on in an attribute.
         data = self._source()
-        # An inline folder begins with the number of the one above, and goes on in an attribute.
-        at = 4 if inline else 0
-        step = data.size if inline else self.ext.block_size
         first = min(_FAST_LINK, data.size)
-        while at < data.size:
-            end = min(first if inline and at < first else at // step * step + step, data.size)
-            yield from self._entries(data.read_at(at, end - at), at)
-            at = end
+        yield from self._entries(data.read_at(4, first - 4) if first > 4 else b"", 4)
+        yield from self._entries(data.read_at(first, data.size - first), first)
+
+    def _in_blocks(self) -> Iterator[Node | Broken]:
+        step = self.ext.block_size
+        for run in self._runs():
+            if run.place is None:
+                # What is said to be there may be without end.
+                yield Broken(name=None, why=f"the folder has no blocks for {run.size} bytes at {run.at}")
+                continue
+            for at in range(0, run.size, step):
+                block = self.ext.source.read_at(run.place + at, step)
+                if not block:
+                    yield Broken(name=None, why=f"the folder reaches beyond the volume at {run.at + at}")
+                    return
+                yield from self._entries(block, run.at + at)
 
     def _entries(self, block: bytes, where: int) -> Iterator[Node | Broken]:
         """The entries of a block of a folder."""

@@ -97,8 +97,9 @@ class IsoNode(Node):
                 "gid": owner.posix_group_id, "links": owner.posix_file_links,
             }  # fmt: skip
         if times is not None:
+            # RRIP 4.1.6 has that of the modification before that of the access; pycdlib 1.22 the other way.
             found = {
-                "modified": times.modification_time, "accessed": times.access_time,
+                "modified": times.access_time, "accessed": times.modification_time,
                 "changed": times.attribute_change_time, "born": times.creation_time,
             }  # fmt: skip
             said |= {field: _time(date) for field, date in found.items() if date is not None}

@@ -315,6 +315,17 @@ def test_a_parent_named_by_a_macs_url(work: Workshop) -> None:
     assert_holds(source_of(child), CONTENT, reads=5)
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["file://[", "file://[::1/x.vhd", "file://a]b/x.vhd", "file://\u2100/x.vhd", "%00", "file:%zz", "//["],
+)
+def test_a_macs_url_that_is_none(name: str, work: Workshop) -> None:
+    parent = made(work, name="the parent.vhd").read_bytes()
+    child = work.folder / "child.vhd"
+    child.write_bytes(differencing(parent, name, {}, code=b"MacX"))
+    assert codes(opened(child)) == [Code.MISSING_BACKING_FILE]
+
+
 def test_a_disk_that_is_its_own_parent(work: Workshop) -> None:
     family = Family(work)
     family.parent.unlink()
