@@ -43,7 +43,7 @@ EXAMPLES = """examples:
   pyimount export disk.E01 2.0 --ask -o plain.img    what a key opens
   pyimount export disk.E01 2:/a.vmdk::1 -o x.img     of a disk image within
   pyimount export sda.img sdb.img 1.1.0 | sha256sum  an array's volume
-  pyimount export --verify --hash sha256 --log case.log disk.E01 disk -o disk.raw
+  pyimount export --verify --hash sha256 disk.E01 disk -o disk.raw
       and what the image keeps compared, in the same pass
 """
 

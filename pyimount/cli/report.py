@@ -35,7 +35,7 @@ EXAMPLES = """examples:
   pyimount report --hash sha256 disk.E01 -o case.html   and its hashes, all of it read
   pyimount report --svg disk.img -o disk.svg     the picture alone
   pyimount report --ask disk.img -o case.html    ask for a passphrase, draw what is behind the lock
-  pyimount report --within disk.E01 -o case.html and the disk images in its files
+  pyimount report --within disk.E01 -o case.html   and the disk images in its files
 """
 
 _TOLD = (

@@ -42,6 +42,7 @@ class Writing:
         self._target = target
         self._holes = holes
         self._sums = {name: sums.begin(name) for name in hashes}
+        self._there = begun
         self._begun = begun // _PIECE * _PIECE
         self.position = 0 if anew else self._begun
         if self.position:
@@ -69,7 +70,7 @@ class Writing:
             each.update(data)
         split = max(0, self._begun - self.position)
         self._compare(data[:split])
-        self._put(data[split:])
+        self._put(self.position + split, data[split:])
         self.position += len(data)
 
     def _compare(self, data: bytes) -> None:
@@ -77,8 +78,9 @@ class Writing:
             end = self.position + len(data)
             raise Different(f"holds other bytes between {self.position} and {end} than are to be written")
 
-    def _put(self, data: bytes) -> None:
-        if self._holes and data.count(0) == len(data):
+    def _put(self, at: int, data: bytes) -> None:
+        # Where something is already no hole can be left: its bytes may be others.
+        if self._holes and at >= self._there and data.count(0) == len(data):
             self._target.seek(len(data), os.SEEK_CUR)
         else:
             self._target.write(data)

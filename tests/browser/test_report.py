@@ -14,7 +14,7 @@ import pytest
 
 from fixtures.workshop import find_tool, fixtures
 from pyimount.cli import main
-from pyimount.layers import DiskLayer, Recipe, Scan, VolumeLayer
+from pyimount.layers import DiskLayer, ImageWithin, Recipe, Scan, VolumeLayer, Within
 from pyimount.problems import Code, Problem
 from pyimount.reports.html import document
 from tests.browser.chromium import Chromium
@@ -29,7 +29,7 @@ FIXTURES = (
     "demo", "luks2", "ewf", "lvm2-group", "ldm", "apfs", "iso-hybrid", "gpt-cut", "u-boot-fit",
     "btrfs-two-devices",
 )  # fmt: skip
-SYNTHETIC = ("partitions", "levels")
+SYNTHETIC = ("partitions", "levels", "within")
 
 
 def lacking(*missing: str) -> None:
@@ -59,7 +59,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
             fixture.unpack(apart)
             images = sorted(str(path) for path in apart.iterdir() if path.is_file())
             assert main(["report", *images, "-o", str(found[fixture.name])]) == 0
-    for name, scan in (("partitions", partitions()), ("levels", levels())):
+    for name, scan in (("partitions", partitions()), ("levels", levels()), ("within", within())):
         found[name].write_text(document(scan, run={"program": "x", "file /" + "very-long/" * 40: "1 byte"}))
     return found
 
@@ -97,6 +97,19 @@ def levels() -> Scan:
             for n in range(1, 31)
         ),
     )  # fmt: skip
+
+
+def within() -> Scan:
+    """A disk image in a file of a volume, twice over, under addresses without a space."""
+    found = Scan(
+        (disk(),), (volume(1, 0, "0", offset=0, size=MIB, type="ext4", usage="filesystem", label="x"),)
+    )
+    for number in range(2):
+        address = f"0:/{'a-folder/' * 20}{number}.vmdk"
+        image = ImageWithin(path=address.partition(":")[2], address=address, scan=found)
+        problem = Problem(Code.BUDGET, "not all was looked into")
+        found = found.replaced(within={1: Within(images=(image,), problems=(problem,))})
+    return found
 
 
 def axes_violations(browser: Chromium) -> list[str]:

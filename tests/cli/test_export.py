@@ -77,6 +77,18 @@ def test_an_unfinished_file_is_finished(demo: Path, tmp_path: Path) -> None:
     assert main(["export", str(demo), "4", "-o", str(part), "--resume"]) == 1
 
 
+def test_what_is_left_of_another_file_does_not_shine_through(demo: Path, tmp_path: Path) -> None:
+    """A piece of zeros is a hole, but where a part of it is there already: that is not believed."""
+    whole, part = tmp_path / "whole", tmp_path / "part"
+    assert main(["export", str(demo), "2", "-o", str(whole)]) == 0
+    data = whole.read_bytes()
+    empty = next(at for at in range(MIB, len(data), MIB) if not any(data[at : at + MIB]))
+    for more in ([], ["--hash", "md5"]):
+        part.write_bytes(data[:empty] + b"x" * 1000)
+        assert main(["export", *more, str(demo), "2", "-o", str(part), "--resume"]) == 0
+        assert part.read_bytes() == data
+
+
 def test_what_is_not_there_is_said(demo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     target = str(tmp_path / "out")
     assert main(["export", str(demo), "99", "-o", target]) == 1
