@@ -197,10 +197,10 @@ class Session:
         refused = next((each for each in plan.refused if each.index == index), None)
         if refused is not None:
             raise of_refusal(refused, None)
-        added, outcome = self._run(plan, plain, way)
+        added, outcome, part = self._run(plan, plain, way)
+        part.wanted.update(step.id for step in (*added.plan.mounts(), *added.plan.shows()))
         became = mounting.what_became(plain, added.plan, outcome)
         found = next((each for each in became if each.index == index), None)
-        part = self._part(added, [step.id for step in (*added.plan.mounts(), *added.plan.shows())])
         if found is not None and found.mountpoint is not None:
             return Placed(mountpoint=found.mountpoint, device=found.device, part=part)
         self._forget(part)
@@ -223,9 +223,9 @@ class Session:
         if not plan.steps:
             return None, Names(self.name)(place)
         need_root()
-        added, outcome = self._run(plan, plain, way)
+        added, outcome, part = self._run(plan, plain, way)
         where = added.place(place)
-        part = self._part(added, [where.step])
+        part.wanted.add(where.step)
         for failure in outcome.failures:
             self._forget(part)
             raise of_failure(failure)
@@ -252,8 +252,8 @@ class Session:
             )  # fmt: skip
         except Refused as refused:
             raise of_refused(refused) from refused
-        added, outcome = self._run(plan, plain, way)
-        self._part(added, []).take_down()
+        added, outcome, part = self._run(plan, plain, way)
+        part.take_down()
         (carved,) = mounting.what_was_carved(plain, added.plan, outcome)
         if carved.refusal is not None:
             raise of_refusal(carved.refusal, first_failed(outcome))
@@ -262,14 +262,16 @@ class Session:
         """Show a folder that somebody else mounted at ``target`` within ``root``. Raises SubsystemError."""
         need_root()
         step = BindMount(id=_next_id(self._story()), source=source, root=root, target=target)
+        part = self._part({step.id})
         try:
             outcome = Executor().run(MountPlan(session=self.name, images=self.images, steps=(step,)))
         except LedgerError as error:
+            self._forget(part)
             raise SubsystemError(str(error)) from error
         for failure in outcome.failures:
+            self._forget(part)
             raise raised(SubsystemError, failure.reason, failure.remedy)
-        part = Part(self, {step.id}, {step.id})
-        self._parts.append(part)
+        part.wanted.add(step.id)
         return part, outcome.places[step.id]
 
     def extend(self, part: Part, make: Callable[[int, MountPlan], tuple[Step, ...]]) -> Outcome:
@@ -284,17 +286,20 @@ class Session:
             steps = tuple(entry.step for entry in story.standing() if entry.step.id in needed)
             standing = MountPlan(session=self.name, images=self.images, steps=steps)
             plan = standing.replaced(steps=make(_next_id(story), standing))
+            part.made.update(step.id for step in plan.steps)
             outcome = Executor().run(plan)
         except NoSession:
             raise
         except LedgerError as error:
             raise SubsystemError(str(error)) from error
         part.wanted.update(step.id for step in plan.steps if step.id in outcome.places)
-        part.made.update(step.id for step in plan.steps)
         return outcome
 
-    def _run(self, plan: MountPlan, scan: Scan, way: Way) -> tuple[Joined, Outcome]:
-        """Carry out what is new in a plan, whose servers show at once all that this scan has for them."""
+    def _run(self, plan: MountPlan, scan: Scan, way: Way) -> tuple[Joined, Outcome, Part]:
+        """Carry out what is new in a plan, whose servers show at once all that this scan has for them.
+
+        The part is known before: where a signal or ^C ends this, ``end`` takes down what there is.
+        """
         story = self._story()
         standing = [entry.step for entry in story.standing() if entry.made is not None]
         files = self._shown_already(plan, scan, standing)
@@ -304,13 +309,14 @@ class Session:
             files = self._shown_already(plan, scan, standing)
             added = joined(plan, standing, first=_next_id(story), files=files)
         made = added.plan.replaced(images=self.images)
+        part = self._part({step.id for step in made.steps})
         try:
             outcome = Executor().run(made, scan.to_dict(), mounting.keys_of(made, way.keys), files=scan.files)
         except LedgerError as error:
-            self._forget(self._part(added, []))
+            self._forget(part)
             raise SubsystemError(str(error)) from error
         self._shown.update({step.id: scan for step in made.steps if isinstance(step, ExposeRaw)})
-        return added, outcome
+        return added, outcome, part
 
     def _shown_already(self, plan: MountPlan, scan: Scan, standing: list[Step]) -> dict[Result, Result]:
         """The files of a plan's servers that others show already: of the same bytes, over the same cache."""
@@ -354,9 +360,8 @@ class Session:
             )
         )
 
-    def _part(self, added: Joined, wanted: list[int]) -> Part:
-        made = {step.id for step in added.plan.steps}
-        part = Part(self, set(wanted), made)
+    def _part(self, made: set[int]) -> Part:
+        part = Part(self, set(), made)
         self._parts.append(part)
         return part
 

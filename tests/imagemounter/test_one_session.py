@@ -4,12 +4,14 @@ import os
 import pickle
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pyimount import Disk, ImageParser, Volume
 from pyimount.exceptions import MountError
 from pyimount.execution import sessions as ledgers
+from pyimount.execution.plan_executor import Executor, Outcome
 from tests.imagemounter.disks import e01, left_of
 from tests.imagemounter.groups import luks, three_logical_volumes
 from tests.mounting.images import blank, tool
@@ -191,3 +193,35 @@ def test_a_volume_by_hand_without_a_parser(one_ext4: Path) -> None:
 
 def content_is_there(volume: Volume) -> bool:
     return (Path(volume.mountpoint or "") / "readme.txt").exists()
+
+
+@pytest.mark.parametrize("way", ["mount", "raw", "bind", "further"])
+def test_what_is_interrupted_while_it_is_mounted_goes_with_the_rest(
+    way: str, parsers: Make, three_e01: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by ^C, or by a signal at imount's prompt: the steps are done, and nobody was told of them."""
+    parser = parsers(three_e01)
+    volume = next(iter(mounted(parser).values()))
+    if way != "further":
+        volume.unmount()
+    session = only_session(parser)
+    run = Executor.run
+
+    def interrupted(*arguments: Any, **named: Any) -> Outcome:
+        run(*arguments, **named)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Executor, "run", interrupted)
+    acts: dict[str, Callable[[], object]] = {
+        "mount": volume.mount,
+        "raw": volume.get_raw_path,
+        "bind": lambda: parser.case.any_session().bind(str(tmp_path), str(tmp_path), "shown"),
+        "further": lambda: volume.bindmount(str(tmp_path / "shown")),
+    }
+    (tmp_path / "shown").mkdir()
+    with pytest.raises(KeyboardInterrupt):
+        acts[way]()
+    monkeypatch.undo()
+    parser.clean()
+    assert not left_of([session])
+    assert not os.path.ismount(tmp_path / "shown")
