@@ -16,7 +16,7 @@ SECONDS ?= 60
 SEED ?= 0
 TARGETS ?=
 
-.PHONY: demo test lint fuzz bench check docs manual dist deb sbom lock signatures fixtures clean
+.PHONY: demo test lint fuzz mutants bench check docs manual dist deb sbom lock signatures fixtures clean
 
 $(VENV)/.base: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -57,6 +57,9 @@ test: $(VENV)/.with-test lint  ## everything that must hold
 
 fuzz: $(VENV)/.with-fuzz  ## coverage-guided fuzzing of all formats, for SECONDS; what it finds is in build/fuzz
 	$(BIN)/python -m tests.fuzz guided --seconds $(SECONDS) --seed $(SEED) $(TARGETS)
+
+mutants: $(VENV)/.with-mutants $(VENV)/.with-test  ## small changes to FILES, one at a time: which does no test notice?
+	$(BIN)/python -m tests.mutants $(if $(SEED:0=),--seed $(SEED)) $(FILES)
 
 bench: $(VENV)/.with-bench  ## how fast, beside the other tools on this machine (NAMES=…: these parts)
 	$(BIN)/python -m tests.benchmarks $(NAMES)
