@@ -13,19 +13,21 @@ from pathlib import Path
 TOP = Path(__file__).resolve().parent.parent
 APART = "sbom"
 """The group that gets an environment, and a file, of its own."""
+NOT_IN_CI = "mutants"
+"""The group that CI never installs."""
 
 TOOLS = ("pip>=25.1", "setuptools>=77")
 """What installs the rest, and builds pyimount itself."""
 
 
 def wanted() -> Iterator[str]:
-    """Every extra and every dependency group but one, as arguments of pip."""
+    """Every extra, and every other dependency group that CI installs, as arguments of pip."""
     declared = tomllib.loads((TOP / "pyproject.toml").read_text(encoding="utf-8"))
     yield "."
     for extra, requirements in declared["project"]["optional-dependencies"].items():
         if extra != "all":
             yield from requirements
-    for group in set(declared["dependency-groups"]) - {APART}:
+    for group in set(declared["dependency-groups"]) - {APART, NOT_IN_CI}:
         yield from ("--group", group)
     yield from TOOLS
 
