@@ -242,10 +242,10 @@ class Copier:
         """The file that is written, open, and how much of it was written before."""
         flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
         descriptor = os.open(part, flags, 0o600, dir_fd=inside.descriptor)
-        if not self._how.resume:
-            os.ftruncate(descriptor, 0)
-        size = os.fstat(descriptor).st_size
-        return descriptor, size // _BLOCK * _BLOCK
+        at = os.fstat(descriptor).st_size // _BLOCK * _BLOCK if self._how.resume else 0
+        # A block that was begun is written anew; where it is a hole now, what was there must not show.
+        os.ftruncate(descriptor, at)
+        return descriptor, at
 
     def _write(self, entry: Entry, descriptor: int, at: int, figures: Stat) -> int:
         """Write the data from ``at`` on, holes as holes; the size."""

@@ -86,6 +86,22 @@ def test_what_is_there_is_not_written_over_and_a_copy_goes_on(
     assert (out / "etc" / "hostname").read_text() == "changed!\n"
 
 
+def test_a_block_that_was_begun_does_not_show_through_a_hole(tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    (tree / "holes").write_bytes(bytes(3 << 16) + b"end")
+    image = made(tmp_path)
+    target = tmp_path / "copied"
+    assert main(["cp", "-r", str(image), "0:/", str(target)]) == 0
+    (copy,) = target.rglob("holes")
+    part = f".{hashlib.sha256(b'holes').hexdigest()[:24]}.pyimount-part"
+    copy.with_name(part).write_bytes(bytes(1 << 16) + b"begun")
+    copy.unlink()
+    assert main(["cp", "-r", "--resume", str(image), "0:/", str(target)]) == 0
+    assert copy.read_bytes() == (tree / "holes").read_bytes()
+    assert not copy.with_name(part).exists()
+
+
 def test_names_that_lead_elsewhere_stay_in_the_target(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
