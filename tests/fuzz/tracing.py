@@ -4,7 +4,7 @@ import hashlib
 import re
 import sys
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache, wraps
@@ -96,11 +96,18 @@ def traced() -> Iterator[Trace]:
         trace.reads.append((source.path, offset, length))
         return read(source, offset, length)
 
+    def one_by_one(source: FileSource, runs: Sequence[tuple[int, int]]) -> None:
+        """Nothing is read together, so that each read is noted."""
+
     wrapped = {function: noting(function) for _, _, function in places}
     for module, name, function in places:
         setattr(module, name, wrapped[function])
     try:
-        with patch.object(FileSource, "_read", read_noted), patch.object(Layout, "parse", parse_noted):
+        with (
+            patch.object(FileSource, "_read", read_noted),
+            patch.object(FileSource, "read_runs", one_by_one),
+            patch.object(Layout, "parse", parse_noted),
+        ):
             yield trace
     finally:
         for module, name, function in places:
