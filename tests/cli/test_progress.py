@@ -16,9 +16,12 @@ import pytest
 
 def shown(arguments: list[str | Path], columns: int) -> tuple[str, int]:
     """What a command shows on a terminal until its rate is there, and what it then ends with at Control-C."""
+    argv = [sys.executable, "-m", "pyimount", *map(str, arguments)]
+    # Whatever terminal this was started from: on one that is dumb no line is written over.
+    sized = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
     pid, terminal = pty.fork()
     if pid == 0:
-        os.execv(sys.executable, [sys.executable, "-m", "pyimount", *map(str, arguments)])  # noqa: S606
+        os.execve(sys.executable, argv, sized | {"TERM": "xterm"})  # noqa: S606
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("4H", 24, columns, 0, 0))
     said = b""
     while not re.search(rb"iB/s.*left", said):
