@@ -8,7 +8,7 @@ import zlib
 from functools import partial
 from typing import Any
 
-from construct import Bytes, Const, Int8ul, Int16ul, Int32ul, Int64ul, Struct
+from construct import Bytes, Const, Construct, Int8ul, Int16ul, Int32ul, Int64ul, Struct
 
 from pyimount.formats import Format, Identity, NotThisFormat, Signature, Usage
 from pyimount.formats.allocation import Allocation, Reader, Space
@@ -18,8 +18,11 @@ from pyimount.problems import Code, Problem
 from pyimount.sources.view import View
 
 MAGIC = b"\x31\x18\x10\x06"
-SUPERBLOCK = layout(
-    lambda: Struct(
+
+
+def _common_header() -> tuple[Construct, ...]:
+    """``ubifs_ch``: what every node begins with."""
+    return (
         "magic" / Const(MAGIC),
         "crc" / Int32ul,
         "sqnum" / Int64ul,
@@ -27,6 +30,12 @@ SUPERBLOCK = layout(
         "node_type" / Int8ul,
         "group_type" / Int8ul,
         "ch_padding" / Bytes(2),
+    )
+
+
+SUPERBLOCK = layout(
+    lambda: Struct(
+        *_common_header(),
         "padding" / Bytes(2),
         "key_hash" / Int8ul,
         "key_fmt" / Int8ul,
@@ -55,13 +64,7 @@ SUPERBLOCK = layout(
 )
 MASTER = layout(
     lambda: Struct(
-        "magic" / Const(MAGIC),
-        "crc" / Int32ul,
-        "sqnum" / Int64ul,
-        "len" / Int32ul,
-        "node_type" / Int8ul,
-        "group_type" / Int8ul,
-        "ch_padding" / Bytes(2),
+        *_common_header(),
         "highest_inum" / Int64ul,
         "cmt_no" / Int64ul,
         "flags" / Int32ul,

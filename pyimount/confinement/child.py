@@ -78,7 +78,12 @@ def main() -> int:
     left = leave_namespaces() if os.geteuid() == 0 else ()
     if PROCESSES in left:
         go_on_in_a_child()
-    shut_in(user, namespaces=left, with_parent=True, load_first=load_everything)
+    try:
+        shut_in(user, namespaces=left, with_parent=True, load_first=load_everything)
+    except OSError as error:
+        # The last line of what this says is what a user reads.
+        print(f"it cannot be shut in: {error.strerror}", file=sys.stderr)
+        return 1
     try:
         request, files = receive(other)
         keyring = Keyring.revealed(request["keys"])

@@ -2,8 +2,11 @@
 
 import errno
 import os
+import resource
+import subprocess
 import sys
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -226,6 +229,19 @@ def test_where_root_may_open_no_more_files_no_file_is_called_unreadable(
     codes = {problem.code for _, problem in found.all_problems()}
     assert Code.OUT_OF_MEMORY in codes
     assert codes.isdisjoint({Code.INTERNAL_ERROR, Code.MISSING_BACKING_FILE})
+
+
+def test_a_process_with_few_files_ends_with_a_sentence(tmp_path: Path) -> None:
+    """Wherever in the start of a scan the next descriptor is the one too many."""
+    needs_root()
+    image = tmp_path / "disk.img"
+    image.write_bytes(bytes(1 << 20))
+    command = [sys.executable, "-m", "pyimount", "mount", "--dry-run", image]
+    for most in range(10, 26):
+        limited = partial(resource.setrlimit, resource.RLIMIT_NOFILE, (most, most))
+        done = subprocess.run(command, capture_output=True, text=True, check=False, preexec_fn=limited)
+        assert done.returncode in (0, 1, 4), most
+        assert "Error" not in done.stderr, most
 
 
 def test_what_a_child_says_as_it_dies_is_told_and_obeyed_by_no_terminal(

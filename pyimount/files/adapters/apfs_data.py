@@ -10,6 +10,9 @@ from typing import Any
 
 from dissect.apfs.stream import FileStream
 
+from pyimount.files.reading import Unreadable
+from pyimount.problems import Code
+
 _HOLE = 0
 
 
@@ -36,7 +39,7 @@ class Data(FileStream):  # type: ignore[misc]
         if not self.volume.is_encrypted:
             return data
         if not self.volume._cipher or not self.volume.is_onekey:
-            raise NotImplementedError("the file has a key of its own, which is not read")
+            raise Unreadable(Code.UNSUPPORTED, "it has a key of its own, by which it is not read")
         plain: bytes = self.volume._cipher.decrypt(data, (crypto + first) * container.sectors_per_block)
         return plain
 
